@@ -1,2 +1,19 @@
-//! Stub.
-fn main() {}
+//! `sluicegate`: the gateway's one binary. It runs the gateway, checks its config, and talks to a running one.
+#![forbid(unsafe_code)]
+
+mod api;
+mod catalog;
+mod cli;
+mod config;
+mod devices;
+mod gateway;
+mod kernel;
+mod metrics;
+mod operations;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

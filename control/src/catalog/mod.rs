@@ -1,0 +1,138 @@
+//! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
+
+mod edit;
+mod replace;
+mod tables;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, SchedulerKind, ServiceId, Turn};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig, ServiceConfig};
+
+/// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    overlay: Option<OverlayConfig>,
+    services: Vec<ServiceEntry>,
+    next_service: u32,
+    next_backend: u32,
+    workers: usize,
+}
+
+/// A service and what is kept for it across generations.
+#[derive(Debug, Clone)]
+pub struct ServiceEntry {
+    /// What flows know it by.
+    pub id: ServiceId,
+    /// Its name, unique.
+    pub name: String,
+    /// Where it listens.
+    pub listens: Vec<Listen>,
+    /// How it picks a backend.
+    pub scheduler: SchedulerKind,
+    /// Whether TCP timestamps towards its tasks come from one clock.
+    pub rewrite_timestamps: bool,
+    /// Its backends in order.
+    pub backends: Vec<BackendEntry>,
+    /// The scheduler's position, shared by all workers.
+    pub turn: Arc<Turn>,
+}
+
+/// A backend and what is kept for it across generations.
+#[derive(Debug, Clone)]
+pub struct BackendEntry {
+    /// What flows know it by.
+    pub id: BackendId,
+    /// Address, VTEP, weight.
+    pub config: BackendConfig,
+    /// What it has carried.
+    pub stats: Arc<BackendStats>,
+}
+
+/// What a reload or an edit changed. Backends are written `SERVICE ADDRESS`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Services that are new.
+    pub services_added: Vec<String>,
+    /// Services that are gone.
+    pub services_removed: Vec<String>,
+    /// Services whose listens, scheduler or timestamps differ.
+    pub services_changed: Vec<String>,
+    /// Backends that are new.
+    pub backends_added: Vec<String>,
+    /// Backends that are gone.
+    pub backends_removed: Vec<String>,
+    /// Backends whose weight, VTEP or MAC differ.
+    pub backends_changed: Vec<String>,
+}
+
+/// What the kernel knows and the catalog does not: where packets must go.
+pub trait Resolve {
+    /// How to reach an address of the underlay (a VTEP, or a plain backend).
+    fn hop(&self, address: Ipv4Addr) -> Hop;
+    /// The source addresses for a backend without a VTEP.
+    fn plain_snat(&self, backend: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr>;
+    /// The MAC address of an address in the overlay.
+    fn overlay_mac(&self, address: Ipv4Addr) -> MacAddr;
+    /// The interfaces; `InterfaceIndex` counts in this list.
+    fn interfaces(&self) -> Vec<Interface>;
+}
+
+impl Catalog {
+    /// The config's services, with new ids. `workers` is the number of counters that each backend needs.
+    pub fn from_config(config: &Config, workers: usize) -> Catalog {
+        let mut catalog = Catalog { overlay: None, services: Vec::new(), next_service: 1, next_backend: 1, workers };
+        catalog.replace(config);
+        catalog
+    }
+
+    /// The overlay, if there is one.
+    pub fn overlay(&self) -> Option<&OverlayConfig> {
+        self.overlay.as_ref()
+    }
+
+    /// All services, in the order of the file, then of the API's additions.
+    pub fn services(&self) -> &[ServiceEntry] {
+        &self.services
+    }
+
+    /// The service with that name.
+    pub fn service(&self, name: &str) -> Option<&ServiceEntry> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The service with that id: flows know ids only.
+    pub fn service_by_id(&self, id: ServiceId) -> Option<&ServiceEntry> {
+        self.services.iter().find(|service| service.id == id)
+    }
+
+    /// The backend with that id, and its service.
+    pub fn backend_by_id(&self, id: BackendId) -> Option<(&ServiceEntry, &BackendEntry)> {
+        self.services.iter().find_map(|service| {
+            let backend = service.backends.iter().find(|backend| backend.id == id)?;
+            Some((service, backend))
+        })
+    }
+}
+
+impl ServiceEntry {
+    /// The backend with that address and port.
+    pub fn backend(&self, address: BackendAddress) -> Option<&BackendEntry> {
+        self.backends.iter().find(|backend| backend.config.address == address)
+    }
+
+    /// The service as a config file would say it.
+    pub fn to_config(&self) -> ServiceConfig {
+        ServiceConfig {
+            name: self.name.clone(),
+            listens: self.listens.clone(),
+            scheduler: self.scheduler,
+            rewrite_timestamps: self.rewrite_timestamps,
+            backends: self.backends.iter().map(|backend| backend.config.clone()).collect(),
+        }
+    }
+}

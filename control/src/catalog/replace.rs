@@ -1,0 +1,115 @@
+//! Reload: a whole config takes the place of what was there. What still stands keeps its id, turn and counters.
+
+use std::sync::Arc;
+
+use datapath::service::{BackendId, BackendStats, ServiceId, Turn};
+
+use super::{BackendEntry, Catalog, Changes, ServiceEntry};
+use crate::config::{BackendConfig, Config, ServiceConfig};
+
+impl Catalog {
+    /// Puts the config's overlay and services in the place of the present ones and says what changed.
+    pub fn replace(&mut self, config: &Config) -> Changes {
+        let mut changes = Changes::default();
+        self.overlay.clone_from(&config.overlay);
+        let mut old = std::mem::take(&mut self.services);
+        for wanted in &config.services {
+            let present = old.iter().position(|service| service.name == wanted.name).map(|at| old.remove(at));
+            let service = self.merge(present, wanted, &mut changes);
+            self.services.push(service);
+        }
+        for gone in old {
+            changes.backends_removed.extend(gone.backends.iter().map(|backend| label(&gone.name, &backend.config)));
+            changes.services_removed.push(gone.name);
+        }
+        changes
+    }
+
+    /// The wanted service, made from the present one of that name if there is one.
+    pub(super) fn merge(
+        &mut self,
+        present: Option<ServiceEntry>,
+        wanted: &ServiceConfig,
+        changes: &mut Changes,
+    ) -> ServiceEntry {
+        let mut service = match present {
+            Some(mut service) => {
+                if update(&mut service, wanted) {
+                    changes.services_changed.push(wanted.name.clone());
+                }
+                service
+            }
+            None => {
+                changes.services_added.push(wanted.name.clone());
+                self.new_service(wanted)
+            }
+        };
+        let old = std::mem::take(&mut service.backends);
+        service.backends = self.merge_backends(&wanted.name, old, &wanted.backends, changes);
+        service
+    }
+
+    fn merge_backends(
+        &mut self,
+        service: &str,
+        mut old: Vec<BackendEntry>,
+        wanted: &[BackendConfig],
+        changes: &mut Changes,
+    ) -> Vec<BackendEntry> {
+        let mut backends = Vec::with_capacity(wanted.len());
+        for config in wanted {
+            let backend = match old.iter().position(|backend| backend.config.address == config.address) {
+                Some(at) => {
+                    let mut backend = old.remove(at);
+                    if backend.config != *config {
+                        changes.backends_changed.push(label(service, config));
+                        backend.config = config.clone();
+                    }
+                    backend
+                }
+                None => {
+                    changes.backends_added.push(label(service, config));
+                    self.new_backend(config)
+                }
+            };
+            backends.push(backend);
+        }
+        changes.backends_removed.extend(old.iter().map(|backend| label(service, &backend.config)));
+        backends
+    }
+
+    fn new_service(&mut self, config: &ServiceConfig) -> ServiceEntry {
+        let id = ServiceId(self.next_service);
+        self.next_service += 1;
+        ServiceEntry {
+            id,
+            name: config.name.clone(),
+            listens: config.listens.clone(),
+            scheduler: config.scheduler,
+            rewrite_timestamps: config.rewrite_timestamps,
+            backends: Vec::new(),
+            turn: Arc::new(Turn::default()),
+        }
+    }
+
+    pub(super) fn new_backend(&mut self, config: &BackendConfig) -> BackendEntry {
+        let id = BackendId(self.next_backend);
+        self.next_backend += 1;
+        BackendEntry { id, config: config.clone(), stats: Arc::new(BackendStats::new(self.workers)) }
+    }
+}
+
+/// Takes over everything but the backends; true when something differed.
+fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool {
+    let same = service.listens == wanted.listens
+        && service.scheduler == wanted.scheduler
+        && service.rewrite_timestamps == wanted.rewrite_timestamps;
+    service.listens.clone_from(&wanted.listens);
+    service.scheduler = wanted.scheduler;
+    service.rewrite_timestamps = wanted.rewrite_timestamps;
+    !same
+}
+
+fn label(service: &str, backend: &BackendConfig) -> String {
+    format!("{service} {}", backend.address)
+}

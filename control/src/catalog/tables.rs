@@ -1,0 +1,75 @@
+//! From the catalog to the tables that workers read.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use datapath::service::{Backend, Generation, Overlay, Path, Tables, VirtualService};
+
+use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
+use crate::config::OverlayConfig;
+
+impl Catalog {
+    /// The tables of this moment. `resolve` says where packets must go.
+    pub fn tables(&self, generation: Generation, resolve: &dyn Resolve) -> Tables {
+        Tables {
+            generation,
+            interfaces: resolve.interfaces(),
+            overlay: self.overlay.as_ref().map(overlay),
+            services: self.services.iter().map(|service| virtual_service(service, resolve)).collect(),
+        }
+    }
+}
+
+fn overlay(config: &OverlayConfig) -> Overlay {
+    Overlay {
+        vni: config.vni,
+        port: config.port,
+        vtep: config.vtep,
+        addresses: config.addresses(),
+        mac: config.mac,
+        mtu: config.mtu,
+    }
+}
+
+fn virtual_service(service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {
+    VirtualService {
+        id: service.id,
+        listens: service.listens.clone(),
+        scheduler: service.scheduler,
+        rewrite_timestamps: service.rewrite_timestamps,
+        backends: service.backends.iter().map(|entry| backend(service, entry, resolve)).collect(),
+        turn: Arc::clone(&service.turn),
+    }
+}
+
+fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) -> Backend {
+    let address = entry.config.address.ip;
+    let path = match entry.config.vtep {
+        Some(vtep) => {
+            let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
+            Path::Overlay { vtep, mac, hop: resolve.hop(vtep) }
+        }
+        None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
+    };
+    Backend {
+        id: entry.id,
+        address,
+        port: entry.config.address.port,
+        weight: entry.config.weight,
+        path,
+        stats: Arc::clone(&entry.stats),
+    }
+}
+
+/// A service may listen on several VIPs: the sources for any of them, each once.
+fn plain_snat(service: &ServiceEntry, address: Ipv4Addr, resolve: &dyn Resolve) -> Vec<Ipv4Addr> {
+    let mut sources = Vec::new();
+    for listen in &service.listens {
+        for source in resolve.plain_snat(address, listen.address) {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+    sources
+}

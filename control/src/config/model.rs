@@ -1,0 +1,165 @@
+//! What a valid config says.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use conntrack::Timeouts;
+use datapath::service::{Listen, SchedulerKind};
+use vxlan::Vni;
+use wire::MacAddr;
+
+/// A whole config file, valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[[interface]]`
+    pub interfaces: Vec<InterfaceConfig>,
+    /// `[overlay]`
+    pub overlay: Option<OverlayConfig>,
+    /// `[[service]]`
+    pub services: Vec<ServiceConfig>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// One pinned worker per CPU.
+    pub cpus: Vec<usize>,
+    /// Capacity of the flow tables, all workers together.
+    pub flows: usize,
+    /// The API's socket.
+    pub api: PathBuf,
+    /// Where Prometheus may ask.
+    pub metrics: Option<SocketAddr>,
+    /// Source addresses for backends without a VTEP; empty: the kernel's choice for the route (AF_XDP) or the VIP (TUN).
+    pub snat: Vec<Ipv4Addr>,
+}
+
+/// `[[interface]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// The interface, or the TUN device to make.
+    pub name: String,
+    /// AF_XDP or TUN.
+    pub driver: Driver,
+    /// How AF_XDP attaches.
+    pub mode: Mode,
+    /// The queues to serve; `None`: all.
+    pub queues: Option<Vec<u32>>,
+}
+
+/// How packets come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// `"af_xdp"`
+    AfXdp,
+    /// `"tun"`
+    Tun,
+}
+
+/// How AF_XDP attaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `"auto"`: the best that the driver has.
+    Auto,
+    /// `"zero-copy"`
+    ZeroCopy,
+    /// `"copy"`: the driver's own XDP, frames are copied.
+    Copy,
+    /// `"generic"`: the kernel's XDP for any driver.
+    Generic,
+}
+
+/// `[overlay]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlayConfig {
+    /// The overlay's number.
+    pub vni: Vni,
+    /// The UDP port of VXLAN.
+    pub port: u16,
+    /// The gateway's underlay address.
+    pub vtep: Ipv4Addr,
+    /// The gateway's overlay address.
+    pub address: Ipv4Addr,
+    /// The prefix length of the overlay's subnet.
+    pub prefix_bits: u8,
+    /// More source addresses beside `address`.
+    pub snat: Vec<Ipv4Addr>,
+    /// The gateway's MAC address in the overlay.
+    pub mac: MacAddr,
+    /// The overlay's MTU.
+    pub mtu: u16,
+}
+
+impl OverlayConfig {
+    /// All source addresses that tasks may see, `address` first.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        std::iter::once(self.address).chain(self.snat.iter().copied()).collect()
+    }
+}
+
+/// `[[service]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Unique.
+    pub name: String,
+    /// `VIP:port/protocol`, one or more.
+    pub listens: Vec<Listen>,
+    /// How a backend is picked.
+    pub scheduler: SchedulerKind,
+    /// `timestamps = "rewrite"`: TCP timestamps towards the tasks come from one clock.
+    pub rewrite_timestamps: bool,
+    /// `[[service.backend]]`
+    pub backends: Vec<BackendConfig>,
+}
+
+/// `[[service.backend]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Address and target port.
+    pub address: BackendAddress,
+    /// The node that runs it; `None`: plain routing.
+    pub vtep: Option<Ipv4Addr>,
+    /// Its MAC address in the overlay; `None`: Docker's, or what ARP says.
+    pub mac: Option<MacAddr>,
+    /// Its share; 0 drains.
+    pub weight: u16,
+}
+
+/// Where a backend is: `10.0.0.11:8000`, or `10.0.0.11` to keep the port that the client asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendAddress {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Its port; `None`: the port that the client asked for.
+    pub port: Option<NonZeroU16>,
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.ip),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+impl FromStr for BackendAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (ip, port) = match text.rsplit_once(':') {
+            Some((ip, port)) => (ip, Some(port)),
+            None => (text, None),
+        };
+        let ip = ip.parse().map_err(|_| format!("`{ip}` is not an IPv4 address"))?;
+        let port = port.map(|port| port.parse().map_err(|_| format!("`{port}` is not a port (1 to 65535)"))).transpose()?;
+        Ok(BackendAddress { ip, port })
+    }
+}

@@ -1,0 +1,1 @@
+//! Opening the devices that the config names.

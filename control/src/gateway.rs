@@ -1,0 +1,1 @@
+//! The running gateway: engine, catalog and kernel together.

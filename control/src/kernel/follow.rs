@@ -1,0 +1,258 @@
+//! Following the kernel: one task that reads what events have put out of date, and keeps the
+//! neighbours in use fresh.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::read::{self, Neighbours};
+use super::{KernelError, KernelView, Path};
+
+/// Events come in flocks (a link that goes down takes its addresses and routes along): wait for the
+/// rest before reading.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How often neighbours without an answer are asked for again.
+const POKE_MISSING: Duration = Duration::from_millis(500);
+/// Every how many of those ticks all neighbours in use are confirmed and all tables are read anew:
+/// 10 s, well below the kernel's 30 s of trust in an answer.
+const POKE_ALL_TICKS: u32 = 20;
+
+type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, rtnetlink::sys::SocketAddr)>;
+
+/// The connection to the kernel. Dropping it ends the following.
+#[derive(Debug)]
+pub struct Kernel {
+    handle: Handle,
+    wanted: watch::Sender<BTreeSet<Ipv4Addr>>,
+    view: watch::Receiver<KernelView>,
+}
+
+impl Kernel {
+    /// Connects, reads links and addresses, and follows them from then on. Wants a tokio runtime.
+    pub async fn open() -> Result<Kernel, KernelError> {
+        let failed = |error| KernelError::new("open a netlink socket", error);
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+        tokio::spawn(connection);
+        // Events have a socket of their own, so that a flood of them cannot cost us an answer.
+        let (connection, _, events) = rtnetlink::new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Rule,
+        ])
+        .map_err(failed)?;
+        tokio::spawn(connection);
+        let (wanted, wanted_here) = watch::channel(BTreeSet::new());
+        let mut follower = Follower::new(handle.clone(), wanted_here);
+        follower.read(Stale::ALL).await?;
+        let view = follower.published.subscribe();
+        tokio::spawn(follower.run(events));
+        Ok(Kernel { handle, wanted, view })
+    }
+
+    /// Follows the ways to exactly these addresses; the view shows them a moment later.
+    pub fn follow(&self, addresses: BTreeSet<Ipv4Addr>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != addresses;
+            *wanted = addresses;
+            changed
+        });
+    }
+
+    /// What the kernel knows, and news of it.
+    pub fn view(&self) -> watch::Receiver<KernelView> {
+        self.view.clone()
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// What must be read anew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stale {
+    links: bool,
+    routes: bool,
+    neighbours: bool,
+}
+
+impl Stale {
+    const ALL: Stale = Stale { links: true, routes: true, neighbours: true };
+
+    fn any(self) -> bool {
+        self.links || self.routes || self.neighbours
+    }
+
+    /// Links and addresses decide about routes, and all of them about next hops.
+    fn with(self, other: Stale) -> Stale {
+        Stale {
+            links: self.links || other.links,
+            routes: self.routes || other.routes,
+            neighbours: self.neighbours || other.neighbours,
+        }
+    }
+}
+
+struct Follower {
+    handle: Handle,
+    wanted: watch::Receiver<BTreeSet<Ipv4Addr>>,
+    view: KernelView,
+    neighbours: Neighbours,
+    published: watch::Sender<KernelView>,
+    ticks: u32,
+}
+
+impl Follower {
+    fn new(handle: Handle, wanted: watch::Receiver<BTreeSet<Ipv4Addr>>) -> Follower {
+        Follower {
+            handle,
+            wanted,
+            view: KernelView::default(),
+            neighbours: Neighbours::new(),
+            published: watch::channel(KernelView::default()).0,
+            ticks: 0,
+        }
+    }
+
+    async fn run(mut self, mut events: Events) {
+        let mut tick = tokio::time::interval(POKE_MISSING);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let stale = tokio::select! {
+                event = events.next() => match event {
+                    Some((message, _)) => self.after_event(&message),
+                    None => return tracing::error!("the kernel closed the netlink socket"),
+                },
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => Stale { routes: true, neighbours: true, ..Stale::default() },
+                    Err(_) => return,
+                },
+                _ = tick.tick() => self.tick().await,
+            };
+            if stale.any() {
+                let stale = self.settle(&mut events, stale).await;
+                if let Err(error) = self.read(stale).await {
+                    tracing::warn!("the view of the kernel's network state is out of date: {error}");
+                }
+            }
+        }
+    }
+
+    /// Takes the events that follow within a moment, too.
+    async fn settle(&self, events: &mut Events, mut stale: Stale) -> Stale {
+        tokio::time::sleep(SETTLE).await;
+        while let Ok((message, _)) = events.try_recv() {
+            stale = stale.with(self.after_event(&message));
+        }
+        stale
+    }
+
+    fn after_event(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Stale {
+        use RouteNetlinkMessage as M;
+        let NetlinkPayload::InnerMessage(inner) = &message.payload else {
+            // Overrun: events were lost.
+            return Stale::ALL;
+        };
+        match inner {
+            M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => Stale::ALL,
+            M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => {
+                Stale { routes: true, ..Stale::default() }
+            }
+            M::NewNeighbour(neighbour) | M::DelNeighbour(neighbour) => {
+                let address = read::neighbour_address(neighbour);
+                let ours = address.is_some_and(|address| self.is_next_hop(address));
+                Stale { neighbours: ours, ..Stale::default() }
+            }
+            _ => Stale::default(),
+        }
+    }
+
+    fn is_next_hop(&self, address: Ipv4Addr) -> bool {
+        let is_it = |path: &Path| matches!(path, Path::Link { next_hop, .. } if *next_hop == address);
+        self.view.paths.values().any(is_it)
+    }
+
+    async fn tick(&mut self) -> Stale {
+        self.ticks += 1;
+        let all = self.ticks.is_multiple_of(POKE_ALL_TICKS);
+        self.poke(all).await;
+        if all { Stale::ALL } else { Stale::default() }
+    }
+
+    /// Asks the kernel to resolve what is unresolved, or to confirm all next hops.
+    async fn poke(&self, all: bool) {
+        let mut hops = BTreeSet::new();
+        for path in self.view.paths.values() {
+            match path {
+                Path::Link { link, next_hop, mac, .. } if all || mac.is_none() => {
+                    hops.insert((*link, *next_hop));
+                }
+                _ => {}
+            }
+        }
+        for (link, next_hop) in hops {
+            if let Err(error) = read::poke(&self.handle, link, next_hop).await {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+
+    async fn read(&mut self, stale: Stale) -> Result<(), KernelError> {
+        if stale.links {
+            self.view.links = read::links(&self.handle).await?;
+            self.view.addresses = read::addresses(&self.handle).await?;
+        }
+        if stale.routes {
+            self.read_paths().await;
+        }
+        // A new path may have a next hop whose neighbour entry was of no interest before.
+        self.neighbours = read::neighbours(&self.handle).await?;
+        let unresolved = self.join_neighbours();
+        self.publish();
+        if stale.routes && unresolved {
+            self.poke(false).await;
+        }
+        Ok(())
+    }
+
+    async fn read_paths(&mut self) {
+        let wanted = self.wanted.borrow_and_update().clone();
+        let mut paths = std::collections::BTreeMap::new();
+        for address in wanted {
+            paths.insert(address, read::path(&self.handle, address).await);
+        }
+        self.view.paths = paths;
+    }
+
+    /// Fills in the Ethernet addresses; gives whether one is missing.
+    fn join_neighbours(&mut self) -> bool {
+        let mut unresolved = false;
+        for path in self.view.paths.values_mut() {
+            if let Path::Link { link, next_hop, mac, .. } = path {
+                *mac = self.neighbours.get(&(*link, *next_hop)).copied();
+                unresolved |= mac.is_none();
+            }
+        }
+        unresolved
+    }
+
+    fn publish(&self) {
+        self.published.send_if_modified(|published| {
+            let changed = *published != self.view;
+            if changed {
+                published.clone_from(&self.view);
+            }
+            changed
+        });
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading the kernel's tables, and asking it to keep a neighbour fresh.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::TryStreamExt;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, RouteMessageBuilder};
+use wire::MacAddr;
+
+use super::{KernelError, Link, LocalAddress, Path};
+
+/// Ethernet addresses by link and IPv4 address.
+pub type Neighbours = HashMap<(u32, Ipv4Addr), MacAddr>;
+
+/// All links.
+pub async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, KernelError> {
+    let mut stream = std::pin::pin!(handle.link().get().execute());
+    let mut links = BTreeMap::new();
+    let failed = |error| KernelError::netlink("read the links", error);
+    while let Some(message) = stream.try_next().await.map_err(failed)? {
+        let link = link(message);
+        links.insert(link.index, link);
+    }
+    Ok(links)
+}
+
+fn link(message: LinkMessage) -> Link {
+    let up = LinkFlags::Up | LinkFlags::LowerUp;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: MacAddr::default(),
+        mtu: 0,
+        up: message.header.flags.contains(up),
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Address(bytes) => link.mac = mac(&bytes).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn mac(bytes: &[u8]) -> Option<MacAddr> {
+    Some(MacAddr(bytes.try_into().ok()?))
+}
+
+/// The IPv4 addresses of this machine.
+pub async fn addresses(handle: &Handle) -> Result<BTreeSet<LocalAddress>, KernelError> {
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    let mut stream = std::pin::pin!(request.execute());
+    let mut addresses = BTreeSet::new();
+    let failed = |error| KernelError::netlink("read the addresses", error);
+    while let Some(message) = stream.try_next().await.map_err(failed)? {
+        addresses.extend(local_address(&message));
+    }
+    Ok(addresses)
+}
+
+/// `IFA_LOCAL` is this end's address; `IFA_ADDRESS` is the other end's on a point-to-point link.
+fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    });
+    Some(LocalAddress {
+        address: local.or(address)?,
+        prefix_len: message.header.prefix_len,
+        link: message.header.index,
+    })
+}
+
+/// The neighbours whose Ethernet address the kernel believes in.
+pub async fn neighbours(handle: &Handle) -> Result<Neighbours, KernelError> {
+    let request = handle.neighbours().get().set_address_family(AddressFamily::Inet);
+    let mut stream = std::pin::pin!(request.execute());
+    let mut neighbours = HashMap::new();
+    let failed = |error| KernelError::netlink("read the neighbours", error);
+    while let Some(message) = stream.try_next().await.map_err(failed)? {
+        neighbours.extend(neighbour(&message));
+    }
+    Ok(neighbours)
+}
+
+/// Of `NUD_VALID` (linux/neighbour.h), what a packet could be sent to right now.
+fn neighbour(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), MacAddr)> {
+    let valid = matches!(
+        message.header.state,
+        NeighbourState::Permanent
+            | NeighbourState::Noarp
+            | NeighbourState::Reachable
+            | NeighbourState::Probe
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+    );
+    let bytes = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => Some(bytes),
+        _ => None,
+    })?;
+    let key = (message.header.ifindex, neighbour_address(message)?);
+    valid.then_some((key, mac(bytes)?))
+}
+
+/// The IPv4 address that a neighbour message is about.
+pub fn neighbour_address(message: &NeighbourMessage) -> Option<Ipv4Addr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+/// Asks the kernel how it would reach `address`: policy routing and source selection are its own.
+/// The next hop's Ethernet address is left open.
+pub async fn path(handle: &Handle, address: Ipv4Addr) -> Path {
+    let wanted = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+    let mut stream = std::pin::pin!(handle.route().get(wanted).execute());
+    match stream.try_next().await {
+        Ok(Some(message)) => route(&message, address),
+        Ok(None) => Path::NoRoute(format!("no route to {address}")),
+        Err(rtnetlink::Error::NetlinkError(error)) => Path::NoRoute(refusal(address, &error.to_io())),
+        Err(error) => Path::NoRoute(format!("no route to {address}: {error}")),
+    }
+}
+
+/// ENETUNREACH and EHOSTUNREACH are the everyday answers; others (EACCES of a prohibit rule, EINVAL
+/// of a blackhole) deserve their name.
+fn refusal(address: Ipv4Addr, error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable};
+    match error.kind() {
+        NetworkUnreachable | HostUnreachable => format!("no route to {address}"),
+        _ => format!("no route to {address}: {error}"),
+    }
+}
+
+fn route(message: &RouteMessage, address: Ipv4Addr) -> Path {
+    match message.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return Path::Local,
+        kind => return Path::NoRoute(format!("the route to {address} is of kind {kind:?}")),
+    }
+    let (mut link, mut next_hop, mut source) = (None, address, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => link = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => next_hop = *gateway,
+            RouteAttribute::PrefSource(RouteAddress::Inet(preferred)) => source = Some(*preferred),
+            RouteAttribute::Via(_) => {
+                return Path::NoRoute(format!("the route to {address} has a next hop that is not IPv4"));
+            }
+            _ => {}
+        }
+    }
+    match link {
+        Some(link) => Path::Link { link, next_hop, mac: None, source },
+        None => Path::NoRoute(format!("the route to {address} names no interface")),
+    }
+}
+
+/// Tells the kernel that the neighbour is in use, so that it resolves or confirms it. Our packets go
+/// past its neighbour code: nothing else would.
+pub async fn poke(handle: &Handle, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
+    let request = handle.neighbours().add(link, IpAddr::V4(address));
+    // NTF_USE with no state asks for resolution alone; nothing of an existing entry is overwritten.
+    let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
+    let failed = |error| KernelError::netlink(format!("resolve the neighbour {address}"), error);
+    request.execute().await.map_err(failed)
+}

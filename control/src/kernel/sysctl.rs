@@ -1,0 +1,40 @@
+//! The kernel settings that the gateway reads or, in one case, changes.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// Whether this machine forwards IPv4.
+pub fn ip_forward() -> io::Result<bool> {
+    Ok(std::fs::read_to_string(IP_FORWARD)?.trim() != "0")
+}
+
+/// Makes this machine forward IPv4, until it is switched off or the machine restarts.
+pub fn switch_on_ip_forward() -> io::Result<()> {
+    std::fs::write(IP_FORWARD, "1\n")
+}
+
+/// The ports that the kernel gives to its own connections.
+pub fn local_port_range() -> io::Result<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string(LOCAL_PORT_RANGE)?;
+    port_range(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ports = text.split_whitespace().map(str::parse);
+    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_range_is_two_numbers() {
+        assert_eq!(port_range("32768\t60999\n"), Some(32768..=60999));
+        assert_eq!(port_range("32768"), None);
+        assert_eq!(port_range("a b"), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! What a TUN device needs of the kernel: to be up, and to get the packets of the VIPs.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::{Kernel, KernelError, read};
+
+impl Kernel {
+    /// Sets the MTU of a link and switches it on; gives its index.
+    pub async fn set_up(&self, name: &str, mtu: u32) -> Result<u32, KernelError> {
+        let what = format!("switch on {name:?}");
+        let links = read::links(self.handle()).await?;
+        let link = links.values().find(|link| link.name == name);
+        let missing = || KernelError::new(what.clone(), std::io::ErrorKind::NotFound.into());
+        let index = link.ok_or_else(missing)?.index;
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).up().build();
+        let changed = self.handle().link().set(message).execute().await;
+        changed.map_err(|error| KernelError::netlink(what, error))?;
+        Ok(index)
+    }
+
+    /// Adds and removes host routes through a link until they are those of `wanted`; `present` holds
+    /// what this process added before. They vanish with the link.
+    pub async fn set_routes(
+        &self,
+        link: u32,
+        present: &mut BTreeSet<Ipv4Addr>,
+        wanted: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), KernelError> {
+        for address in wanted.difference(&present.clone()) {
+            self.add_route(link, *address).await?;
+            present.insert(*address);
+        }
+        for address in present.clone().difference(wanted) {
+            self.remove_route(link, *address).await?;
+            present.remove(address);
+        }
+        Ok(())
+    }
+
+    async fn add_route(&self, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
+        let added = self.handle().route().add(host_route(link, address)).replace().execute().await;
+        added.map_err(|error| KernelError::netlink(format!("add the route to {address}"), error))
+    }
+
+    async fn remove_route(&self, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
+        let removed = self.handle().route().del(host_route(link, address)).execute().await;
+        removed.map_err(|error| KernelError::netlink(format!("remove the route to {address}"), error))
+    }
+}
+
+fn host_route(link: u32, address: Ipv4Addr) -> netlink_packet_route::route::RouteMessage {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
+    route.output_interface(link).scope(netlink_packet_route::route::RouteScope::Link).build()
+}

@@ -1,0 +1,91 @@
+//! A [`KernelView`]: what the gateway needs to know of the kernel's network state, as a plain value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use wire::MacAddr;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address; all zero when it has none.
+    pub mac: MacAddr,
+    /// The longest IP packet that it carries, in bytes.
+    pub mtu: u32,
+    /// Switched on, and with a carrier.
+    pub up: bool,
+}
+
+/// An IPv4 address of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// How many bits of it name the network.
+    pub prefix_len: u8,
+    /// The index of its link.
+    pub link: u32,
+}
+
+/// How the kernel would reach an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// Out of a link, to a next hop.
+    Link {
+        /// The index of the link.
+        link: u32,
+        /// The router on the way, or the address itself when it is on the link.
+        next_hop: Ipv4Addr,
+        /// The next hop's Ethernet address; `None` while ARP has no answer.
+        mac: Option<MacAddr>,
+        /// The source address that the kernel prefers on this way.
+        source: Option<Ipv4Addr>,
+    },
+    /// It is an address of this machine.
+    Local,
+    /// There is no way, for this reason.
+    NoRoute(String),
+}
+
+/// What the kernel knows, as far as the gateway asked. Changes are found by comparing two of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelView {
+    /// All links, by index.
+    pub links: BTreeMap<u32, Link>,
+    /// The IPv4 addresses of this machine.
+    pub addresses: BTreeSet<LocalAddress>,
+    /// The way to each address that is followed.
+    pub paths: BTreeMap<Ipv4Addr, Path>,
+}
+
+impl KernelView {
+    /// The link of this name.
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name)
+    }
+
+    /// The name of the link with this index; a number when it is gone.
+    pub fn link_name(&self, index: u32) -> String {
+        self.links.get(&index).map_or_else(|| format!("link {index}"), |link| link.name.clone())
+    }
+
+    /// The name of the link that carries `address`, when it is one of this machine's own.
+    pub fn owner_of(&self, address: Ipv4Addr) -> Option<String> {
+        let local = self.addresses.iter().find(|local| local.address == address)?;
+        Some(self.link_name(local.link))
+    }
+
+    /// The addresses of `wanted` to which no way is known yet, or no Ethernet address on it.
+    pub fn unresolved<'a>(
+        &'a self,
+        wanted: impl IntoIterator<Item = &'a Ipv4Addr> + 'a,
+    ) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        wanted.into_iter().copied().filter(|address| {
+            matches!(self.paths.get(address), None | Some(Path::Link { mac: None, .. }))
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! What the API may ask of the running gateway, and the shapes it answers with.
+//!
+//! The shapes are public: their JSON is described in `docs/api.md`. The gateway implements [`Operations`]; the API's tests
+//! use a fake.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use datapath::service::{BackendId, BackendTotals, Listen, SchedulerKind};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+use crate::catalog::{Catalog, Changes};
+use crate::config::{BackendAddress, BackendConfig, Problem, ServiceConfig};
+
+/// The running gateway, as the API sees it. Calls are short, except [`Operations::flows`], which asks the workers and may
+/// take up to a second.
+pub trait Operations: Send + 'static {
+    /// Devices, workers, occupancy, build.
+    fn status(&self) -> Status;
+    /// Packets, bytes and drops, per worker and in all.
+    fn counters(&self) -> CountersView;
+    /// The services as they are now.
+    fn catalog(&self) -> &Catalog;
+    /// What one backend has carried so far.
+    fn totals(&self, id: BackendId) -> BackendTotals;
+    /// Validates, changes the catalog and publishes it. On error nothing has changed.
+    fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
+    /// Reads the config file again and applies it. On error nothing has changed.
+    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>>;
+    /// The flows of one service or of all, at most `limit`. The error is a sentence.
+    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String>;
+    /// How full the flow tables are.
+    fn flow_count(&self) -> FlowCount;
+}
+
+/// One change to the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// A new service, maybe with backends.
+    AddService(ServiceConfig),
+    /// The service as given, new or in the place of the one with that name. What still stands keeps its ids and counters.
+    PutService(ServiceConfig),
+    /// Changes what is `Some` in the service `name`.
+    SetService {
+        /// Which service.
+        name: String,
+        /// All its listens, in place of the old ones.
+        listens: Option<Vec<Listen>>,
+        /// Its scheduler.
+        scheduler: Option<SchedulerKind>,
+        /// Whether TCP timestamps towards its tasks come from one clock.
+        rewrite_timestamps: Option<bool>,
+    },
+    /// Takes the service away, its flows are ended.
+    RemoveService {
+        /// Which service.
+        name: String,
+    },
+    /// A new backend of a service.
+    AddBackend {
+        /// Which service.
+        service: String,
+        /// The backend.
+        backend: BackendConfig,
+    },
+    /// Changes what is `Some` in a backend.
+    SetBackend {
+        /// Which service.
+        service: String,
+        /// Which of its backends.
+        address: BackendAddress,
+        /// Its weight.
+        weight: Option<u16>,
+        /// Its VTEP; `Some(None)` makes it a plainly routed backend.
+        vtep: Option<Option<Ipv4Addr>>,
+        /// Its MAC address in the overlay; `Some(None)` goes back to the default.
+        mac: Option<Option<MacAddr>>,
+    },
+    /// Weight 0: flows that stand go on, no new ones.
+    DrainBackend {
+        /// Which service.
+        service: String,
+        /// Which of its backends.
+        address: BackendAddress,
+    },
+    /// Takes the backend away, its flows are ended.
+    RemoveBackend {
+        /// Which service.
+        service: String,
+        /// Which of its backends.
+        address: BackendAddress,
+    },
+}
+
+/// Why an [`Edit`] was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditError {
+    /// What kind of refusal, for the HTTP status.
+    pub kind: EditErrorKind,
+    /// One sentence that names the thing.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// The kinds of [`EditError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EditErrorKind {
+    /// No such service or backend (404).
+    NotFound,
+    /// It is there already, or in the way of another (409).
+    Conflict,
+    /// It can't be so (422).
+    Invalid,
+    /// The gateway could not carry it out (500).
+    Failed,
+}
+
+impl std::fmt::Display for EditError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EditError {}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What changed among services and backends.
+    #[serde(flatten)]
+    pub changes: Changes,
+    /// Keys that differ in the file but need a restart to take effect, e.g. `gateway.cpus`.
+    pub needs_restart: Vec<String>,
+    /// The config's warnings, as `check` prints them.
+    pub warnings: Vec<String>,
+}
+
+/// The answer to `status`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version and build.
+    pub build: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// The config file in use.
+    pub config: String,
+    /// The newest generation that was published.
+    pub generation: u64,
+    /// One entry per worker.
+    pub workers: Vec<WorkerStatus>,
+    /// One entry per interface queue, TUN, overlay socket.
+    pub devices: Vec<DeviceStatus>,
+    /// How full the flow tables are.
+    pub flows: FlowCount,
+    /// What the operator should know: a lost link, a backend without a route, a worker that failed.
+    pub notes: Vec<String>,
+}
+
+/// One worker in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number, from 0.
+    pub worker: usize,
+    /// The CPU that it is pinned to.
+    pub cpu: usize,
+    /// The generation that it has applied.
+    pub generation: u64,
+    /// False when it has failed.
+    pub alive: bool,
+}
+
+/// One device in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// The interface.
+    pub name: String,
+    /// Its queue.
+    pub queue: u32,
+    /// The worker that serves it.
+    pub worker: usize,
+    /// `af_xdp`, `tun`, `overlay`.
+    pub driver: String,
+    /// `zero-copy`, `copy`, `generic` or `-`.
+    pub mode: String,
+    /// Whether the link is up and the device works.
+    pub up: bool,
+    /// Frames that were lost before we saw them.
+    pub rx_dropped: u64,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// How full the flow tables are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCount {
+    /// Flows now.
+    pub flows: u64,
+    /// The most there can be.
+    pub capacity: u64,
+}
+
+/// The answer to `counters`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountersView {
+    /// All workers together.
+    pub total: CounterSet,
+    /// Each worker, in order.
+    pub workers: Vec<CounterSet>,
+}
+
+/// The counters of a worker, or of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterSet {
+    /// Packets, bytes, flows: by name, in the order in which they are shown.
+    pub counters: BTreeMap<String, u64>,
+    /// Dropped packets by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Packets or bytes of a flow, by direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerDirection {
+    /// From the client.
+    pub original: u64,
+    /// To the client.
+    pub reply: u64,
+}
+
+/// One flow, with names instead of ids.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowView {
+    /// The worker that owns it.
+    pub worker: usize,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Who asked.
+    pub client: SocketAddrV4,
+    /// What was asked for.
+    pub vip: SocketAddrV4,
+    /// Where the backend sees it come from.
+    pub snat: SocketAddrV4,
+    /// Who answers.
+    pub backend: SocketAddrV4,
+    /// The service's name; empty when it is gone.
+    pub service: String,
+    /// `ESTABLISHED`, `TIME_WAIT`, …
+    pub state: String,
+    /// Seconds until it ends unless a packet comes.
+    pub expires_in_seconds: u64,
+    /// Packets by direction.
+    pub packets: PerDirection,
+    /// Bytes by direction.
+    pub bytes: PerDirection,
+}

@@ -1,0 +1,1 @@
+//! The verb run: from a config file to a running gateway and back.
