@@ -1,0 +1,77 @@
+//! Adjacencies: everything that is written in front of an IP packet so that it reaches its next hop, prepared by
+//! control and patched per packet.
+
+use vxlan::{Encap, Tunnel};
+use wire::{ETHERNET_LEN, MacAddr, ethertype, write_ethernet};
+
+use crate::service::{Hop, Interface, InterfaceIndex, Overlay, Path};
+
+/// The prepared way to a backend.
+#[derive(Clone, Debug)]
+pub struct Adjacency {
+    /// The VXLAN header stack; `None` for plain routing.
+    pub encap: Option<Encap>,
+    /// The next hop on the underlay.
+    pub hop: PreparedHop,
+    /// Largest IP packet (inner, with VXLAN) in bytes.
+    pub mtu: usize,
+}
+
+/// A next hop, ready to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreparedHop {
+    /// This Ethernet header, out of this interface.
+    Ethernet {
+        /// Which `[[interface]]`.
+        interface: InterfaceIndex,
+        /// Destination, source, IPv4.
+        header: [u8; ETHERNET_LEN],
+    },
+    /// To the kernel as it is.
+    Kernel,
+    /// No way yet.
+    Unresolved,
+}
+
+impl Adjacency {
+    /// Prepares a path. `interfaces` are those of the same tables.
+    #[must_use]
+    pub fn new(path: &Path, overlay: Option<&Overlay>, interfaces: &[Interface]) -> Self {
+        let hop = PreparedHop::new(path.hop(), interfaces);
+        let link_mtu = match path.hop() {
+            Hop::Ethernet { interface, .. } => interfaces.get(usize::from(interface.0)).map_or(1500, |i| usize::from(i.mtu)),
+            Hop::Kernel | Hop::Unresolved => 1500,
+        };
+        match (path, overlay) {
+            (Path::Overlay { vtep, mac, .. }, Some(overlay)) => {
+                let tunnel = Tunnel {
+                    local: overlay.vtep,
+                    remote: *vtep,
+                    port: overlay.port,
+                    vni: overlay.vni,
+                    inner_src: overlay.mac,
+                    inner_dst: *mac,
+                };
+                Self { encap: Some(Encap::new(&tunnel)), hop, mtu: usize::from(overlay.mtu) }
+            }
+            _ => Self { encap: None, hop, mtu: link_mtu },
+        }
+    }
+}
+
+impl PreparedHop {
+    /// Prepares the Ethernet header of a hop.
+    #[must_use]
+    pub fn new(hop: Hop, interfaces: &[Interface]) -> Self {
+        match hop {
+            Hop::Ethernet { interface, mac } => {
+                let source = interfaces.get(usize::from(interface.0)).map_or(MacAddr::default(), |i| i.mac);
+                let mut header = [0; ETHERNET_LEN];
+                write_ethernet(&mut header, mac, source, ethertype::IPV4);
+                PreparedHop::Ethernet { interface, header }
+            }
+            Hop::Kernel => PreparedHop::Kernel,
+            Hop::Unresolved => PreparedHop::Unresolved,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The tables that workers read: services, backends, how to reach them.
+//!
+//! [`Tables`] is the plain description that control fills; [`Snapshot`] is the indexed, immutable form that workers
+//! look things up in. A snapshot is built on control and shared by `Arc`; it is never changed after that.
+
+mod snapshot;
+mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, Snapshot, TablesError};
+pub use stats::{BackendStats, BackendTotals, WorkerStats};
+
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use vxlan::Vni;
+use wire::{MacAddr, Protocol};
+
+pub use crate::scheduler::SchedulerKind;
+
+/// A virtual service, named by control; never given twice within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub u32);
+
+/// A backend of one service, named by control; never given twice within a process, so that a task which takes over
+/// the address of a dead one is another backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u32);
+
+/// Which version of the tables; counts up by one with every publication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+/// Position of an interface in [`Tables::interfaces`] (the order of `[[interface]]` in the config).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceIndex(pub u16);
+
+/// Where a service listens: one address, one port or a range of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The VIP.
+    pub address: Ipv4Addr,
+    /// First to last port, both included.
+    pub ports: RangeInclusive<u16>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// A published service and the backends that serve it.
+#[derive(Clone, Debug)]
+pub struct VirtualService {
+    /// Stable name.
+    pub id: ServiceId,
+    /// Where it listens.
+    pub listens: Vec<Listen>,
+    /// How a backend is picked.
+    pub scheduler: SchedulerKind,
+    /// TCP timestamps towards backends come from one clock, see `docs/decisions`.
+    pub rewrite_timestamps: bool,
+    /// All backends, drained ones (weight 0) too.
+    pub backends: Vec<Backend>,
+    /// Round-robin position: control hands the same one to every generation.
+    pub turn: Arc<Turn>,
+}
+
+/// One task (or node port) that serves a service.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Stable name.
+    pub id: BackendId,
+    /// The task's overlay address, or a plainly routed address.
+    pub address: Ipv4Addr,
+    /// Target port; `None` keeps the port that the client asked for.
+    pub port: Option<NonZeroU16>,
+    /// 0 drains: no new flows, old ones go on.
+    pub weight: u16,
+    /// How packets get there.
+    pub path: Path,
+    /// Counters, one set a worker: control hands the same ones to every generation.
+    pub stats: Arc<BackendStats>,
+}
+
+impl Backend {
+    /// The port to send to when the client asked for `wanted`.
+    #[must_use]
+    pub fn target_port(&self, wanted: u16) -> u16 {
+        self.port.map_or(wanted, NonZeroU16::get)
+    }
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Through the VXLAN overlay, to the node that runs the task.
+    Overlay {
+        /// The node's underlay address.
+        vtep: Ipv4Addr,
+        /// The task's MAC inside the overlay.
+        mac: MacAddr,
+        /// The way to the node.
+        hop: Hop,
+    },
+    /// Routed plainly, DNAT and SNAT without VXLAN.
+    Plain {
+        /// Source addresses that the backend sees; never empty.
+        snat: Vec<Ipv4Addr>,
+        /// The way to the backend.
+        hop: Hop,
+    },
+}
+
+impl Path {
+    /// The next hop on this path.
+    #[must_use]
+    pub fn hop(&self) -> Hop {
+        match self {
+            Path::Overlay { hop, .. } | Path::Plain { hop, .. } => *hop,
+        }
+    }
+}
+
+/// The next hop on the underlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Out of one of our interfaces to this MAC.
+    Ethernet {
+        /// Which `[[interface]]`.
+        interface: InterfaceIndex,
+        /// MAC of the next hop.
+        mac: MacAddr,
+    },
+    /// The kernel routes it: through the TUN device or the overlay socket.
+    Kernel,
+    /// No route or no neighbour yet: packets are dropped and counted.
+    Unresolved,
+}
+
+/// What workers must know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Its own MAC, the source of what we send.
+    pub mac: MacAddr,
+    /// Underlay MTU in bytes.
+    pub mtu: u16,
+    /// Administratively and physically up.
+    pub up: bool,
+}
+
+/// Our place in the VXLAN overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The network.
+    pub vni: Vni,
+    /// UDP port of the tunnels.
+    pub port: u16,
+    /// Our underlay address.
+    pub vtep: Ipv4Addr,
+    /// Our overlay addresses, the sources that tasks see; never empty, the first is the main one.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Our MAC in the overlay.
+    pub mac: MacAddr,
+    /// Largest inner IP packet in bytes.
+    pub mtu: u16,
+}
+
+/// Everything that workers need, as control describes it.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Version.
+    pub generation: Generation,
+    /// In the order of the config.
+    pub interfaces: Vec<Interface>,
+    /// Left out when no backend has a VTEP.
+    pub overlay: Option<Overlay>,
+    /// All services.
+    pub services: Vec<VirtualService>,
+}
+
+/// Whose turn it is in a round robin.
+///
+/// Shared by all workers, so that the turns of a service alternate strictly whichever core a client's packets land on.
+/// It is touched once per new flow, never per packet, and sits alone on its cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Turn(AtomicU32);
+
+impl Turn {
+    /// Takes the next turn.
+    pub fn take(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,368 @@
+//! The immutable, indexed form of the tables that workers read.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use wire::Protocol;
+
+use super::{Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService};
+use crate::adjacency::Adjacency;
+
+/// Ranges longer than this are looked up one by one instead of filling the port index.
+const LONGEST_INDEXED_RANGE: usize = 1024;
+
+/// Position of a service in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceIndex(usize);
+
+/// Position of a backend in a snapshot: its service, its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendIndex {
+    service: u32,
+    backend: u32,
+}
+
+/// A backend, with what was prepared for reaching it.
+#[derive(Clone, Copy, Debug)]
+pub struct BackendRef<'a> {
+    /// The service it belongs to.
+    pub service: &'a VirtualService,
+    /// As control described it.
+    pub backend: &'a Backend,
+    /// The way to it.
+    pub adjacency: &'a Adjacency,
+}
+
+/// What is wrong with a set of tables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TablesError {
+    /// Two services want the same packets.
+    #[error("services {0:?} and {1:?} both listen on {2:?}")]
+    ListenTwice(ServiceId, ServiceId, Listen),
+    /// Ids must be unique.
+    #[error("backend {0:?} is described twice")]
+    BackendTwice(BackendId),
+    /// A VXLAN backend without an overlay to reach it through.
+    #[error("backend {0:?} has a VTEP, but there is no overlay")]
+    NoOverlay(BackendId),
+    /// No source address to translate to.
+    #[error("backend {0:?} has no SNAT address")]
+    NoSource(BackendId),
+    /// A next hop on an interface that is not described.
+    #[error("backend {0:?} is reached through interface {1:?}, which is not in the tables")]
+    NoInterface(BackendId, InterfaceIndex),
+}
+
+/// A backend that was taken out of the tables a short while ago: enough to tell it that its flows have ended.
+#[derive(Clone, Debug)]
+struct Retired {
+    service: Arc<Compiled>,
+    position: usize,
+    until: Duration,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    service: VirtualService,
+    adjacencies: Vec<Adjacency>,
+}
+
+/// Services, backends and prepared adjacencies of one generation.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: Generation,
+    interfaces: Vec<Interface>,
+    overlay: Option<Overlay>,
+    services: Vec<Arc<Compiled>>,
+    ports: HashMap<(Ipv4Addr, u16, Protocol), ServiceIndex>,
+    ranges: Vec<(Listen, ServiceIndex)>,
+    backends: HashMap<BackendId, BackendIndex>,
+    retired: HashMap<BackendId, Retired>,
+    vips: HashSet<Ipv4Addr>,
+    sources: HashSet<Ipv4Addr>,
+    vteps: HashSet<Ipv4Addr>,
+    plain: HashSet<(Ipv4Addr, Option<u16>)>,
+}
+
+impl Snapshot {
+    /// Checks and indexes a description.
+    ///
+    /// # Errors
+    /// [`TablesError`] names the first contradiction; nothing is built then.
+    pub fn build(tables: Tables) -> Result<Self, TablesError> {
+        let mut snapshot = Self {
+            generation: tables.generation,
+            interfaces: tables.interfaces,
+            overlay: tables.overlay,
+            services: Vec::with_capacity(tables.services.len()),
+            ports: HashMap::new(),
+            ranges: Vec::new(),
+            backends: HashMap::new(),
+            retired: HashMap::new(),
+            vips: HashSet::new(),
+            sources: HashSet::new(),
+            vteps: HashSet::new(),
+            plain: HashSet::new(),
+        };
+        if let Some(overlay) = &snapshot.overlay {
+            snapshot.sources.extend(overlay.addresses.iter().copied());
+        }
+        for service in tables.services {
+            snapshot.add_service(service)?;
+        }
+        Ok(snapshot)
+    }
+
+    fn add_service(&mut self, service: VirtualService) -> Result<(), TablesError> {
+        let index = ServiceIndex(self.services.len());
+        for listen in &service.listens {
+            self.add_listen(listen, index, service.id)?;
+        }
+        let mut adjacencies = Vec::with_capacity(service.backends.len());
+        for (position, backend) in service.backends.iter().enumerate() {
+            adjacencies.push(self.adjacency(backend)?);
+            self.index_backend(backend);
+            let place = BackendIndex { service: index.0 as u32, backend: position as u32 };
+            if self.backends.insert(backend.id, place).is_some() {
+                return Err(TablesError::BackendTwice(backend.id));
+            }
+        }
+        self.services.push(Arc::new(Compiled { service, adjacencies }));
+        Ok(())
+    }
+
+    fn add_listen(&mut self, listen: &Listen, index: ServiceIndex, id: ServiceId) -> Result<(), TablesError> {
+        self.vips.insert(listen.address);
+        if let Some(other) = self.overlapping(listen) {
+            return Err(TablesError::ListenTwice(self.service_id(other).unwrap_or(id), id, listen.clone()));
+        }
+        if listen.ports.len() > LONGEST_INDEXED_RANGE {
+            self.ranges.push((listen.clone(), index));
+            return Ok(());
+        }
+        for port in listen.ports.clone() {
+            self.ports.insert((listen.address, port, listen.protocol), index);
+        }
+        Ok(())
+    }
+
+    fn overlapping(&self, listen: &Listen) -> Option<ServiceIndex> {
+        let same = |other: &Listen| other.address == listen.address && other.protocol == listen.protocol;
+        let meets = |other: &Listen| other.ports.start() <= listen.ports.end() && listen.ports.start() <= other.ports.end();
+        let in_ranges = self.ranges.iter().find(|(other, _)| same(other) && meets(other)).map(|(_, index)| *index);
+        in_ranges.or_else(|| {
+            let key = |port| (listen.address, port, listen.protocol);
+            listen.ports.clone().find_map(|port| self.ports.get(&key(port)).copied())
+        })
+    }
+
+    fn service_id(&self, index: ServiceIndex) -> Option<ServiceId> {
+        self.services.get(index.0).map(|compiled| compiled.service.id)
+    }
+
+    fn adjacency(&self, backend: &Backend) -> Result<Adjacency, TablesError> {
+        if let Path::Plain { snat, .. } = &backend.path
+            && snat.is_empty()
+        {
+            return Err(TablesError::NoSource(backend.id));
+        }
+        if matches!(backend.path, Path::Overlay { .. }) && self.overlay.is_none() {
+            return Err(TablesError::NoOverlay(backend.id));
+        }
+        if let super::Hop::Ethernet { interface, .. } = backend.path.hop()
+            && self.interface(interface).is_none()
+        {
+            return Err(TablesError::NoInterface(backend.id, interface));
+        }
+        Ok(Adjacency::new(&backend.path, self.overlay.as_ref(), &self.interfaces))
+    }
+
+    fn index_backend(&mut self, backend: &Backend) {
+        match &backend.path {
+            Path::Overlay { vtep, .. } => {
+                self.vteps.insert(*vtep);
+            }
+            Path::Plain { snat, .. } => {
+                self.sources.extend(snat.iter().copied());
+                self.plain.insert((backend.address, backend.port.map(std::num::NonZeroU16::get)));
+            }
+        }
+    }
+
+    /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
+    pub(crate) fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
+        for (id, place) in &previous.backends {
+            if self.backends.contains_key(id) {
+                continue;
+            }
+            let Some(service) = previous.services.get(place.service as usize) else { continue };
+            let retired = Retired { service: Arc::clone(service), position: place.backend as usize, until };
+            self.retired.insert(*id, retired);
+        }
+        let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains_key(*id));
+        let lasting: Vec<_> = lasting.map(|(id, old)| (*id, old.clone())).collect();
+        self.retired.extend(lasting);
+    }
+
+    /// Version of these tables.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The service that listens there.
+    #[must_use]
+    pub fn lookup(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Option<&VirtualService> {
+        let index = self.ports.get(&(address, port, protocol)).copied().or_else(|| {
+            let covers = |listen: &Listen| listen.address == address && listen.protocol == protocol && listen.ports.contains(&port);
+            self.ranges.iter().find(|(listen, _)| covers(listen)).map(|(_, index)| *index)
+        })?;
+        self.services.get(index.0).map(|compiled| &compiled.service)
+    }
+
+    /// A backend that stands.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<BackendRef<'_>> {
+        let place = self.backends.get(&id)?;
+        self.services.get(place.service as usize).and_then(|compiled| compiled.backend(place.backend as usize))
+    }
+
+    /// A backend that stands, or one that was removed lately.
+    #[must_use]
+    pub fn backend_or_retired(&self, id: BackendId) -> Option<BackendRef<'_>> {
+        self.backend(id).or_else(|| self.retired.get(&id).and_then(|old| old.service.backend(old.position)))
+    }
+
+    /// Whether all backends of the other tables stand in these too.
+    #[must_use]
+    pub(crate) fn keeps_all_of(&self, other: &Snapshot) -> bool {
+        other.backends.keys().all(|id| self.backends.contains_key(id))
+    }
+
+    /// All backends, in a stable order.
+    pub fn backends(&self) -> impl Iterator<Item = BackendRef<'_>> {
+        self.services.iter().flat_map(|compiled| (0..compiled.adjacencies.len()).filter_map(|i| compiled.backend(i)))
+    }
+
+    /// All services.
+    pub fn services(&self) -> impl Iterator<Item = &VirtualService> {
+        self.services.iter().map(|compiled| &compiled.service)
+    }
+
+    /// Whether some service listens on this address.
+    #[must_use]
+    pub fn is_vip(&self, address: Ipv4Addr) -> bool {
+        self.vips.contains(&address)
+    }
+
+    /// Whether we translate source addresses to this one.
+    #[must_use]
+    pub fn is_source(&self, address: Ipv4Addr) -> bool {
+        self.sources.contains(&address)
+    }
+
+    /// Whether tunnels may come from there.
+    #[must_use]
+    pub fn is_vtep(&self, address: Ipv4Addr) -> bool {
+        self.vteps.contains(&address)
+    }
+
+    /// Whether a plainly routed backend answers from there.
+    #[must_use]
+    pub fn is_plain_backend(&self, address: Ipv4Addr, port: u16) -> bool {
+        self.plain.contains(&(address, Some(port))) || self.plain.contains(&(address, None))
+    }
+
+    /// Our place in the overlay.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.as_ref()
+    }
+
+    /// One interface.
+    #[must_use]
+    pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {
+        self.interfaces.get(usize::from(index.0))
+    }
+}
+
+impl Compiled {
+    fn backend(&self, position: usize) -> Option<BackendRef<'_>> {
+        let backend = self.service.backends.get(position)?;
+        let adjacency = self.adjacencies.get(position)?;
+        Some(BackendRef { service: &self.service, backend, adjacency })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::testing::{plain_backend, service, tables};
+
+    #[test]
+    fn finds_single_ports_and_ranges() {
+        let mut web = service(&[1]);
+        web.listens[0].ports = 8080..=8080;
+        let mut range = service(&[1]);
+        range.id = ServiceId(2);
+        range.backends[0].id = BackendId(77);
+        range.listens[0].ports = 20_000..=40_000;
+        let snapshot = Snapshot::build(tables(vec![web, range])).unwrap();
+        let vip = Ipv4Addr::new(198, 18, 0, 1);
+        let id = |port| snapshot.lookup(vip, port, Protocol::Tcp).map(|service| service.id);
+        assert_eq!(id(8080), Some(ServiceId(1)));
+        assert_eq!(id(20_000), Some(ServiceId(2)));
+        assert_eq!(id(40_000), Some(ServiceId(2)));
+        assert_eq!(id(40_001), None);
+        assert!(snapshot.lookup(vip, 8080, Protocol::Udp).is_none());
+        assert!(snapshot.lookup(Ipv4Addr::new(198, 18, 0, 2), 8080, Protocol::Tcp).is_none());
+    }
+
+    #[test]
+    fn refuses_two_services_on_one_port_whatever_their_order() {
+        for (first, second) in [(8080..=8080, 8000..=20_000), (8000..=20_000, 8080..=8080), (80..=90, 90..=100)] {
+            let mut a = service(&[1]);
+            a.listens[0].ports = first;
+            let mut b = service(&[]);
+            b.id = ServiceId(2);
+            b.listens[0].ports = second;
+            assert!(matches!(Snapshot::build(tables(vec![a, b])), Err(TablesError::ListenTwice(ServiceId(1), ServiceId(2), _))));
+        }
+    }
+
+    #[test]
+    fn refuses_contradictions() {
+        let mut twice = service(&[1, 1]);
+        twice.backends[1].id = twice.backends[0].id;
+        assert!(matches!(Snapshot::build(tables(vec![twice])), Err(TablesError::BackendTwice(_))));
+
+        let mut no_source = service(&[1]);
+        no_source.backends[0] = plain_backend(5, vec![]);
+        assert!(matches!(Snapshot::build(tables(vec![no_source])), Err(TablesError::NoSource(_))));
+
+        let mut no_overlay = tables(vec![service(&[1])]);
+        no_overlay.overlay = None;
+        assert!(matches!(Snapshot::build(no_overlay), Err(TablesError::NoOverlay(_))));
+    }
+
+    #[test]
+    fn a_removed_backend_is_remembered_for_a_while() {
+        let second = Duration::from_secs(1);
+        let full = Snapshot::build(tables(vec![service(&[1, 1])])).unwrap();
+        let id = full.backends().nth(1).unwrap().backend.id;
+        let mut fewer = Snapshot::build(tables(vec![service(&[1])])).unwrap();
+        fewer.inherit(&full, Duration::ZERO, 10 * second);
+        assert!(fewer.backend(id).is_none());
+        assert!(fewer.backend_or_retired(id).is_some());
+        assert!(!fewer.keeps_all_of(&full));
+
+        let mut soon = Snapshot::build(tables(vec![service(&[1])])).unwrap();
+        soon.inherit(&fewer, 9 * second, 19 * second);
+        assert!(soon.backend_or_retired(id).is_some());
+        let mut late = Snapshot::build(tables(vec![service(&[1])])).unwrap();
+        late.inherit(&soon, 10 * second, 20 * second);
+        assert!(late.backend_or_retired(id).is_none());
+    }
+}
