@@ -1,0 +1,114 @@
+//! What the XDP filter is to take, derived from the tables.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
+use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
+use wire::Protocol;
+
+/// The filter's rules as sets, so that two of them can be joined and compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    listens: BTreeSet<(Ipv4Addr, u16, u16, u8)>,
+    overlays: BTreeSet<(Ipv4Addr, u16, u32, Vec<Ipv4Addr>)>,
+    plain: BTreeSet<(Ipv4Addr, u16, u8)>,
+    snat: BTreeSet<Ipv4Addr>,
+}
+
+impl Rules {
+    /// The rules that these tables need.
+    pub fn of(tables: &Tables) -> Rules {
+        let mut rules = Rules::default();
+        rules.overlays.extend(tables.overlay.as_ref().map(overlay));
+        for service in &tables.services {
+            rules.add_service(service);
+        }
+        rules
+    }
+
+    fn add_service(&mut self, service: &VirtualService) {
+        let mut protocols = BTreeSet::new();
+        for listen in &service.listens {
+            let protocol = listen.protocol as u8;
+            self.listens.insert((listen.address, *listen.ports.start(), *listen.ports.end(), protocol));
+            protocols.insert(protocol);
+        }
+        for backend in &service.backends {
+            self.add_backend(backend, &protocols);
+        }
+    }
+
+    /// Replies of a plain backend come to the SNAT address, which may be the node's own: only what
+    /// comes from a backend, to our ports, is ours.
+    fn add_backend(&mut self, backend: &Backend, protocols: &BTreeSet<u8>) {
+        let Path::Plain { snat, .. } = &backend.path else { return };
+        let port = backend.port.map_or(0, std::num::NonZeroU16::get);
+        self.plain.extend(protocols.iter().map(|protocol| (backend.address, port, *protocol)));
+        self.snat.extend(snat);
+    }
+
+    /// What either needs: for the moment in which some workers still use the old table.
+    pub fn union(&self, other: &Rules) -> Rules {
+        Rules {
+            listens: &self.listens | &other.listens,
+            overlays: &self.overlays | &other.overlays,
+            plain: &self.plain | &other.plain,
+            snat: &self.snat | &other.snat,
+        }
+    }
+
+    /// The filter's own form. `plain_ports` are the SNAT ports of plain backends.
+    pub fn to_filter(&self, plain_ports: &RangeInclusive<u16>) -> FilterRules {
+        let listen = |&(address, first, last, protocol): &(Ipv4Addr, u16, u16, u8)| FilterListen {
+            address,
+            ports: first..=last,
+            protocol,
+        };
+        let overlay = |(vtep, port, vni, addresses): &(Ipv4Addr, u16, u32, Vec<Ipv4Addr>)| FilterOverlay {
+            vtep: *vtep,
+            port: *port,
+            vni: *vni,
+            addresses: addresses.clone(),
+        };
+        let plain =
+            |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend, port, protocol };
+        let snat = |&address: &Ipv4Addr| FilterSnat { address, ports: plain_ports.clone() };
+        FilterRules {
+            listens: self.listens.iter().map(listen).collect(),
+            overlays: self.overlays.iter().map(overlay).collect(),
+            plain: self.plain.iter().map(plain).collect(),
+            snat: self.snat.iter().map(snat).collect(),
+        }
+    }
+}
+
+fn overlay(overlay: &Overlay) -> (Ipv4Addr, u16, u32, Vec<Ipv4Addr>) {
+    (overlay.vtep, overlay.port, overlay.vni.get(), overlay.addresses.clone())
+}
+
+/// The SNAT ports of plain backends. Their SNAT address is the node's own, so they stay clear of the
+/// ports that the kernel gives to its own connections: the larger piece beside those.
+pub fn plain_ports(kernels: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+    const FIRST: u16 = 1024;
+    let below = FIRST..=kernels.start().saturating_sub(1);
+    let above = kernels.end().saturating_add(1).max(FIRST)..=u16::MAX;
+    let len = |ports: &RangeInclusive<u16>| u32::from(*ports.end()).saturating_sub(u32::from(*ports.start()));
+    if len(&below) >= len(&above) { below } else { above }
+}
+
+/// Keeps the compiler honest about the numbers that the filter compares.
+const _: () = assert!(Protocol::Tcp as u8 == 6 && Protocol::Udp as u8 == 17);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_ports_stay_clear_of_the_kernels_own() {
+        assert_eq!(plain_ports(&(32768..=60999)), 1024..=32767);
+        assert_eq!(plain_ports(&(1024..=20000)), 20001..=65535);
+        assert_eq!(plain_ports(&(10000..=65535)), 1024..=9999);
+    }
+}
