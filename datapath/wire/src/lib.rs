@@ -1,1 +1,38 @@
-//! Stub.
+//! Bytes ⇄ headers for the packets that the gateway carries: parsing, checksums, flow keys, edits in place.
+//!
+//! Everything here is pure: no I/O, no clock, no allocation. Views ([`Ipv4`], [`Tcp`], [`Udp`], [`Icmp`]) are facts by
+//! value with offsets into the frame that they were read from; edits take the frame and such a view. Every function
+//! survives any bytes: what cannot be parsed is a [`Malformed`], and an edit whose view does not belong to the frame
+//! leaves the frame as it is.
+#![forbid(unsafe_code)]
+
+pub mod arp;
+mod bytes;
+pub mod checksum;
+pub mod ethernet;
+mod flow;
+pub mod fragment;
+pub mod icmp;
+pub mod ipv4;
+mod mac;
+mod malformed;
+pub mod parse;
+pub mod rewrite;
+pub mod tcp;
+pub mod udp;
+
+pub use arp::Arp;
+pub use checksum::Delta;
+pub use ethernet::{ETHERNET_LEN, Ethernet, ethernet, ethertype, write_ethernet};
+pub use flow::{FiveTuple, Protocol, UnknownProtocol};
+pub use fragment::{FragmentKey, split};
+pub use icmp::{
+    Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, translate_icmp_error, write_icmp_error,
+};
+pub use ipv4::Ipv4;
+pub use mac::{BadMacAddr, MacAddr};
+pub use malformed::Malformed;
+pub use parse::{Headers, L4};
+pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, set_tos};
+pub use tcp::{Tcp, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, write_tcp_reset};
+pub use udp::Udp;

@@ -1,0 +1,106 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+
+use std::net::Ipv4Addr;
+
+/// Sum of the big-endian 16-bit words of `bytes`, an odd last byte padded with zero.
+///
+/// At most `0xffff`, so that tens of thousands of sums fit into one `u32` before [`fold`].
+#[must_use]
+#[inline]
+pub fn sum(bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut total: u64 = words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+    let mut tail = [0; 4];
+    tail[..rest.len()].copy_from_slice(rest);
+    total += u64::from(u32::from_be_bytes(tail));
+    u32::from(fold64(total))
+}
+
+/// Folds the carries of a sum into 16 bits; the checksum is its complement.
+#[must_use]
+#[inline]
+pub const fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
+
+/// The checksum of `bytes`: what belongs into a checksum field that was zero while summing.
+#[must_use]
+#[inline]
+pub fn internet(bytes: &[u8]) -> u16 {
+    !fold(sum(bytes))
+}
+
+/// Sum of the TCP and UDP pseudo header; `len` is the length of L4 header and payload.
+#[must_use]
+#[inline]
+pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> u32 {
+    let halves = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);
+    halves(src) + halves(dst) + u32::from(protocol) + u32::from(len)
+}
+
+#[inline]
+const fn fold64(sum: u64) -> u16 {
+    let once = (sum & 0xffff_ffff) + (sum >> 32);
+    let twice = (once & 0xffff) + ((once >> 16) & 0xffff) + (once >> 32);
+    fold(twice as u32)
+}
+
+/// A change to checksummed bytes, to be applied to their checksum (RFC 1624, equation 3).
+///
+/// One delta can be applied to several checksums that cover the same bytes, as IP header and TCP pseudo header do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    sum: u64,
+}
+
+impl Delta {
+    /// No change.
+    #[must_use]
+    #[inline]
+    pub const fn new() -> Self {
+        Self { sum: 0 }
+    }
+
+    /// A 16-bit word at an even position changed.
+    #[must_use]
+    #[inline]
+    pub const fn replace16(self, old: u16, new: u16) -> Self {
+        Self { sum: self.sum + !old as u64 + new as u64 }
+    }
+
+    /// A 32-bit word at an even position changed.
+    #[must_use]
+    #[inline]
+    pub const fn replace32(self, old: u32, new: u32) -> Self {
+        // 2^32 is 1 modulo 2^16 - 1: a whole word counts the same as its two halves.
+        Self { sum: self.sum + !old as u64 + new as u64 }
+    }
+
+    /// As [`replace16`](Self::replace16) for a word that begins `position` bytes after the start of the checksummed
+    /// bytes: at odd positions (TCP options need not be aligned) its bytes count swapped.
+    #[must_use]
+    #[inline]
+    pub const fn replace16_at(self, position: usize, old: u16, new: u16) -> Self {
+        if position.is_multiple_of(2) {
+            self.replace16(old, new)
+        } else {
+            self.replace16(old.swap_bytes(), new.swap_bytes())
+        }
+    }
+
+    /// As [`replace16_at`](Self::replace16_at) for 32 bits.
+    #[must_use]
+    #[inline]
+    pub const fn replace32_at(self, position: usize, old: u32, new: u32) -> Self {
+        self.replace16_at(position, (old >> 16) as u16, (new >> 16) as u16)
+            .replace16_at(position, old as u16, new as u16)
+    }
+
+    /// The checksum after the change.
+    #[must_use]
+    #[inline]
+    pub const fn apply(self, checksum: u16) -> u16 {
+        !fold64(self.sum + !checksum as u64)
+    }
+}

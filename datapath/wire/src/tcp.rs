@@ -1,0 +1,161 @@
+//! The TCP header (RFC 9293).
+
+mod edit;
+mod options;
+mod reset;
+
+use std::fmt;
+
+pub use options::{TcpOptions, Timestamps};
+pub use reset::{TcpReset, reset_for, write_tcp_reset};
+
+use crate::Malformed;
+use crate::bytes::{get16, get32, window};
+
+/// Length of a header without options.
+pub const MIN_HEADER_LEN: usize = 20;
+
+/// Offsets of fields in the header.
+pub(crate) mod field {
+    pub const SRC_PORT: usize = 0;
+    pub const DST_PORT: usize = 2;
+    pub const CHECKSUM: usize = 16;
+}
+
+/// The flags of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: Self = Self(0x01);
+    /// Synchronise sequence numbers.
+    pub const SYN: Self = Self(0x02);
+    /// Reset the connection.
+    pub const RST: Self = Self(0x04);
+    /// Push.
+    pub const PSH: Self = Self(0x08);
+    /// The acknowledgement number counts.
+    pub const ACK: Self = Self(0x10);
+    /// The urgent pointer counts.
+    pub const URG: Self = Self(0x20);
+    /// ECN echo.
+    pub const ECE: Self = Self(0x40);
+    /// Congestion window reduced.
+    pub const CWR: Self = Self(0x80);
+
+    /// Whether all of `flags` are set.
+    #[must_use]
+    #[inline]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Whether SYN is set.
+    #[must_use]
+    #[inline]
+    pub const fn syn(self) -> bool {
+        self.contains(Self::SYN)
+    }
+
+    /// Whether FIN is set.
+    #[must_use]
+    #[inline]
+    pub const fn fin(self) -> bool {
+        self.contains(Self::FIN)
+    }
+
+    /// Whether RST is set.
+    #[must_use]
+    #[inline]
+    pub const fn rst(self) -> bool {
+        self.contains(Self::RST)
+    }
+
+    /// Whether ACK is set.
+    #[must_use]
+    #[inline]
+    pub const fn ack(self) -> bool {
+        self.contains(Self::ACK)
+    }
+}
+
+impl std::ops::BitOr for TcpFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for TcpFlags {
+    /// As tcpdump writes them: "S." is a SYN with ACK.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("none");
+        }
+        for (bit, letter) in b"FSRP.UEW".iter().enumerate() {
+            if self.0 & (1 << bit) != 0 {
+                write!(f, "{}", char::from(*letter))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The facts of one TCP header, by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Where in the frame the header begins.
+    pub offset: usize,
+    /// Length of the header with its options; in a first fragment, of what is there of it.
+    pub header_len: usize,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number; counts if the ACK flag is set.
+    pub ack: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Receive window, not scaled.
+    pub window: u16,
+    /// Bytes of payload in this packet.
+    pub payload_len: usize,
+}
+
+impl Tcp {
+    /// The header at `offset`; `available` bytes of the packet are left from there, `whole` unless it is a fragment.
+    #[inline]
+    pub(crate) fn parse(frame: &[u8], offset: usize, available: usize, whole: bool) -> Result<Self, Malformed> {
+        if available < MIN_HEADER_LEN {
+            return Err(Malformed::BadTcpHeader);
+        }
+        let header: &[u8; MIN_HEADER_LEN] = window(frame, offset).ok_or(Malformed::BadTcpHeader)?;
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if header_len < MIN_HEADER_LEN || (whole && header_len > available) {
+            return Err(Malformed::BadTcpHeader);
+        }
+        let header_len = header_len.min(available);
+        Ok(Self {
+            offset,
+            header_len,
+            src_port: get16(header, field::SRC_PORT),
+            dst_port: get16(header, field::DST_PORT),
+            seq: get32(header, 4),
+            ack: get32(header, 8),
+            flags: TcpFlags(header[13]),
+            window: get16(header, 14),
+            payload_len: available - header_len,
+        })
+    }
+
+    /// How much of the sequence space the segment takes: payload, and one each for SYN and FIN.
+    #[must_use]
+    #[inline]
+    pub const fn sequence_len(&self) -> u32 {
+        self.payload_len as u32 + self.flags.syn() as u32 + self.flags.fin() as u32
+    }
+}
