@@ -1,0 +1,107 @@
+//! A tree of values with places: what TOML files and JSON bodies have in common, so that both are read and checked by
+//! the same code.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A value, and where it stands in the text (JSON bodies have no places: 0..0).
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Bytes of the text.
+    pub span: Range<usize>,
+    /// What stands there.
+    pub value: Value,
+}
+
+/// The kinds of values.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// JSON's null.
+    Null,
+    /// A kind that no key takes, by its name with an article.
+    Other(&'static str),
+    /// Values in order.
+    List(Vec<Node>),
+    /// Keys and values.
+    Table(Vec<Entry>),
+}
+
+/// One key of a table.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_span: Range<usize>,
+    /// Its value.
+    pub node: Node,
+}
+
+impl Value {
+    /// The kind with its article, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "a string",
+            Value::Integer(_) => "an integer",
+            Value::Bool(_) => "a boolean",
+            Value::Null => "null",
+            Value::Other(kind) => kind,
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// The whole file.
+pub fn from_toml(table: &Spanned<DeTable<'_>>) -> Node {
+    Node { span: table.span(), value: toml_table(table.get_ref()) }
+}
+
+fn toml_table(table: &DeTable<'_>) -> Value {
+    let entry = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| Entry {
+        key: key.get_ref().to_string(),
+        key_span: key.span(),
+        node: Node { span: value.span(), value: toml_value(value.get_ref()) },
+    };
+    Value::Table(table.iter().map(entry).collect())
+}
+
+fn toml_value(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map_or(Value::Other("a number that is too large"), Value::Integer),
+        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Boolean(truth) => Value::Bool(*truth),
+        DeValue::Datetime(_) => Value::Other("a date"),
+        DeValue::Array(list) => {
+            let node = |item: &Spanned<DeValue<'_>>| Node { span: item.span(), value: toml_value(item.get_ref()) };
+            Value::List(list.iter().map(node).collect())
+        }
+        DeValue::Table(table) => toml_table(table),
+    }
+}
+
+/// A request's body.
+pub fn from_json(json: serde_json::Value) -> Node {
+    let value = match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(truth) => Value::Bool(truth),
+        serde_json::Value::Number(number) => number.as_i64().map_or(Value::Other("such a number"), Value::Integer),
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Array(list) => Value::List(list.into_iter().map(from_json).collect()),
+        serde_json::Value::Object(map) => {
+            let entry = |(key, value)| Entry { key, key_span: 0..0, node: from_json(value) };
+            Value::Table(map.into_iter().map(entry).collect())
+        }
+    };
+    Node { span: 0..0, value }
+}

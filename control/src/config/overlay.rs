@@ -1,0 +1,65 @@
+//! `[overlay]`
+
+use std::net::Ipv4Addr;
+
+use vxlan::Vni;
+use wire::MacAddr;
+
+use super::report::{Complaint, Located, Report};
+use super::section::Section;
+use super::{OverlayConfig, gateway, rules, value};
+
+const LARGEST_VNI: i64 = (1 << 24) - 1;
+const DEFAULT_MTU: u16 = 1_450;
+/// RFC 791: what every host takes; 65,535 without the 50 bytes of VXLAN.
+const MTUS: std::ops::RangeInclusive<i64> = 576..=65_485;
+
+/// Reads the table; `None` when anything in it that others rely on is wrong.
+pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConfig> {
+    section.require("vni", "vni = 4096", report);
+    section.require("vtep", "vtep = \"198.18.1.1\"", report);
+    section.require("address", "address = \"10.0.0.3/24\"", report);
+    let vni = section.integer("vni", 1..=LARGEST_VNI, report).and_then(|vni| to_vni(vni.value));
+    let port = section.integer("port", 1..=65_535, report);
+    let vtep = section.text("vtep", report, value::host);
+    let address = section.text("address", report, value::subnet);
+    let snat = section.texts("snat", report, value::host);
+    let mac = section.text("mac", report, value::mac);
+    let mtu = section.integer("mtu", MTUS, report);
+    section.close(report);
+    let (address, prefix_bits) = check_address(address?, report)?;
+    let snat = check_snat(snat, address, prefix_bits, report);
+    Some(OverlayConfig {
+        vni: vni?,
+        port: port.map_or(vxlan::PORT, |port| port.value as u16),
+        vtep: vtep?.value,
+        address,
+        prefix_bits,
+        snat,
+        mac: mac.map_or_else(|| MacAddr::docker(address), |mac| mac.value),
+        mtu: mtu.map_or(DEFAULT_MTU, |mtu| mtu.value as u16),
+    })
+}
+
+fn to_vni(number: i64) -> Option<Vni> {
+    u32::try_from(number).ok().and_then(|number| Vni::try_from(number).ok())
+}
+
+fn check_address(found: Located<(Ipv4Addr, u8)>, report: &mut Report) -> Option<(Ipv4Addr, u8)> {
+    let (address, bits) = found.value;
+    report.check(&found.at, rules::host_in_subnet(address, address, bits))?;
+    Some((address, bits))
+}
+
+fn check_snat(snat: Vec<Located<Ipv4Addr>>, address: Ipv4Addr, bits: u8, report: &mut Report) -> Vec<Ipv4Addr> {
+    let mut good = Vec::new();
+    for source in snat {
+        if source.value == address {
+            let hint = "`address` is used already; list only further ones";
+            report.error(&source.at, Complaint::hinted(format!("`{address}` is `address` itself"), hint));
+        } else if report.check(&source.at, rules::host_in_subnet(source.value, address, bits)).is_some() {
+            good.push(source);
+        }
+    }
+    gateway::distinct(good, report)
+}

@@ -1,0 +1,165 @@
+//! What must hold between the parts: listens that don't collide, backends that fit the overlay. The file and the API
+//! share these.
+
+use std::net::Ipv4Addr;
+
+use datapath::service::Listen;
+use wire::Protocol;
+
+use super::report::{At, Complaint, Report};
+use super::service::{BackendDraft, ServiceDraft};
+use super::value::show_listen;
+use super::{BackendConfig, OverlayConfig};
+
+/// The overlay as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub enum Overlay<'a> {
+    /// There is no `[overlay]`.
+    Absent,
+    /// There is one, but with errors of its own.
+    Broken,
+    /// There is one.
+    Known(&'a OverlayConfig),
+}
+
+/// Whether some packet could belong to both.
+pub fn overlap(a: &Listen, b: &Listen) -> bool {
+    a.address == b.address
+        && a.protocol == b.protocol
+        && a.ports.start() <= b.ports.end()
+        && b.ports.start() <= a.ports.end()
+}
+
+/// An address that a host may have in the subnet of `of`.
+pub fn host_in_subnet(address: Ipv4Addr, of: Ipv4Addr, bits: u8) -> Result<(), Complaint> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+    let network = of.to_bits() & mask;
+    let subnet = format!("{}/{bits}", Ipv4Addr::from_bits(network));
+    let hint = format!("addresses go from {} to {}", Ipv4Addr::from_bits(network + 1), last(network, mask));
+    if address.to_bits() & mask != network {
+        return Err(Complaint::hinted(format!("`{address}` is outside the overlay's subnet {subnet}"), hint));
+    }
+    if address.to_bits() == network || address.to_bits() == network | !mask {
+        return Err(Complaint::hinted(format!("`{address}` is not a host's address in {subnet}"), hint));
+    }
+    Ok(())
+}
+
+fn last(network: u32, mask: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits((network | !mask).saturating_sub(1))
+}
+
+/// What is wrong between a backend and the overlay: the key at fault and the complaint.
+pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<(&'static str, Complaint)> {
+    let Some(vtep) = backend.vtep else { return plain_faults(backend) };
+    match overlay {
+        Overlay::Broken => Vec::new(),
+        Overlay::Absent => {
+            let hint = "add [overlay] with vni, vtep and address, or leave `vtep` out to route plainly";
+            vec![("vtep", Complaint::hinted("the backend has a `vtep`, but there is no [overlay]", hint))]
+        }
+        Overlay::Known(overlay) => overlay_faults(backend.address.ip, vtep, overlay),
+    }
+}
+
+fn plain_faults(backend: &BackendConfig) -> Vec<(&'static str, Complaint)> {
+    if backend.mac.is_none() {
+        return Vec::new();
+    }
+    let hint = "add `vtep`, or leave `mac` out: the kernel finds the MAC of plainly routed backends";
+    vec![("mac", Complaint::hinted("`mac` is the address in the overlay, but the backend has no `vtep`", hint))]
+}
+
+fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<(&'static str, Complaint)> {
+    let mut faults = Vec::new();
+    if vtep == overlay.vtep {
+        let hint = "give the underlay address of the node that runs the task";
+        faults.push(("vtep", Complaint::hinted(format!("`{vtep}` is the gateway's own VTEP"), hint)));
+    }
+    if overlay.addresses().contains(&ip) {
+        let hint = "give the task's overlay address";
+        faults.push(("address", Complaint::hinted(format!("`{ip}` is the gateway's own overlay address"), hint)));
+    } else if let Err(complaint) = host_in_subnet(ip, overlay.address, overlay.prefix_bits) {
+        faults.push(("address", complaint));
+    }
+    faults
+}
+
+/// What is wrong between a listen and the overlay.
+pub fn listen_fault(listen: &Listen, overlay: Overlay<'_>) -> Option<Complaint> {
+    let Overlay::Known(overlay) = overlay else { return None };
+    let tunnel = Listen { address: overlay.vtep, ports: overlay.port..=overlay.port, protocol: Protocol::Udp };
+    overlap(listen, &tunnel).then(|| {
+        let message = format!("`{}` takes the overlay's own tunnel port", show_listen(listen));
+        Complaint::hinted(message, format!("leave {} to [overlay]", show_listen(&tunnel)))
+    })
+}
+
+/// All rules over the services of a file or a request.
+pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &mut Report) {
+    let mut names: Vec<&str> = Vec::new();
+    let mut listens: Vec<(&Listen, String)> = Vec::new();
+    for service in services {
+        let name = service.name.as_ref().map_or("?", |name| name.value.as_str());
+        if let Some(at) = service.name.as_ref().map(|name| &name.at).filter(|_| names.contains(&name)) {
+            let message = format!("there are two services with the name `{name}`");
+            report.error(at, Complaint::hinted(message, "names are unique: rename one of them"));
+        }
+        names.push(name);
+        for listen in &service.listens {
+            let taken = listens.iter().find(|(other, _)| overlap(&listen.value, other));
+            if let Some((other, owner)) = taken {
+                report.error(&listen.at, taken_by(&listen.value, other, owner));
+            } else if let Some(complaint) = listen_fault(&listen.value, overlay) {
+                report.error(&listen.at, complaint);
+            }
+            listens.push((&listen.value, name.to_owned()));
+        }
+        check_backends(service, overlay, report);
+    }
+}
+
+/// The complaint about a listen that another service has.
+pub fn taken_by(listen: &Listen, other: &Listen, owner: &str) -> Complaint {
+    let message = format!("`{}` is taken: service `{owner}` listens on {}", show_listen(listen), show_listen(other));
+    Complaint::hinted(message, "each VIP, port and protocol belongs to one service")
+}
+
+fn check_backends(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Report) {
+    let mut seen = Vec::new();
+    for draft in &service.backends {
+        let Some(backend) = draft.finish() else { continue };
+        for (key, complaint) in backend_faults(&backend, overlay) {
+            report.error(place_of(draft, key), complaint);
+        }
+        if seen.contains(&backend.address) {
+            let message = format!("backend `{}` is in this service twice", backend.address);
+            report.error(place_of(draft, "address"), Complaint::hinted(message, "use `weight` to give it a larger share"));
+        }
+        seen.push(backend.address);
+    }
+    warn_idle(service, report);
+}
+
+fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {
+    let found = match key {
+        "vtep" => draft.vtep.as_ref().map(|vtep| &vtep.at),
+        "mac" => draft.mac.as_ref().map(|mac| &mac.at),
+        _ => draft.address.as_ref().map(|address| &address.at),
+    };
+    found.unwrap_or(&draft.at)
+}
+
+/// A service that can serve nobody works, but hardly as it was meant.
+fn warn_idle(service: &ServiceDraft, report: &mut Report) {
+    let Some(name) = &service.name else { return };
+    let complaint = if service.backends.is_empty() {
+        Complaint::hinted(format!("service `{}` has no backends", name.value), "new connections to it are refused")
+    } else if service.backends.iter().all(|backend| backend.weight == Some(0)) {
+        let message = format!("all backends of service `{}` have weight 0", name.value);
+        Complaint::hinted(message, "weight 0 drains: new connections to it are refused")
+    } else {
+        return;
+    };
+    report.warn(&name.at, complaint);
+}

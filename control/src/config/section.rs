@@ -1,0 +1,176 @@
+//! Reading one table key by key; what was never asked for is unknown.
+
+use std::ops::RangeInclusive;
+
+use super::node::{Entry, Node, Value};
+use super::report::{At, Complaint, Located, Report, suggest};
+
+/// A table that is being read.
+pub struct Section<'a> {
+    /// Its place.
+    pub at: At,
+    entries: &'a [Entry],
+    known: Vec<&'static str>,
+}
+
+/// A value that was found.
+pub type Found<'a> = Located<&'a Value>;
+
+impl<'a> Section<'a> {
+    /// The table that stands here; anything else is an error.
+    pub fn open(node: &'a Node, at: At, report: &mut Report) -> Option<Section<'a>> {
+        if let Value::Table(entries) = &node.value {
+            return Some(Section { at, entries, known: Vec::new() });
+        }
+        report.error(&at, wrong_type(&at, "a table", &node.value));
+        None
+    }
+
+    /// The table under a key.
+    pub fn table(&mut self, key: &'static str, report: &mut Report) -> Option<Section<'a>> {
+        self.known.push(key);
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Section::open(&entry.node, self.at.key(key, entry.node.span.clone()), report)
+    }
+
+    /// The value of a key.
+    pub fn find(&mut self, key: &'static str) -> Option<Found<'a>> {
+        self.known.push(key);
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(Located { value: &entry.node.value, at: self.at.key(key, entry.node.span.clone()) })
+    }
+
+    /// A key's string, as `parse` understands it.
+    pub fn text<T>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report,
+        parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<Located<T>> {
+        let found = self.find(key)?;
+        text(found, report, parse)
+    }
+
+    /// A key's whole number within a range.
+    pub fn integer(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<i64>,
+        report: &mut Report,
+    ) -> Option<Located<i64>> {
+        let found = self.find(key)?;
+        integer(found, range, report)
+    }
+
+    /// A list's items; empty when the key is not there.
+    pub fn list(&mut self, key: &'static str, report: &mut Report) -> Vec<(&'a Node, At)> {
+        let Some(found) = self.find(key) else { return Vec::new() };
+        let Value::List(items) = found.value else {
+            report.error(&found.at, wrong_type(&found.at, "a list", found.value));
+            return Vec::new();
+        };
+        items.iter().enumerate().map(|(i, node)| (node, found.at.index(i, node.span.clone()))).collect()
+    }
+
+    /// A list of strings, or one string.
+    pub fn texts<T>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Vec<Located<T>> {
+        match self.find(key) {
+            Some(found) if matches!(found.value, Value::List(_)) => {
+                let items = self.list(key, report);
+                let read = |(node, at): (&'a Node, At)| text(Located { value: &node.value, at }, report, &parse);
+                items.into_iter().filter_map(read).collect()
+            }
+            Some(found) => text_or(found, "a string or a list of strings", report, parse).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether a key stands in the table; it is then known.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// Complains when the key is not there. `example` shows how to write it.
+    pub fn require(&mut self, key: &'static str, example: &str, report: &mut Report) {
+        if !self.has(key) {
+            report.missing(&self.at, Complaint::hinted(format!("missing key `{key}`"), format!("e.g. `{example}`")));
+        }
+    }
+
+    /// Complains about all keys that nobody asked for.
+    pub fn close(mut self, report: &mut Report) {
+        self.known.sort_unstable();
+        self.known.dedup();
+        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            let at = self.at.key(&entry.key, entry.key_span.clone());
+            let hint = suggest(&entry.key, &self.known);
+            report.error(&at, Complaint::hinted(format!("unknown key `{}`", entry.key), hint));
+        }
+    }
+}
+
+/// A string as `parse` understands it.
+pub fn text<T>(
+    found: Found<'_>,
+    report: &mut Report,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+) -> Option<Located<T>> {
+    text_or(found, "a string", report, parse)
+}
+
+fn text_or<T>(
+    found: Found<'_>,
+    wanted: &str,
+    report: &mut Report,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+) -> Option<Located<T>> {
+    let result = match found.value {
+        Value::Text(text) => parse(text),
+        other => Err(wrong_type(&found.at, wanted, other)),
+    };
+    let value = report.check(&found.at, result)?;
+    Some(Located { value, at: found.at })
+}
+
+/// A whole number within a range.
+pub fn integer(found: Found<'_>, range: RangeInclusive<i64>, report: &mut Report) -> Option<Located<i64>> {
+    let result = match found.value {
+        Value::Integer(value) if range.contains(value) => Ok(*value),
+        Value::Integer(value) => Err(Complaint::hinted(
+            format!("`{}` is {value}, which is out of range", last_key(&found.at)),
+            format!("from {} to {}", range.start(), range.end()),
+        )),
+        other => Err(wrong_type(&found.at, "an integer", other)),
+    };
+    let value = report.check(&found.at, result)?;
+    Some(Located { value, at: found.at })
+}
+
+/// `weight` of `service[0].backend[1].weight`.
+fn last_key(at: &At) -> &str {
+    at.field.rsplit('.').next().unwrap_or(&at.field)
+}
+
+/// The complaint about a value of the wrong kind.
+pub fn wrong_type(at: &At, wanted: &str, value: &Value) -> Complaint {
+    let name = match last_key(at) {
+        "" => "this".to_owned(),
+        key => format!("`{key}`"),
+    };
+    let message = format!("{name} must be {wanted}, not {}", value.kind());
+    let hint = match value {
+        Value::Text(text) if wanted == "an integer" && text.parse::<i64>().is_ok() => {
+            Some(format!("write {text} without quotes"))
+        }
+        Value::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\" with quotes")),
+        Value::Table(_) if wanted == "a list" => Some(format!("write [[{}]] with two brackets", at.field)),
+        Value::List(_) if wanted == "a table" => Some(format!("write [{}] with one bracket, once", at.field)),
+        _ => None,
+    };
+    Complaint { message, hint }
+}

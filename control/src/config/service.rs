@@ -1,0 +1,137 @@
+//! `[[service]]` and `[[service.backend]]`, and the same things in the bodies of API requests.
+
+use std::net::Ipv4Addr;
+
+use datapath::service::{Listen, SchedulerKind};
+use wire::MacAddr;
+
+use super::node::{Node, Value};
+use super::report::{At, Complaint, Located, Report};
+use super::section::Section;
+use super::{BackendAddress, BackendConfig, ServiceConfig, value};
+
+/// `timestamps` says whether we rewrite.
+const TIMESTAMPS: &[(&str, bool)] = &[("rewrite", true), ("keep", false)];
+
+/// A service as far as it could be read.
+#[derive(Debug)]
+pub struct ServiceDraft {
+    /// Its table.
+    pub at: At,
+    /// Unique.
+    pub name: Option<Located<String>>,
+    /// Those that could be read.
+    pub listens: Vec<Located<Listen>>,
+    /// `rr` if it does not say.
+    pub scheduler: Option<SchedulerKind>,
+    /// True if it does not say.
+    pub rewrite_timestamps: Option<bool>,
+    /// Those that could be read.
+    pub backends: Vec<BackendDraft>,
+}
+
+/// A backend as far as it could be read.
+#[derive(Debug)]
+pub struct BackendDraft {
+    /// Its table.
+    pub at: At,
+    /// Address and port.
+    pub address: Option<Located<BackendAddress>>,
+    /// Its node; the inner `None` is JSON's null.
+    pub vtep: Option<Located<Option<Ipv4Addr>>>,
+    /// Its MAC address; the inner `None` is JSON's null.
+    pub mac: Option<Located<Option<MacAddr>>>,
+    /// Its weight.
+    pub weight: Option<u16>,
+}
+
+/// Which keys must be there, and what the backends are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A table of the file: `backend`.
+    File,
+    /// A whole service or backend in JSON: `backends`.
+    Whole,
+    /// What shall change, in JSON.
+    Change,
+}
+
+/// Reads a service.
+pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<ServiceDraft> {
+    let mut section = Section::open(node, at, report)?;
+    if form != Form::Change {
+        section.require("name", if form == Form::File { "name = \"my-web\"" } else { "\"name\": \"my-web\"" }, report);
+        section.require("listen", "198.18.0.1:8080/tcp", report);
+    }
+    let name = if form == Form::Change { None } else { section.text("name", report, value::service_name) };
+    let listens = section.texts("listen", report, value::listen);
+    if let Some(list) = section.find("listen").filter(|found| matches!(found.value, Value::List(list) if list.is_empty()))
+    {
+        let complaint = Complaint::hinted("`listen` is empty: nobody could reach the service", "e.g. 198.18.0.1:8080/tcp");
+        report.error(&list.at, complaint);
+    }
+    let scheduler = section.text("scheduler", report, value::scheduler).map(|scheduler| scheduler.value);
+    let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
+    let key = if form == Form::File { "backend" } else { "backends" };
+    let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
+    let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
+    let at = section.at.clone();
+    section.close(report);
+    let rewrite_timestamps = timestamps.map(|timestamps| timestamps.value);
+    Some(ServiceDraft { at, name, listens, scheduler, rewrite_timestamps, backends })
+}
+
+/// Reads a backend. A change leaves its address out.
+pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Option<BackendDraft> {
+    let mut section = Section::open(node, at, report)?;
+    let mut address = None;
+    if form != Form::Change {
+        section.require("address", "10.0.0.11:8000", report);
+        address = section.text("address", report, value::backend_address);
+    }
+    let vtep = nullable(&mut section, "vtep", report, value::host);
+    let mac = nullable(&mut section, "mac", report, value::mac);
+    let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value as u16);
+    let at = section.at.clone();
+    section.close(report);
+    Some(BackendDraft { at, address, vtep, mac, weight })
+}
+
+fn nullable<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    report: &mut Report,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+) -> Option<Located<Option<T>>> {
+    let found = section.find(key)?;
+    if matches!(found.value, Value::Null) {
+        return Some(Located { value: None, at: found.at });
+    }
+    let text = section.text(key, report, parse)?;
+    Some(Located { value: Some(text.value), at: text.at })
+}
+
+impl ServiceDraft {
+    /// The service, if all that it needs could be read.
+    pub fn finish(&self) -> Option<ServiceConfig> {
+        Some(ServiceConfig {
+            name: self.name.as_ref()?.value.clone(),
+            listens: self.listens.iter().map(|listen| listen.value.clone()).collect(),
+            scheduler: self.scheduler.unwrap_or_default(),
+            rewrite_timestamps: self.rewrite_timestamps.unwrap_or(true),
+            backends: self.backends.iter().filter_map(BackendDraft::finish).collect(),
+        })
+    }
+}
+
+impl BackendDraft {
+    /// The backend, if its address could be read.
+    pub fn finish(&self) -> Option<BackendConfig> {
+        Some(BackendConfig {
+            address: self.address.as_ref()?.value,
+            vtep: self.vtep.as_ref().and_then(|vtep| vtep.value),
+            mac: self.mac.as_ref().and_then(|mac| mac.value),
+            weight: self.weight.unwrap_or(1),
+        })
+    }
+}
