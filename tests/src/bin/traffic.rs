@@ -1,0 +1,60 @@
+//! `traffic VERB …`: servers and clients for the end-to-end tests. Results are JSON on standard output.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use std::net::SocketAddrV4;
+use std::process::ExitCode;
+use tests::traffic::{connections, fragments, frames, servers, steady, udp};
+use tests::{Failure, Outcome};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Sends every datagram back.
+    UdpEcho { listen: SocketAddrV4 },
+    /// Sends every byte back.
+    TcpEcho { listen: SocketAddrV4 },
+    /// Sends datagrams of all sizes and compares what comes back.
+    Udp(udp::Exchange),
+    /// Opens many connections and makes one request on each.
+    Connections(connections::Load),
+    /// Goes to and fro on one connection and measures the gaps.
+    Steady(steady::Steady),
+    /// Sends one datagram in fragments of any order and waits for the echo.
+    Fragments(fragments::Fragments),
+    /// Sends raw frames, one per line of hex on standard input, or random ones.
+    Frames(frames::Frames),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("traffic: {failure:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Outcome {
+    match verb {
+        Verb::UdpEcho { listen } => servers::udp_echo(listen),
+        Verb::TcpEcho { listen } => servers::tcp_echo(listen),
+        Verb::Udp(exchange) => print(&exchange.run()?),
+        Verb::Connections(load) => print(&load.run()),
+        Verb::Steady(steady) => print(&steady.run()?),
+        Verb::Fragments(fragments) => print(&fragments.run()?),
+        Verb::Frames(frames) => print(&frames.run()?),
+    }
+}
+
+fn print(report: &impl Serialize) -> Outcome {
+    println!("{}", serde_json::to_string(report).map_err(Failure::from)?);
+    Ok(())
+}

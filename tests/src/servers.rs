@@ -1,0 +1,104 @@
+//! What answers behind the gateway.
+
+use crate::clock::wait_until;
+use crate::namespace::{Namespace, Process};
+use crate::{Outcome, binaries};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a server may take to come up.
+const START: Duration = Duration::from_secs(10);
+
+/// An nginx: answers its name at `/`, serves `files/` below `/files/`, and takes uploads there.
+pub struct Nginx {
+    /// The running master.
+    pub process: Process,
+    /// What lies below `/files/`.
+    pub files: PathBuf,
+}
+
+impl Nginx {
+    /// Starts it on the namespace's port and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start(namespace: &Namespace, name: &str, port: u16) -> Outcome<Nginx> {
+        let dir = namespace.dir().join(format!("nginx-{}-{port}", namespace.name()));
+        let files = dir.join("files");
+        fs::create_dir_all(&files)?;
+        fs::create_dir_all(dir.join("logs"))?;
+        let config = dir.join("nginx.conf");
+        fs::write(&config, nginx_config(&dir, name, port))?;
+        let process =
+            namespace.spawn(&format!("nginx-{port}"), "nginx", [Path::new("-p"), &dir, Path::new("-c"), &config])?;
+        wait_listening(namespace, port)?;
+        Ok(Nginx { process, files })
+    }
+}
+
+fn nginx_config(dir: &Path, name: &str, port: u16) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; sendfile on; default_type text/plain; client_max_body_size 0; keepalive_timeout 3600;
+  client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
+  uwsgi_temp_path {dir}/tmp; scgi_temp_path {dir}/tmp;
+  server {{
+    listen {port} backlog=4096;
+    location / {{ return 200 \"{name}\\n\"; }}
+    location /files/ {{ root {dir}; dav_methods PUT; create_full_put_path on; }}
+    location /slow/ {{ alias {dir}/files/; limit_rate 2m; }}
+  }}
+}}
+"
+    )
+}
+
+/// Waits until somebody listens on the TCP port in the namespace.
+///
+/// # Errors
+/// Nobody does in time.
+pub fn wait_listening(namespace: &Namespace, port: u16) -> Outcome {
+    wait_until(&format!("a listener on port {port} in {}", namespace.name()), START, || {
+        // The kernel's own table, local address in hex, state 0A = LISTEN: no probe that a server would see.
+        let table = namespace.run("cat", ["/proc/net/tcp"])?;
+        let suffix = format!(":{port:04X}");
+        Ok(table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next().is_some_and(|local| local.ends_with(&suffix)) && words.nth(1) == Some("0A")
+        }))
+    })
+}
+
+/// Starts one of the traffic tool's servers (`udp-echo`, `tcp-echo`) and waits until it is ready.
+///
+/// # Errors
+/// It does not come up.
+pub fn start_tool(namespace: &Namespace, verb: &str, listen: &str) -> Outcome<Process> {
+    let label = format!("{verb}-{}", listen.replace(':', "-"));
+    let mut process = namespace.spawn(&label, binaries::traffic()?, [verb, listen])?;
+    process.wait_for_line("ready", START)?;
+    Ok(process)
+}
+
+/// Writes a file of pseudo-random bytes; the seed decides which.
+///
+/// # Errors
+/// The disk is full.
+pub fn write_noise(path: &Path, len_bytes: usize, seed: u64) -> Outcome {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(len_bytes + 8);
+    while bytes.len() < len_bytes {
+        // xorshift64: good enough to make every segment differ.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len_bytes);
+    fs::write(path, bytes)?;
+    Ok(())
+}

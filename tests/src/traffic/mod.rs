@@ -1,0 +1,9 @@
+//! The traffic tool: small servers and clients that see more than curl does. One file per verb.
+
+pub mod connections;
+pub mod fragments;
+pub mod frames;
+pub mod packet;
+pub mod servers;
+pub mod steady;
+pub mod udp;
