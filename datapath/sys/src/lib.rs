@@ -3,15 +3,26 @@
 //!
 //! The data path sees one trait, [`Device`], and one kind of packet memory, [`Frame`].
 
+mod bind_error;
 pub mod clock;
 mod cpu;
 mod device;
 mod frame;
+mod link;
 mod memory;
+mod os;
 mod pool;
+mod queue;
+mod ring;
+mod umem;
+mod xdp;
 
+pub use bind_error::{BindCause, BindError};
 pub use cpu::{allowed_cpus, pin_current_thread};
 pub use device::{BURST, Device, DeviceState, LinkType, TxReport};
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
+pub use link::queue_count;
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
 pub use pool::FramePool;
+pub use umem::{XdpUmem, xdp_pool};
+pub use xdp::{RingSizes, XdpDevice, XdpMode};

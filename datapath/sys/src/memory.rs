@@ -198,7 +198,7 @@ mod tests {
         assert!(!right.has_work());
         assert_eq!(burst.iter().map(Frame::bytes).collect::<Vec<_>>(), [&b"one"[..], b"two", b"three"]);
         assert!(burst.iter().all(|frame| right_pool.owns(frame)));
-        burst.into_iter().for_each(|frame| right_pool.put(frame));
+        right_pool.put_all(burst);
         assert_eq!(right_pool.free(), 8);
         assert_eq!(left.rx(&mut left_pool, &mut Vec::new(), 64), 0);
     }

@@ -2,7 +2,7 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::{DEFAULT_HEADROOM, Frame};
+use crate::Frame;
 
 /// Smallest and largest chunk. A chunk must hold the headroom and something behind it; offsets inside are 16 bits.
 const FRAME_SIZES: std::ops::RangeInclusive<usize> = 512..=65_024;
@@ -86,6 +86,13 @@ impl FramePool {
             self.free.push(frame);
         } else {
             self.foreign += 1;
+        }
+    }
+
+    /// Gives several frames back.
+    pub fn put_all(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        for frame in frames {
+            self.put(frame);
         }
     }
 
@@ -186,6 +193,7 @@ impl Drop for FramePool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DEFAULT_HEADROOM;
 
     #[test]
     fn hands_out_every_chunk_once() {
@@ -198,7 +206,7 @@ mod tests {
         for (value, frame) in (0_u8..).zip(&frames) {
             assert!(frame.bytes().iter().all(|byte| *byte == value));
         }
-        frames.into_iter().for_each(|frame| pool.put(frame));
+        pool.put_all(frames);
         assert_eq!(pool.free(), 8);
         assert!(pool.take().is_some_and(|frame| {
             let fresh = frame.is_empty() && frame.headroom() == DEFAULT_HEADROOM;

@@ -1,0 +1,120 @@
+//! What the kernel says about a network interface: does it exist, is it up, how many queues.
+
+use std::ffi::{CStr, CString, c_ulong};
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+
+use crate::os;
+
+const SIOCGIFFLAGS: c_ulong = 0x8913;
+const SIOCETHTOOL: c_ulong = 0x8946;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// `struct ifreq`: a name and a union of 24 bytes.
+#[repr(C)]
+struct Request<T> {
+    name: [u8; libc::IFNAMSIZ],
+    value: T,
+}
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
+    rx: u32,
+    tx: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// Asks about interfaces of the network namespace in which it was made.
+pub(crate) struct LinkQuery {
+    socket: UdpSocket,
+}
+
+impl LinkQuery {
+    pub(crate) fn new() -> io::Result<LinkQuery> {
+        // Any socket of the namespace can carry the questions; this one never sees a packet.
+        Ok(LinkQuery { socket: UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"))? })
+    }
+
+    /// Up, and with a carrier.
+    pub(crate) fn is_up(&self, interface: &str) -> io::Result<bool> {
+        let mut request = Request { name: name_of(interface)?, value: [0_u16; 12] };
+        // SAFETY: the kernel reads and writes one `struct ifreq`, which `request` is (40 bytes).
+        os::check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCGIFFLAGS, &raw mut request) })?;
+        let ready = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(i32::from(request.value[0]) & ready == ready)
+    }
+
+    fn channels(&self, interface: &str) -> io::Result<u32> {
+        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+        let mut request = Request { name: name_of(interface)?, value: [&raw mut channels; 3] };
+        // SAFETY: the kernel reads one `struct ifreq`, whose first pointer leads to one `struct ethtool_channels`; both outlive
+        // the call.
+        os::check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) })?;
+        Ok(channels.rx + channels.combined)
+    }
+}
+
+fn name_of(interface: &str) -> io::Result<[u8; libc::IFNAMSIZ]> {
+    let mut name = [0; libc::IFNAMSIZ];
+    let bytes = interface.as_bytes();
+    if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    name[..bytes.len()].copy_from_slice(bytes);
+    Ok(name)
+}
+
+/// The interface's index, in the calling thread's network namespace.
+pub(crate) fn index(interface: &str) -> io::Result<u32> {
+    let name = name_of(interface)?;
+    let name: CString = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?.into();
+    // SAFETY: a C string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// How many receive queues the interface has in use: each wants a socket, or else its packets go to the kernel.
+///
+/// # Errors
+/// `ENODEV` when there is no such interface in this network namespace.
+pub fn queue_count(interface: &str) -> io::Result<u32> {
+    index(interface)?;
+    match LinkQuery::new()?.channels(interface) {
+        Ok(count) => Ok(count.max(1)),
+        // A driver that does not say has one queue, or shows them in sysfs.
+        Err(_) => Ok(queues_in_sysfs(interface).max(1)),
+    }
+}
+
+fn queues_in_sysfs(interface: &str) -> u32 {
+    let Ok(entries) = std::fs::read_dir(format!("/sys/class/net/{interface}/queues")) else { return 0 };
+    entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_and_nonsense_is_not() {
+        assert_eq!(index("lo").unwrap(), 1);
+        assert_eq!(queue_count("lo").unwrap(), 1);
+        for nonsense in ["", "no such link", "a-name-longer-than-the-kernel-takes", "a\0b"] {
+            assert_eq!(queue_count(nonsense).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{nonsense:?}");
+        }
+        let query = LinkQuery::new().unwrap();
+        assert!(query.is_up("lo").unwrap());
+        assert_eq!(query.is_up("nosuch0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    }
+}
