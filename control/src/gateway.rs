@@ -1,1 +1,284 @@
 //! The running gateway: engine, catalog and kernel together.
+//!
+//! Everything that may change the tables ends in [`Gateway::publish`]: an edit or a reload through
+//! [`Operations`](crate::operations::Operations), a change of the kernel's state, an ARP answer in the overlay.
+
+mod compile;
+mod operations;
+mod resolve;
+mod rules;
+mod start_error;
+mod status;
+mod tun_routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use datapath::service::{Generation, Snapshot};
+use datapath::{Engine, Event};
+use sys::DeviceState;
+use tokio::sync::watch;
+
+pub use compile::{compile, has_tun, taken_by_kernel, tun_addresses};
+pub use resolve::{Findings, OverlayMacs};
+pub use rules::{Rules, plain_ports};
+pub use start_error::StartError;
+pub use tun_routes::TunRoutes;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::devices::Filter;
+use crate::kernel::{Kernel, KernelView};
+use compile::{Compiled, Ways};
+
+/// What a running gateway is made of.
+pub struct Parts {
+    /// The config that it was started with.
+    pub config: Config,
+    /// Where that was read.
+    pub config_path: PathBuf,
+    /// The CPUs that the process may use.
+    pub cpus: Vec<usize>,
+    /// The services.
+    pub catalog: Catalog,
+    /// The workers, running on `first`.
+    pub engine: Engine,
+    /// The XDP filter, attached; none over TUN alone.
+    pub filter: Option<Filter>,
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
+    /// The kernel's state that `first` was made from.
+    pub view: KernelView,
+    /// The tables that the workers run on.
+    pub first: First,
+    /// Who keeps the routes to the TUN device.
+    pub tun_routes: Option<watch::Sender<BTreeSet<Ipv4Addr>>>,
+}
+
+/// What is kept of the first tables.
+pub struct First {
+    generation: Generation,
+    rules: Rules,
+    ways: Ways,
+    findings: Findings,
+}
+
+impl First {
+    /// Takes the tables apart: the snapshot is for the engine.
+    pub fn split(compiled: Compiled) -> Result<(Snapshot, First), datapath::service::TablesError> {
+        let Compiled { tables, rules, findings, ways } = compiled;
+        let generation = tables.generation;
+        Ok((Snapshot::build(tables)?, First { generation, rules, ways, findings }))
+    }
+
+    /// What the XDP filter is to take at first.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// The running gateway.
+pub struct Gateway {
+    config: Config,
+    config_path: PathBuf,
+    cpus: Vec<usize>,
+    loaded_at: SystemTime,
+    catalog: Catalog,
+    engine: Engine,
+    filter: Option<Filter>,
+    kernel: Arc<Kernel>,
+    view: KernelView,
+    learned: OverlayMacs,
+    generation: Generation,
+    rules: Rules,
+    /// The filter still takes what the generation before needed.
+    rules_linger: bool,
+    ways: Ways,
+    findings: Findings,
+    failed_workers: BTreeMap<usize, String>,
+    /// As of the last tick.
+    devices: Vec<(usize, DeviceState)>,
+    tun_routes: Option<watch::Sender<BTreeSet<Ipv4Addr>>>,
+}
+
+impl Gateway {
+    /// Takes over what [`run`](crate::run) has opened.
+    pub fn new(parts: Parts) -> Gateway {
+        let First { generation, rules, ways, findings } = parts.first;
+        let gateway = Gateway {
+            config: parts.config,
+            config_path: parts.config_path,
+            cpus: parts.cpus,
+            loaded_at: sys::clock::wall(),
+            catalog: parts.catalog,
+            engine: parts.engine,
+            filter: parts.filter,
+            kernel: parts.kernel,
+            view: parts.view,
+            learned: OverlayMacs::new(),
+            generation,
+            rules,
+            rules_linger: false,
+            ways,
+            findings: Findings::default(),
+            failed_workers: BTreeMap::new(),
+            devices: Vec::new(),
+            tun_routes: parts.tun_routes,
+        };
+        gateway.with_findings(findings)
+    }
+
+    fn with_findings(mut self, findings: Findings) -> Gateway {
+        self.note(findings);
+        self
+    }
+
+    /// Makes `catalog` the one that counts. On error nothing has changed.
+    fn adopt(&mut self, catalog: Catalog) -> Result<(), PublishError> {
+        if let Some((address, link)) = taken_by_kernel(&self.config, &catalog, &self.view) {
+            return Err(PublishError::TakenByKernel(address, link));
+        }
+        let compiled = self.compile(&catalog);
+        self.publish(compiled)?;
+        self.catalog = catalog;
+        Ok(())
+    }
+
+    fn compile(&self, catalog: &Catalog) -> Compiled {
+        let next = Generation(self.generation.0 + 1);
+        compile(&self.config, catalog, &self.view, &self.learned, next)
+    }
+
+    /// Hands new tables to the workers. The filter takes what is new before they know it, and lets go of what is
+    /// old when the last of them has left it ([`Gateway::tick`]): meanwhile nothing falls to the kernel.
+    fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
+        let Compiled { tables, rules, findings, ways } = compiled;
+        let generation = tables.generation;
+        let vips = tables.services.iter().flat_map(|service| &service.listens).map(|listen| listen.address);
+        let addresses: BTreeSet<_> = vips.chain(self.config.gateway.snat.iter().copied()).collect();
+        let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
+        if let Some(filter) = &mut self.filter
+            && rules != self.rules
+        {
+            // Also after a failure: the next tick puts right what was done by half.
+            self.rules_linger = true;
+            filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
+        }
+        self.engine.publish(snapshot);
+        if let Some(routes) = &self.tun_routes {
+            routes.send_replace(addresses);
+        }
+        (self.generation, self.rules, self.ways) = (generation, rules, ways);
+        self.note(findings);
+        Ok(())
+    }
+
+    /// Has the kernel follow what the tables lead to, and logs what is newly unreachable, or reachable again.
+    fn note(&mut self, findings: Findings) {
+        self.kernel.follow(findings.asked.clone());
+        for problem in findings.problems.difference(&self.findings.problems) {
+            tracing::warn!("{problem}");
+        }
+        for problem in self.findings.problems.difference(&findings.problems) {
+            tracing::info!("no longer so: {problem}");
+        }
+        self.findings = findings;
+    }
+
+    /// Takes over what the kernel says now; a new generation only when packets must travel otherwise.
+    pub fn kernel_changed(&mut self, view: KernelView) {
+        self.view = view;
+        self.republish("the kernel's network state changed");
+    }
+
+    fn republish(&mut self, why: &str) {
+        let compiled = self.compile(&self.catalog);
+        if compiled.ways == self.ways {
+            return self.note(compiled.findings);
+        }
+        match self.publish(compiled) {
+            Ok(()) => tracing::debug!(generation = self.generation.0, "new table: {why}"),
+            Err(error) => tracing::error!("{why}, but the new table failed: {error}"),
+        }
+    }
+
+    /// To be called several times a second: events of the workers, memory to free, filter rules to let go of.
+    pub fn tick(&mut self) {
+        self.take_events();
+        self.engine.reclaim();
+        self.devices = self.engine.devices();
+        if self.rules_linger && self.is_live() {
+            self.release_rules();
+        }
+    }
+
+    fn take_events(&mut self) {
+        let mut learned = false;
+        for event in self.engine.events() {
+            match event {
+                Event::OverlayNeighbour { vtep, address, mac } => {
+                    let news = self.learned.insert(address, mac) != Some(mac);
+                    if news {
+                        tracing::info!("overlay address {address} (vtep {vtep}) is at {mac}");
+                    }
+                    learned |= news;
+                }
+                Event::WorkerFailed { worker, reason } => {
+                    tracing::error!("worker {worker} failed: {reason}");
+                    self.failed_workers.insert(worker, reason);
+                }
+            }
+        }
+        if learned {
+            self.republish("an overlay MAC address was learned");
+        }
+    }
+
+    fn release_rules(&mut self) {
+        let Some(filter) = &mut self.filter else { return };
+        match filter.publish(&self.rules) {
+            Ok(()) => self.rules_linger = false,
+            Err(error) => tracing::warn!("the XDP filter keeps rules that are not needed: {error}"),
+        }
+    }
+
+    /// The overlay addresses of which the MAC address is a guess until ARP answers.
+    pub fn guessed_overlay_macs(&self) -> usize {
+        let backends = self.catalog.services().iter().flat_map(|service| &service.backends);
+        let overlay = backends.filter(|backend| backend.config.vtep.is_some() && backend.config.mac.is_none());
+        overlay.filter(|backend| !self.learned.contains_key(&backend.config.address.ip)).count()
+    }
+
+    /// Whether all workers use the newest table.
+    pub fn is_live(&self) -> bool {
+        self.engine.applied().iter().all(|generation| *generation >= self.generation)
+    }
+
+    /// The first worker that failed, and why.
+    pub fn failure(&self) -> Option<(usize, &str)> {
+        self.failed_workers.iter().next().map(|(worker, reason)| (*worker, reason.as_str()))
+    }
+
+    /// Ends it all in order: the filter first, so that the kernel has the interfaces back before the sockets go.
+    pub fn stop(self) {
+        drop(self.filter);
+        self.engine.stop();
+    }
+}
+
+/// Why new tables could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The tables contradict themselves.
+    #[error("{0}")]
+    Tables(datapath::service::TablesError),
+    /// The XDP filter did not take them.
+    #[error("the XDP filter refused the new rules: {0}")]
+    Filter(sys::FilterError),
+    /// Over TUN: the kernel would take the packets.
+    #[error("{0} is an address of {1}: the kernel would take its packets")]
+    TakenByKernel(Ipv4Addr, String),
+}

@@ -1,1 +1,161 @@
-//! Prometheus text.
+//! Prometheus text: what the gateway has counted, at `/metrics`.
+
+mod server;
+
+pub use server::MetricsServer;
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use datapath::service::BackendTotals;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::catalog::{BackendEntry, ServiceEntry};
+use crate::operations::{CounterSet, DeviceStatus, Operations, Status};
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Everything in the OpenMetrics text format.
+///
+/// # Errors
+/// Writing to a string does not fail; the formatting traits say it could.
+pub fn render(gateway: &dyn Operations) -> Result<String, fmt::Error> {
+    let mut page = Page { registry: Registry::with_prefix("sluicegate") };
+    let status = gateway.status();
+    page.process(&status);
+    page.workers(&status, &gateway.counters().workers);
+    page.devices(&status.devices);
+    page.backends(gateway);
+    let mut text = String::new();
+    text::encode(&mut text, &page.registry)?;
+    Ok(text)
+}
+
+/// One answer in the making.
+struct Page {
+    registry: Registry,
+}
+
+/// A metric with its values by label.
+struct Values(Vec<(Labels, u64)>);
+
+impl Page {
+    fn gauges(&mut self, name: &str, help: &str, unit: Option<Unit>, values: Values) {
+        let family = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+        for (labels, value) in values.0 {
+            family.get_or_create(&labels).set(value);
+        }
+        match unit {
+            Some(unit) => self.registry.register_with_unit(name, help, unit, family),
+            None => self.registry.register(name, help, family),
+        }
+    }
+
+    /// The encoder appends `_total`.
+    fn counters(&mut self, name: &str, help: &str, values: Values) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in values.0 {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.registry.register(name, help, family);
+    }
+
+    fn process(&mut self, status: &Status) {
+        let one = |labels, value| Values(vec![(labels, value)]);
+        let build = vec![("version", status.build.clone())];
+        self.gauges("build_info", "Which build runs", None, one(build, 1));
+        let uptime = one(Vec::new(), status.uptime_seconds);
+        self.gauges("uptime", "Time since the start", Some(Unit::Seconds), uptime);
+        self.gauges("generation", "The newest table", None, one(Vec::new(), status.generation));
+        self.gauges("flows", "Flows now", None, one(Vec::new(), status.flows.flows));
+        self.gauges("flows_capacity", "The most flows there can be", None, one(Vec::new(), status.flows.capacity));
+        let notes = status.notes.len() as u64;
+        self.gauges("problems", "What status calls the operator's attention to", None, one(Vec::new(), notes));
+    }
+
+    fn workers(&mut self, status: &Status, counters: &[CounterSet]) {
+        let applied = status.workers.iter().map(|worker| (worker_label(worker.worker), worker.generation));
+        self.gauges("worker_generation", "The table that the worker uses", None, Values(applied.collect()));
+        let names = counters.first().map(|set| set.counters.keys().cloned().collect::<Vec<_>>());
+        for name in names.unwrap_or_default() {
+            let value = |(worker, set): (usize, &CounterSet)| (worker_label(worker), set.counters[&name]);
+            let values = Values(counters.iter().enumerate().map(value).collect());
+            self.counters(&name, &name.replace('_', " "), values);
+        }
+        self.drops(counters);
+    }
+
+    fn drops(&mut self, counters: &[CounterSet]) {
+        let mut drops = Vec::new();
+        for (worker, set) in counters.iter().enumerate() {
+            for (reason, dropped) in &set.drops {
+                let mut labels = worker_label(worker);
+                labels.push(("reason", reason.clone()));
+                drops.push((labels, *dropped));
+            }
+        }
+        self.counters("dropped_packets", "Packets dropped, by reason", Values(drops));
+    }
+
+    fn devices(&mut self, devices: &[DeviceStatus]) {
+        let up = devices.iter().map(|device| (device_labels(device), u64::from(device.up)));
+        self.gauges("device_up", "Whether packets can pass", None, Values(up.collect()));
+        let lost = devices.iter().map(|device| (device_labels(device), device.rx_dropped));
+        let help = "Packets lost before the gateway saw them";
+        self.counters("device_rx_dropped_packets", help, Values(lost.collect()));
+    }
+
+    fn backends(&mut self, gateway: &dyn Operations) {
+        let mut all = Vec::new();
+        for service in gateway.catalog().services() {
+            for backend in &service.backends {
+                all.push((backend_labels(service, backend), backend.config.weight, gateway.totals(backend.id)));
+            }
+        }
+        let weights = all.iter().map(|(labels, weight, _)| (labels.clone(), u64::from(*weight)));
+        self.gauges("backend_weight", "Its share; 0 drains", None, Values(weights.collect()));
+        for (name, help, is_counter, read) in BACKEND_METRICS {
+            let values = Values(all.iter().map(|(labels, _, totals)| (labels.clone(), read(totals))).collect());
+            if *is_counter {
+                self.counters(name, help, values);
+            } else {
+                self.gauges(name, help, None, values);
+            }
+        }
+    }
+}
+
+type BackendMetric = (&'static str, &'static str, bool, fn(&BackendTotals) -> u64);
+
+/// Name, help, whether it only grows, and where it comes from.
+const BACKEND_METRICS: &[BackendMetric] = &[
+    ("backend_connections", "Flows opened", true, |totals| totals.connections),
+    ("backend_active_flows", "Flows that are established", false, |totals| totals.active),
+    ("backend_inactive_flows", "Flows that are opening or closing", false, |totals| totals.inactive),
+    ("backend_in_packets", "Packets from clients", true, |totals| totals.packets_in),
+    ("backend_out_packets", "Packets to clients", true, |totals| totals.packets_out),
+    ("backend_in_bytes", "Bytes from clients", true, |totals| totals.bytes_in),
+    ("backend_out_bytes", "Bytes to clients", true, |totals| totals.bytes_out),
+];
+
+fn worker_label(worker: usize) -> Labels {
+    vec![("worker", worker.to_string())]
+}
+
+fn device_labels(device: &DeviceStatus) -> Labels {
+    let name = match device.driver.as_str() {
+        "af_xdp" => format!("{}:{}", device.name, device.queue),
+        _ => device.name.clone(),
+    };
+    let mut labels = vec![("device", name)];
+    labels.extend(worker_label(device.worker));
+    labels
+}
+
+fn backend_labels(service: &ServiceEntry, backend: &BackendEntry) -> Labels {
+    vec![("service", service.name.clone()), ("backend", backend.config.address.to_string())]
+}

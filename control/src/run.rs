@@ -1,1 +1,156 @@
-//! The verb run: from a config file to a running gateway and back.
+//! The verb `run`: from a config file to a running gateway and back.
+
+mod start;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Loaded};
+use crate::gateway::{Gateway, StartError};
+use crate::operations::Operations;
+use start::Running;
+
+/// How often the gateway looks after its workers.
+const TICK: Duration = Duration::from_millis(100);
+/// How long requests in progress may hold up the stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the gateway until SIGTERM or SIGINT. Gives 0 then, 1 when it cannot start or go on, 2 when the config is wrong.
+pub fn run(config_path: &Path) -> ExitCode {
+    start_log();
+    let cpus = sys::allowed_cpus();
+    let loaded = match config::load(config_path, &cpus) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprint!("{}", config::render(problem)));
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(live(loaded, config_path, cpus)),
+        Err(error) => Err(StartError::new("the runtime", error, "")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` says how much.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let to_terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber in one process can only come from a test.
+    let _ = log.with_ansi(to_terminal).with_target(false).try_init();
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Before anything is opened: a signal that comes during the start waits until the end of it.
+    fn listen() -> Result<Signals, StartError> {
+        let listen = |kind| signal(kind).map_err(|error| StartError::new("signals", error, ""));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn live(loaded: Loaded, config_path: &Path, cpus: Vec<usize>) -> Result<(), StartError> {
+    let mut signals = Signals::listen()?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let running = start::start(loaded.config, config_path, cpus).await?;
+    eprintln!("ready");
+    notify(&[NotifyState::Ready]);
+    let outcome = serve(&running, &mut signals).await;
+    notify(&[NotifyState::Stopping]);
+    stop(running).await;
+    outcome
+}
+
+/// Without systemd there is nobody to tell, which is fine.
+fn notify(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}
+
+/// A panic while the lock was held leaves tables that were either published or not: both are sound.
+fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {
+    gateway.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(running: &Running, signals: &mut Signals) -> Result<(), StartError> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut view = running.view.clone();
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hang_up.recv() => reload(&running.gateway),
+            _ = tick.tick() => {
+                let mut gateway = lock(&running.gateway);
+                gateway.tick();
+                if let Some((worker, reason)) = gateway.failure() {
+                    return Err(StartError::new(format!("worker {worker}"), reason, ""));
+                }
+            }
+            changed = view.changed() => {
+                changed.map_err(|_| StartError::new("rtnetlink", "the kernel closed the socket", ""))?;
+                let now = view.borrow_and_update().clone();
+                lock(&running.gateway).kernel_changed(now);
+            }
+        }
+    }
+}
+
+fn reload(gateway: &Mutex<Gateway>) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+    match lock(gateway).reload() {
+        Ok(report) => tracing::info!(changes = ?report.changes, "reloaded"),
+        Err(problems) => {
+            tracing::error!("the config was not reloaded, nothing has changed");
+            problems.iter().for_each(|problem| eprint!("{}", config::render(problem)));
+        }
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Ends the servers, then the gateway. A request that is still being answered holds the gateway: it is waited for, and
+/// after that the end of the process does the rest.
+async fn stop(running: Running) {
+    let Running { gateway, servers, .. } = running;
+    drop(servers);
+    let mut shared = gateway;
+    for _ in 0..STOP_PATIENCE.as_millis() / 10 {
+        match Arc::try_unwrap(shared) {
+            Ok(gateway) => return gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop(),
+            Err(still_shared) => shared = still_shared,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tracing::warn!("stopping with a request still in progress");
+}

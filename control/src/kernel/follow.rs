@@ -1,7 +1,7 @@
 //! Following the kernel: one task that reads what events have put out of date, and keeps the
 //! neighbours in use fresh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use wire::MacAddr;
 
 use super::read::{self, Neighbours};
 use super::{KernelError, KernelView, Path};
@@ -93,7 +94,7 @@ impl Stale {
         self.links || self.routes || self.neighbours
     }
 
-    /// Links and addresses decide about routes, and all of them about next hops.
+    /// What either of them wants.
     fn with(self, other: Stale) -> Stale {
         Stale {
             links: self.links || other.links,
@@ -107,7 +108,11 @@ struct Follower {
     handle: Handle,
     wanted: watch::Receiver<BTreeSet<Ipv4Addr>>,
     view: KernelView,
-    neighbours: Neighbours,
+    /// What the kernel would send to.
+    confirmed: Neighbours,
+    /// What we send to: an answer is believed until it is replaced or found to be dead, also while the
+    /// kernel asks anew.
+    believed: HashMap<(u32, Ipv4Addr), MacAddr>,
     published: watch::Sender<KernelView>,
     ticks: u32,
 }
@@ -118,7 +123,8 @@ impl Follower {
             handle,
             wanted,
             view: KernelView::default(),
-            neighbours: Neighbours::new(),
+            confirmed: Neighbours::default(),
+            believed: HashMap::new(),
             published: watch::channel(KernelView::default()).0,
             ticks: 0,
         }
@@ -194,12 +200,13 @@ impl Follower {
         let mut hops = BTreeSet::new();
         for path in self.view.paths.values() {
             match path {
-                Path::Link { link, next_hop, mac, .. } if all || mac.is_none() => {
+                Path::Link { link, next_hop, .. } => {
                     hops.insert((*link, *next_hop));
                 }
-                _ => {}
+                Path::Local | Path::NoRoute(_) => {}
             }
         }
+        hops.retain(|hop| all || !self.confirmed.valid.contains_key(hop));
         for (link, next_hop) in hops {
             if let Err(error) = read::poke(&self.handle, link, next_hop).await {
                 tracing::debug!("{error}");
@@ -216,10 +223,10 @@ impl Follower {
             self.read_paths().await;
         }
         // A new path may have a next hop whose neighbour entry was of no interest before.
-        self.neighbours = read::neighbours(&self.handle).await?;
-        let unresolved = self.join_neighbours();
+        self.confirmed = read::neighbours(&self.handle).await?;
+        let unconfirmed = self.join_neighbours();
         self.publish();
-        if stale.routes && unresolved {
+        if unconfirmed && (stale.routes || stale.neighbours) {
             self.poke(false).await;
         }
         Ok(())
@@ -227,23 +234,28 @@ impl Follower {
 
     async fn read_paths(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
-        let mut paths = std::collections::BTreeMap::new();
+        let mut paths = BTreeMap::new();
         for address in wanted {
             paths.insert(address, read::path(&self.handle, address).await);
         }
         self.view.paths = paths;
     }
 
-    /// Fills in the Ethernet addresses; gives whether one is missing.
+    /// Fills in the Ethernet addresses; gives whether one wants confirmation.
     fn join_neighbours(&mut self) -> bool {
-        let mut unresolved = false;
+        let mut unconfirmed = false;
+        let mut believed = HashMap::new();
         for path in self.view.paths.values_mut() {
-            if let Path::Link { link, next_hop, mac, .. } = path {
-                *mac = self.neighbours.get(&(*link, *next_hop)).copied();
-                unresolved |= mac.is_none();
-            }
+            let Path::Link { link, next_hop, mac, .. } = path else { continue };
+            let hop = (*link, *next_hop);
+            let confirmed = self.confirmed.valid.get(&hop);
+            let before = self.believed.get(&hop).filter(|_| !self.confirmed.failed.contains(&hop));
+            *mac = confirmed.or(before).copied();
+            unconfirmed |= confirmed.is_none();
+            believed.extend(mac.map(|mac| (hop, mac)));
         }
-        unresolved
+        self.believed = believed;
+        unconfirmed
     }
 
     fn publish(&self) {

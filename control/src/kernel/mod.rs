@@ -5,8 +5,12 @@
 //! truth is then read anew. So a lost event or an overrun socket costs time, never correctness.
 
 mod follow;
+#[cfg(test)]
+pub mod namespace;
 mod read;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod tun;
 mod view;
 

@@ -1,6 +1,6 @@
 //! Reading the kernel's tables, and asking it to keep a neighbour fresh.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt;
@@ -16,8 +16,14 @@ use wire::MacAddr;
 
 use super::{KernelError, Link, LocalAddress, Path};
 
-/// Ethernet addresses by link and IPv4 address.
-pub type Neighbours = HashMap<(u32, Ipv4Addr), MacAddr>;
+/// The kernel's ARP table, by link and IPv4 address.
+#[derive(Debug, Default)]
+pub struct Neighbours {
+    /// A packet could be sent to these right now.
+    pub valid: HashMap<(u32, Ipv4Addr), MacAddr>,
+    /// These were asked for and did not answer.
+    pub failed: HashSet<(u32, Ipv4Addr)>,
+}
 
 /// All links.
 pub async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, KernelError> {
@@ -85,35 +91,40 @@ fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
     })
 }
 
-/// The neighbours whose Ethernet address the kernel believes in.
+/// The neighbours, answered or failed.
 pub async fn neighbours(handle: &Handle) -> Result<Neighbours, KernelError> {
     let request = handle.neighbours().get().set_address_family(AddressFamily::Inet);
     let mut stream = std::pin::pin!(request.execute());
-    let mut neighbours = HashMap::new();
+    let mut neighbours = Neighbours::default();
     let failed = |error| KernelError::netlink("read the neighbours", error);
     while let Some(message) = stream.try_next().await.map_err(failed)? {
-        neighbours.extend(neighbour(&message));
+        neighbours.add(&message);
     }
     Ok(neighbours)
 }
 
-/// Of `NUD_VALID` (linux/neighbour.h), what a packet could be sent to right now.
-fn neighbour(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), MacAddr)> {
-    let valid = matches!(
-        message.header.state,
-        NeighbourState::Permanent
+impl Neighbours {
+    fn add(&mut self, message: &NeighbourMessage) {
+        let Some(address) = neighbour_address(message) else { return };
+        let key = (message.header.ifindex, address);
+        let mac = message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac(bytes),
+            _ => None,
+        });
+        match message.header.state {
+            NeighbourState::Failed => {
+                self.failed.insert(key);
+            }
+            // NUD_VALID of net/neighbour.h.
+            NeighbourState::Permanent
             | NeighbourState::Noarp
             | NeighbourState::Reachable
             | NeighbourState::Probe
             | NeighbourState::Stale
-            | NeighbourState::Delay
-    );
-    let bytes = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => Some(bytes),
-        _ => None,
-    })?;
-    let key = (message.header.ifindex, neighbour_address(message)?);
-    valid.then_some((key, mac(bytes)?))
+            | NeighbourState::Delay => self.valid.extend(mac.map(|mac| (key, mac))),
+            _ => {}
+        }
+    }
 }
 
 /// The IPv4 address that a neighbour message is about.

@@ -82,9 +82,9 @@ impl KernelView {
     /// The addresses of `wanted` to which no way is known yet, or no Ethernet address on it.
     pub fn unresolved<'a>(
         &'a self,
-        wanted: impl IntoIterator<Item = &'a Ipv4Addr> + 'a,
+        wanted: &'a BTreeSet<Ipv4Addr>,
     ) -> impl Iterator<Item = Ipv4Addr> + 'a {
-        wanted.into_iter().copied().filter(|address| {
+        wanted.iter().copied().filter(|address| {
             matches!(self.paths.get(address), None | Some(Path::Link { mac: None, .. }))
         })
     }

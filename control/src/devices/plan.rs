@@ -1,0 +1,117 @@
+//! Which worker serves which queue, and how large its packet memory is.
+
+use datapath::service::InterfaceIndex;
+
+use crate::config::InterfaceConfig;
+use crate::gateway::StartError;
+use crate::kernel::KernelView;
+
+/// A queue of an AF_XDP interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Which `[[interface]]`.
+    pub interface: InterfaceIndex,
+    /// Its number on the interface.
+    pub queue: u32,
+}
+
+/// Deals queues out: queue q goes to worker q modulo `workers`, so that a flow whose two directions hash to the same
+/// queue number on two interfaces stays with one worker.
+pub fn deal(queues: &[Queue], workers: usize) -> Vec<Vec<Queue>> {
+    let mut hands = vec![Vec::new(); workers];
+    for queue in queues {
+        hands[queue.queue as usize % workers].push(*queue);
+    }
+    hands
+}
+
+/// The queues of an interface that are to be served, out of `count` that it has.
+pub fn queues(
+    interface: InterfaceIndex,
+    config: &InterfaceConfig,
+    count: u32,
+) -> Result<Vec<Queue>, StartError> {
+    let wanted = config.queues.clone().unwrap_or_else(|| (0..count).collect());
+    if let Some(missing) = wanted.iter().find(|queue| **queue >= count) {
+        return Err(StartError::new(
+            place(config),
+            format!("there is no queue {missing}"),
+            format!("it has {count}, numbered from 0; see `ethtool -l {}`", config.name),
+        ));
+    }
+    Ok(wanted.into_iter().map(|queue| Queue { interface, queue }).collect())
+}
+
+/// How an interface is named in errors.
+pub fn place(config: &InterfaceConfig) -> String {
+    format!("[[interface]] {:?}", config.name)
+}
+
+/// What a frame must hold in front of the packet, and the Ethernet header.
+const FRONT_BYTES: usize = sys::DEFAULT_HEADROOM + wire::ETHERNET_LEN;
+/// The frame sizes that AF_XDP knows.
+const FRAME_SIZES: [usize; 2] = [2048, 4096];
+
+/// The smallest frame that holds a packet of any of these interfaces.
+pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<usize, StartError> {
+    let mut frame_size = FRAME_SIZES[0];
+    for interface in interfaces {
+        let Some(link) = view.link_named(&interface.name) else { continue };
+        let needed = link.mtu as usize + FRONT_BYTES;
+        let Some(fits) = FRAME_SIZES.into_iter().find(|size| *size >= needed) else {
+            let most = FRAME_SIZES[1] - FRONT_BYTES;
+            let message = format!("its MTU of {} does not fit a frame", link.mtu);
+            let hint = format!("ip link set {} mtu {most} (or less)", interface.name);
+            return Err(StartError::new(place(interface), message, hint));
+        };
+        frame_size = frame_size.max(fits);
+    }
+    Ok(frame_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Driver, Mode};
+    use crate::kernel::Link;
+
+    fn interface(name: &str, queues: Option<Vec<u32>>) -> InterfaceConfig {
+        InterfaceConfig { name: name.to_owned(), driver: Driver::AfXdp, mode: Mode::Auto, queues }
+    }
+
+    fn view(name: &str, mtu: u32) -> KernelView {
+        let link = Link { index: 2, name: name.to_owned(), mac: wire::MacAddr::default(), mtu, up: true };
+        KernelView { links: [(2, link)].into(), ..KernelView::default() }
+    }
+
+    #[test]
+    fn queues_are_dealt_by_their_number() {
+        let both: Vec<_> = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+            .map(|(interface, queue)| Queue { interface: InterfaceIndex(interface), queue })
+            .into();
+        let hands = deal(&both, 2);
+        assert_eq!(hands[0], [both[0], both[2], both[3]]);
+        assert_eq!(hands[1], [both[1], both[4]]);
+        assert_eq!(deal(&both, 8)[5], []);
+    }
+
+    #[test]
+    fn only_queues_that_exist_can_be_asked_for() {
+        let index = InterfaceIndex(0);
+        assert_eq!(queues(index, &interface("eth0", None), 3).unwrap().len(), 3);
+        assert_eq!(queues(index, &interface("eth0", Some(vec![2])), 3).unwrap()[0].queue, 2);
+        let error = queues(index, &interface("eth0", Some(vec![0, 3])), 3).unwrap_err();
+        assert_eq!(error.place, "[[interface]] \"eth0\"");
+        assert_eq!(error.message, "there is no queue 3");
+    }
+
+    #[test]
+    fn frames_hold_the_longest_packet_behind_the_headroom() {
+        let eth0 = [interface("eth0", None)];
+        assert_eq!(frame_size(&eth0, &view("eth0", 1500)).unwrap(), 2048);
+        assert_eq!(frame_size(&eth0, &view("eth0", 2048 - 256 - 14)).unwrap(), 2048);
+        assert_eq!(frame_size(&eth0, &view("eth0", 2048 - 256 - 13)).unwrap(), 4096);
+        assert!(frame_size(&eth0, &view("eth0", 9000)).unwrap_err().message.contains("9000"));
+        assert_eq!(frame_size(&eth0, &view("other", 9000)).unwrap(), 2048);
+    }
+}

@@ -1,0 +1,119 @@
+//! What the API may ask of the gateway.
+
+use conntrack::Timeouts;
+use datapath::FlowFilter;
+use datapath::service::{BackendId, BackendTotals};
+
+use super::{Gateway, PublishError, status};
+use crate::catalog::Catalog;
+use crate::config::{self, Config, Problem, Severity};
+use crate::operations::{
+    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowView, Operations, ReloadReport, Status,
+};
+
+impl Operations for Gateway {
+    fn status(&self) -> Status {
+        self.describe()
+    }
+
+    fn counters(&self) -> CountersView {
+        let filter = self.filter.as_ref().map(crate::devices::Filter::counters).unwrap_or_default();
+        status::counters(&self.engine.counters(), &filter)
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn totals(&self, id: BackendId) -> BackendTotals {
+        let backend = self.catalog.backend_by_id(id);
+        backend.map(|(_, backend)| backend.stats.totals()).unwrap_or_default()
+    }
+
+    fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
+        let mut catalog = self.catalog.clone();
+        catalog.apply(&edit)?;
+        self.adopt(catalog).map_err(refused)
+    }
+
+    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+        let loaded = config::load(&self.config_path, &self.cpus)?;
+        let needs_restart = fixed_keys_that_differ(&self.config, &loaded.config);
+        check_overlay(&self.config, &loaded.config)?;
+        let mut wanted = self.config.clone();
+        wanted.services = loaded.config.services;
+        let mut catalog = self.catalog.clone();
+        let changes = catalog.replace(&wanted);
+        self.adopt(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
+        self.config = wanted;
+        self.loaded_at = sys::clock::wall();
+        for key in &needs_restart {
+            tracing::warn!("{key} differs in {}: restart needed", self.config_path.display());
+        }
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        Ok(ReloadReport { changes, needs_restart, warnings })
+    }
+
+    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
+        let id = match service {
+            None => None,
+            Some(name) => match self.catalog.service(name) {
+                Some(service) => Some(service.id),
+                None => return Err(format!("there is no service {name:?}")),
+            },
+        };
+        let records = self.engine.flows(&FlowFilter { service: id, limit });
+        Ok(records.iter().map(|record| status::flow(record, &self.catalog)).collect())
+    }
+
+    fn flow_count(&self) -> FlowCount {
+        FlowCount { flows: self.engine.flow_count() as u64, capacity: self.engine.capacity() as u64 }
+    }
+}
+
+fn refused(error: PublishError) -> EditError {
+    let (kind, hint) = match &error {
+        PublishError::Tables(_) => (EditErrorKind::Invalid, None),
+        PublishError::Filter(_) => (EditErrorKind::Failed, None),
+        PublishError::TakenByKernel(address, link) => {
+            (EditErrorKind::Conflict, Some(format!("ip address del {address} dev {link}")))
+        }
+    };
+    EditError { kind, message: error.to_string(), hint }
+}
+
+fn problem(field: &str, message: String) -> Problem {
+    Problem { severity: Severity::Error, field: field.to_owned(), message, hint: None, place: None }
+}
+
+/// Backends with a VTEP make no sense without an overlay, so a file that brings or drops it is refused as a whole.
+fn check_overlay(running: &Config, wanted: &Config) -> Result<(), Vec<Problem>> {
+    let what = match (&running.overlay, &wanted.overlay) {
+        (None, Some(_)) => "[overlay] is new in the file",
+        (Some(_), None) => "[overlay] is gone from the file",
+        _ => return Ok(()),
+    };
+    let mut problem = problem("overlay", format!("{what}: restart needed"));
+    problem.hint = Some("nothing of the file was applied; restart the gateway to apply it".to_owned());
+    Err(vec![problem])
+}
+
+/// The keys that are fixed while the gateway runs and differ in the file.
+fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
+    let (old, new) = (&running.gateway, &wanted.gateway);
+    let keys = [
+        ("gateway.cpus", old.cpus != new.cpus),
+        ("gateway.flows", old.flows != new.flows),
+        ("gateway.api", old.api != new.api),
+        ("gateway.metrics", old.metrics != new.metrics),
+        ("gateway.snat", old.snat != new.snat),
+        ("timeouts", !same_timeouts(&running.timeouts, &wanted.timeouts)),
+        ("interface", running.interfaces != wanted.interfaces),
+        ("overlay", running.overlay != wanted.overlay),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+}
+
+fn same_timeouts(one: &Timeouts, other: &Timeouts) -> bool {
+    format!("{one:?}") == format!("{other:?}")
+}

@@ -1,0 +1,137 @@
+//! What `status`, `counters` and `flow list` show.
+
+use std::collections::BTreeMap;
+
+use datapath::service::Generation;
+use datapath::{FlowRecord, WorkerCounters};
+use sys::DeviceState;
+
+use super::Gateway;
+use crate::catalog::Catalog;
+use crate::config::{Driver, InterfaceConfig};
+use crate::operations::{
+    CounterSet, CountersView, DeviceStatus, FlowView, Operations, PerDirection, Status, WorkerStatus,
+};
+
+/// Version and, when the build knew it, the commit: `0.1.0 (1a2b3c4d5e6f)`.
+pub fn build() -> String {
+    match option_env!("SLUICEGATE_COMMIT") {
+        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+impl Gateway {
+    pub(super) fn describe(&self) -> Status {
+        let states = &self.devices;
+        Status {
+            build: build(),
+            pid: std::process::id(),
+            uptime_seconds: sys::clock::now().as_secs(),
+            config: self.config_path.display().to_string(),
+            generation: self.generation.0,
+            workers: self.workers(),
+            notes: self.notes(states),
+            devices: states.iter().map(|(worker, state)| self.device(*worker, state.clone())).collect(),
+            flows: self.flow_count(),
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |(worker, (generation, cpu)): (usize, (Generation, &usize))| WorkerStatus {
+            worker,
+            cpu: *cpu,
+            generation: generation.0,
+            alive: !self.failed_workers.contains_key(&worker),
+        };
+        self.engine.applied().into_iter().zip(&self.config.gateway.cpus).enumerate().map(status).collect()
+    }
+
+    fn device(&self, worker: usize, state: DeviceState) -> DeviceStatus {
+        let generic = self.filter.as_ref().is_some_and(|filter| filter.is_generic(&state.name));
+        DeviceStatus {
+            up: state.up && self.link_trouble(&state.name).is_none(),
+            mode: if generic { "generic" } else { state.mode }.to_owned(),
+            name: state.name,
+            queue: state.queue,
+            worker,
+            driver: state.driver.to_owned(),
+            rx_dropped: state.rx_dropped,
+            error: state.error,
+        }
+    }
+
+    /// What is wrong with an interface as such.
+    fn link_trouble(&self, name: &str) -> Option<String> {
+        let configured = |interface: &InterfaceConfig| interface.name == name;
+        let interface = self.config.interfaces.iter().find(|interface| configured(interface))?;
+        let what = match interface.driver {
+            Driver::AfXdp => "interface",
+            Driver::Tun => "TUN device",
+        };
+        match self.view.link_named(name) {
+            None => Some(format!("{what} {name} is gone: restart the gateway when it is back")),
+            Some(link) if !link.up => Some(format!("{what} {name} is down")),
+            Some(_) => None,
+        }
+    }
+
+    fn notes(&self, states: &[(usize, DeviceState)]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (worker, reason) in &self.failed_workers {
+            notes.push(format!("worker {worker} failed: {reason}"));
+        }
+        notes.extend(self.config.interfaces.iter().filter_map(|interface| self.link_trouble(&interface.name)));
+        for (_, state) in states {
+            notes.extend(device_note(state));
+        }
+        notes.extend(self.findings.problems.iter().cloned());
+        notes
+    }
+}
+
+fn device_note(state: &DeviceState) -> Option<String> {
+    let (name, queue) = (&state.name, state.queue);
+    if let Some(error) = &state.error {
+        return Some(format!("{name} queue {queue}: {error}"));
+    }
+    (state.fill_ring_empty > 0).then(|| {
+        format!("{name} queue {queue}: {} frames lost because its worker was too slow", state.fill_ring_empty)
+    })
+}
+
+/// Counters by worker and in all. Those of the XDP filter belong to no worker.
+pub fn counters(workers: &[WorkerCounters], filter: &[(&'static str, u64)]) -> CountersView {
+    let mut sum = WorkerCounters::default();
+    workers.iter().for_each(|worker| sum.add(worker));
+    let mut total = set(&sum);
+    total.counters.extend(filter.iter().map(|(name, n)| (format!("xdp_{name}"), *n)));
+    CountersView { total, workers: workers.iter().map(set).collect() }
+}
+
+fn set(counters: &WorkerCounters) -> CounterSet {
+    let owned = |(name, n): (&'static str, u64)| (name.to_owned(), n);
+    CounterSet {
+        counters: counters.named().into_iter().map(owned).collect(),
+        drops: counters.drops.iter().copied().map(owned).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// A flow with names instead of ids.
+pub fn flow(record: &FlowRecord, catalog: &Catalog) -> FlowView {
+    let service = catalog.service_by_id(record.service);
+    let per_direction = |both: [u64; 2]| PerDirection { original: both[0], reply: both[1] };
+    FlowView {
+        worker: record.worker,
+        protocol: record.protocol.to_string(),
+        client: record.client,
+        vip: record.vip,
+        snat: record.snat,
+        backend: record.backend,
+        service: service.map(|service| service.name.clone()).unwrap_or_default(),
+        state: record.state.to_owned(),
+        expires_in_seconds: record.expires_in.as_secs(),
+        packets: per_direction(record.packets),
+        bytes: per_direction(record.bytes),
+    }
+}

@@ -1,0 +1,63 @@
+//! Keeps a host route to the TUN device for every VIP.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::kernel::{Kernel, KernelError};
+
+/// How long after a refusal to try again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The routes to one TUN device.
+#[derive(Debug)]
+pub struct TunRoutes {
+    kernel: Arc<Kernel>,
+    name: String,
+    link: u32,
+    present: BTreeSet<Ipv4Addr>,
+}
+
+impl TunRoutes {
+    /// Switches the device on.
+    pub async fn set_up(kernel: Arc<Kernel>, name: &str, mtu: u32) -> Result<TunRoutes, KernelError> {
+        let link = kernel.set_up(name, mtu).await?;
+        Ok(TunRoutes { kernel, name: name.to_owned(), link, present: BTreeSet::new() })
+    }
+
+    /// Makes the routes those of `wanted`.
+    pub async fn set(&mut self, wanted: &BTreeSet<Ipv4Addr>) -> Result<(), KernelError> {
+        self.kernel.set_routes(self.link, &mut self.present, wanted).await
+    }
+
+    /// Follows `wanted` until its sender is gone. A device that was down has lost its routes: they are
+    /// added again when it is up.
+    pub async fn follow(mut self, mut wanted: watch::Receiver<BTreeSet<Ipv4Addr>>) {
+        let mut view = self.kernel.view();
+        let mut was_up = true;
+        loop {
+            let up = view.borrow_and_update().link_named(&self.name).is_some_and(|link| link.up);
+            if !up {
+                self.present.clear();
+            }
+            let now = wanted.borrow_and_update().clone();
+            let done = if up { self.set(&now).await } else { Ok(()) };
+            if up != was_up {
+                tracing::warn!("{:?} is {}", self.name, if up { "up again" } else { "down" });
+            }
+            was_up = up;
+            let retry = done.is_err();
+            if let Err(error) = done {
+                tracing::warn!("{:?}: {error}; trying again", self.name);
+            }
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                changed = view.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if retry => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Against a real kernel, in namespaces of their own.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use wire::MacAddr;
+
+use super::namespace::{Peer, in_namespace, ip};
+use super::*;
+
+const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
+const ABSENT: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 12);
+const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+const SELF: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+const FIRST_MAC: &str = "02:00:00:00:00:11";
+const SECOND_MAC: &str = "02:00:00:00:00:22";
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn node() -> Peer {
+    let peer = Peer::on_veth("gw0", "node0");
+    ip("link set gw0 mtu 1400");
+    ip("addr add 198.18.1.1/24 dev gw0");
+    ip("link set gw0 up");
+    peer.ip(&format!("link set node0 address {FIRST_MAC}"));
+    peer.ip("addr add 198.18.1.11/24 dev node0");
+    peer.ip("link set node0 up");
+    peer
+}
+
+async fn until(view: &mut watch::Receiver<KernelView>, what: &str, is: impl Fn(&KernelView) -> bool) {
+    let seen = timeout(Duration::from_secs(5), view.wait_for(|view| is(view))).await.map(drop);
+    assert!(seen.is_ok(), "not seen: {what}; the view is {:#?}", view.borrow());
+}
+
+fn mac_of(view: &KernelView, address: Ipv4Addr) -> Option<MacAddr> {
+    match view.paths.get(&address) {
+        Some(Path::Link { mac, .. }) => *mac,
+        _ => None,
+    }
+}
+
+fn unreachable(view: &KernelView, address: Ipv4Addr) -> bool {
+    matches!(view.paths.get(&address), Some(Path::NoRoute(_)))
+}
+
+fn mac(text: &str) -> Option<MacAddr> {
+    text.parse().ok()
+}
+
+#[test]
+fn links_routes_and_neighbours_are_followed() {
+    in_namespace("kernel::tests::links_routes_and_neighbours_are_followed", || {
+        let peer = node();
+        block_on(follow_everything(&peer));
+    });
+}
+
+async fn follow_everything(peer: &Peer) {
+    let kernel = Kernel::open().await.unwrap();
+    let mut view = kernel.view();
+    let link = view.borrow().link_named("gw0").unwrap().clone();
+    assert_eq!((link.mtu, link.up), (1400, true));
+    assert_eq!(view.borrow().owner_of(SELF).as_deref(), Some("gw0"));
+
+    kernel.follow([NODE, ABSENT, FAR, SELF].into());
+    until(&mut view, "the node's MAC", |view| mac_of(view, NODE) == mac(FIRST_MAC)).await;
+    let now = view.borrow().clone();
+    assert_eq!(now.paths[&SELF], Path::Local);
+    assert_eq!(now.paths[&FAR], Path::NoRoute(format!("no route to {FAR}")));
+    let path = Path::Link { link: link.index, next_hop: ABSENT, mac: None, source: Some(SELF) };
+    assert_eq!(now.paths[&ABSENT], path);
+    assert_eq!(now.unresolved(&[NODE, ABSENT].into()).collect::<Vec<_>>(), [ABSENT]);
+
+    ip(&format!("route add 203.0.113.0/24 via {NODE}"));
+    until(&mut view, "the route through the node", |view| mac_of(view, FAR) == mac(FIRST_MAC)).await;
+
+    peer.ip(&format!("link set node0 address {SECOND_MAC}"));
+    ip(&format!("neigh del {NODE} dev gw0"));
+    until(&mut view, "the new MAC", |view| mac_of(view, NODE) == mac(SECOND_MAC)).await;
+
+    ip("link set gw0 down");
+    until(&mut view, "the link down", |view| {
+        !view.link_named("gw0").unwrap().up && unreachable(view, NODE) && unreachable(view, FAR)
+    })
+    .await;
+    ip("link set gw0 up");
+    until(&mut view, "the link up", |view| {
+        view.link_named("gw0").unwrap().up && mac_of(view, NODE) == mac(SECOND_MAC)
+    })
+    .await;
+
+    ip("link set gw0 mtu 1300");
+    until(&mut view, "the MTU", |view| view.link_named("gw0").unwrap().mtu == 1300).await;
+}
+
+#[test]
+fn a_change_is_seen_within_a_tenth_of_a_second() {
+    in_namespace("kernel::tests::a_change_is_seen_within_a_tenth_of_a_second", || {
+        let _peer = node();
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let mut view = kernel.view();
+            kernel.follow([NODE].into());
+            until(&mut view, "the node's MAC", |view| mac_of(view, NODE) == mac(FIRST_MAC)).await;
+            let before = sys::clock::now();
+            ip(&format!("neigh replace {NODE} lladdr {SECOND_MAC} dev gw0 nud permanent"));
+            until(&mut view, "the new MAC", |view| mac_of(view, NODE) == mac(SECOND_MAC)).await;
+            let took = sys::clock::now().saturating_sub(before);
+            assert!(took < Duration::from_millis(100), "{took:?}");
+        });
+    });
+}
+
+#[test]
+fn an_answer_is_believed_while_the_kernel_asks_anew() {
+    in_namespace("kernel::tests::an_answer_is_believed_while_the_kernel_asks_anew", || {
+        let peer = node();
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let mut view = kernel.view();
+            kernel.follow([NODE].into());
+            until(&mut view, "the node's MAC", |view| mac_of(view, NODE) == mac(FIRST_MAC)).await;
+            // The node falls silent: until the kernel has given up on it (3 s), its old MAC serves.
+            peer.ip("link set node0 arp off");
+            ip(&format!("neigh del {NODE} dev gw0"));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(mac_of(&view.borrow(), NODE), mac(FIRST_MAC));
+            until(&mut view, "no MAC any more", |view| mac_of(view, NODE).is_none()).await;
+            peer.ip("link set node0 arp on");
+            until(&mut view, "the MAC again", |view| mac_of(view, NODE) == mac(FIRST_MAC)).await;
+        });
+    });
+}
+
+#[test]
+fn a_poke_has_a_stale_neighbour_confirmed() {
+    in_namespace("kernel::tests::a_poke_has_a_stale_neighbour_confirmed", || {
+        let _peer = node();
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let link = kernel.view().borrow().link_named("gw0").unwrap().index;
+            ip(&format!("neigh replace {NODE} lladdr {FIRST_MAC} dev gw0 nud stale"));
+            read::poke(kernel.handle(), link, NODE).await.unwrap();
+            let state = ip(&format!("neigh show {NODE}"));
+            // DELAY: the kernel will probe within 5 s. The address is as it was.
+            assert!(state.contains("DELAY") && state.contains(FIRST_MAC), "{state}");
+        });
+    });
+}
+
+#[test]
+fn routes_to_a_tun_device_come_and_go() {
+    in_namespace("kernel::tests::routes_to_a_tun_device_come_and_go", || {
+        ip("tuntap add dev sg0 mode tun");
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let link = kernel.set_up("sg0", 1300).await.unwrap();
+            assert!(ip("link show sg0").contains("mtu 1300"));
+            let (one, two) = (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2));
+            let mut present = BTreeSet::new();
+            kernel.set_routes(link, &mut present, &[one].into()).await.unwrap();
+            assert_eq!(ip("route show").split_whitespace().collect::<Vec<_>>()[..3], ["198.18.0.1", "dev", "sg0"]);
+            kernel.set_routes(link, &mut present, &[two].into()).await.unwrap();
+            assert_eq!(ip("route show").split_whitespace().next(), Some("198.18.0.2"));
+            assert_eq!(ip("route show").lines().count(), 1);
+            assert_eq!(present, [two].into());
+            let error = kernel.set_up("sg1", 1300).await.unwrap_err();
+            assert!(error.to_string().starts_with("switch on \"sg1\": "), "{error}");
+        });
+    });
+}
+
+#[test]
+fn forwarding_can_be_switched_on() {
+    in_namespace("kernel::tests::forwarding_can_be_switched_on", || {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        assert!(!ip_forward().unwrap());
+        switch_on_ip_forward().unwrap();
+        assert!(ip_forward().unwrap());
+        assert!(local_port_range().unwrap().contains(&40000));
+    });
+}

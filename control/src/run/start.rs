@@ -1,0 +1,240 @@
+//! The start: everything is opened, or nothing is left behind.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use datapath::service::Generation;
+use datapath::{Engine, EngineConfig};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::catalog::Catalog;
+use crate::config::{Config, Driver};
+use crate::devices::{self, Devices, Filter, TUN_MTU};
+use crate::gateway::{
+    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, compile, has_tun, plain_ports, taken_by_kernel,
+    tun_addresses,
+};
+use crate::kernel::{self, Kernel, KernelError, KernelView};
+use crate::metrics::{self, MetricsServer};
+
+/// How long to wait for the kernel's ARP on the underlay.
+const UNDERLAY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for ARP answers of tasks. Docker's nodes never give one.
+const OVERLAY_PATIENCE: Duration = Duration::from_millis(300);
+/// How long the workers may take to pick up the first table.
+const TABLE_PATIENCE: Duration = Duration::from_secs(2);
+/// SNAT ports of overlay backends: the overlay address is ours alone.
+const OVERLAY_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
+
+/// A gateway that runs.
+pub struct Running {
+    /// The gateway itself.
+    pub gateway: Arc<Mutex<Gateway>>,
+    /// News of the kernel.
+    pub view: watch::Receiver<KernelView>,
+    /// API and metrics; they end when dropped.
+    pub servers: JoinSet<()>,
+}
+
+/// Opens everything that the config names. On error nothing is left behind.
+pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Result<Running, StartError> {
+    // Sockets first: a second gateway on the same config ends here, before it has touched a device.
+    let api = crate::api::bind(&config.gateway.api)?;
+    let metrics = match config.gateway.metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
+    let kernel = Arc::new(Kernel::open().await.map_err(kernel_error)?);
+    let mut view = kernel.view();
+    let parts = open(config, config_path, cpus, Arc::clone(&kernel), &mut view).await?;
+    let gateway = Arc::new(Mutex::new(Gateway::new(parts)));
+    settle(&gateway).await?;
+    let mut servers = JoinSet::new();
+    servers.spawn(crate::api::serve(api, Arc::clone(&gateway)));
+    if let Some(metrics) = metrics {
+        let gateway = Arc::clone(&gateway);
+        let render = move || metrics::render(&*super::lock(&gateway)).map_err(|error| error.to_string());
+        servers.spawn(metrics.serve(Arc::new(render)));
+    }
+    Ok(Running { gateway, view, servers })
+}
+
+fn kernel_error(error: KernelError) -> StartError {
+    StartError::new("rtnetlink", error, "")
+}
+
+async fn open(
+    config: Config,
+    config_path: &Path,
+    cpus: Vec<usize>,
+    kernel: Arc<Kernel>,
+    view: &mut watch::Receiver<KernelView>,
+) -> Result<Parts, StartError> {
+    let catalog = Catalog::from_config(&config, config.gateway.cpus.len());
+    let now = view.borrow_and_update().clone();
+    check_addresses(&config, &catalog, &now)?;
+    let plain_ports = ports_for_plain();
+    let Devices { workers, filter } = devices::open(&config, &now, plain_ports.clone())?;
+    let routes = set_up_tun(&config, &kernel).await?;
+    let view = resolve(&config, &catalog, &kernel, view).await;
+    let compiled = compile(&config, &catalog, &view, &OverlayMacs::new(), Generation(1));
+    let tables_error = |error| StartError::new("[[service]]", error, "");
+    let (snapshot, first) = First::split(compiled).map_err(tables_error)?;
+    let engine_config = EngineConfig {
+        cpus: config.gateway.cpus.clone(),
+        flows: config.gateway.flows,
+        timeouts: config.timeouts.clone(),
+        plain_ports,
+        overlay_ports: OVERLAY_PORTS,
+        seed: random_seed(),
+    };
+    let engine = Engine::start(&engine_config, workers, snapshot)
+        .map_err(|error| StartError::new("workers", error, "see gateway.cpus and gateway.flows"))?;
+    let connected = connect(&config, &catalog, filter, &first, routes).await;
+    let (filter, tun_routes) = match connected {
+        Ok(connected) => connected,
+        Err(error) => {
+            engine.stop();
+            return Err(error);
+        }
+    };
+    let config_path = config_path.to_owned();
+    Ok(Parts { config, config_path, cpus, catalog, engine, filter, kernel, view, first, tun_routes })
+}
+
+/// A seed that nobody outside can know, from the standard library's own source of randomness.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+/// What would not work, or not as meant, because of addresses that this machine has or has not.
+fn check_addresses(config: &Config, catalog: &Catalog, view: &KernelView) -> Result<(), StartError> {
+    if let Some((address, link)) = taken_by_kernel(config, catalog, view) {
+        return Err(StartError::new(
+            "[[service]]",
+            format!("{address} is an address of {link}: over TUN the kernel would take its packets"),
+            format!("ip address del {address} dev {link}; route it to this machine instead"),
+        ));
+    }
+    if let Some(overlay) = &config.overlay
+        && view.owner_of(overlay.vtep).is_none()
+    {
+        let vtep = overlay.vtep;
+        tracing::warn!("overlay.vtep {vtep} is no address of this machine: nodes will not find it by ARP");
+    }
+    Ok(())
+}
+
+fn ports_for_plain() -> std::ops::RangeInclusive<u16> {
+    let kernels = kernel::local_port_range().unwrap_or_else(|error| {
+        tracing::warn!("the kernel's local ports are taken to be its default: {error}");
+        32768..=60999
+    });
+    plain_ports(&kernels)
+}
+
+/// Switches on the TUN device, if one is configured, and forwarding: the kernel carries the packets between it and the
+/// interfaces.
+async fn set_up_tun(config: &Config, kernel: &Arc<Kernel>) -> Result<Option<TunRoutes>, StartError> {
+    let mut routes = None;
+    for interface in config.interfaces.iter().filter(|interface| interface.driver == Driver::Tun) {
+        let place = format!("[[interface]] {:?}", interface.name);
+        let set_up = TunRoutes::set_up(Arc::clone(kernel), &interface.name, TUN_MTU).await;
+        let set_up = set_up.map_err(|error| StartError::new(place, error, "run as root, or give CAP_NET_ADMIN"))?;
+        // The first one gets the VIPs.
+        routes.get_or_insert(set_up);
+    }
+    if routes.is_some() {
+        switch_on_forwarding()?;
+    }
+    Ok(routes)
+}
+
+fn switch_on_forwarding() -> Result<(), StartError> {
+    let place = "net.ipv4.ip_forward";
+    if kernel::ip_forward().map_err(|error| StartError::new(place, error, ""))? {
+        return Ok(());
+    }
+    kernel::switch_on_ip_forward().map_err(|error| {
+        let message = format!("TUN needs forwarding, and it cannot be switched on: {error}");
+        StartError::new(place, message, "sysctl -w net.ipv4.ip_forward=1")
+    })?;
+    tracing::info!("switched on net.ipv4.ip_forward: the kernel carries packets between TUN and the interfaces");
+    Ok(())
+}
+
+/// Has the kernel find the way to all VTEPs and plain backends, and waits for it a moment. Whatever is missing then comes
+/// with a later table: an unreachable node is no reason not to serve the others.
+async fn resolve(
+    config: &Config,
+    catalog: &Catalog,
+    kernel: &Kernel,
+    view: &mut watch::Receiver<KernelView>,
+) -> KernelView {
+    let empty = compile(config, catalog, &KernelView::default(), &OverlayMacs::new(), Generation(0));
+    let asked = empty.findings.asked;
+    kernel.follow(asked.clone());
+    let tun = has_tun(config);
+    let complete = |view: &KernelView| {
+        let known = asked.iter().all(|address| view.paths.contains_key(address));
+        // Over TUN the kernel asks for neighbours itself.
+        known && (tun || view.unresolved(&asked).next().is_none())
+    };
+    let _ = tokio::time::timeout(UNDERLAY_PATIENCE, view.wait_for(complete)).await;
+    view.borrow_and_update().clone()
+}
+
+type Connected = (Option<Filter>, Option<watch::Sender<BTreeSet<Ipv4Addr>>>);
+
+/// Leads packets to the running workers.
+async fn connect(
+    config: &Config,
+    catalog: &Catalog,
+    mut filter: Option<Filter>,
+    first: &First,
+    routes: Option<TunRoutes>,
+) -> Result<Connected, StartError> {
+    if let Some(filter) = &mut filter {
+        let failed = |error| StartError::new("XDP filter", error, "");
+        filter.publish(first.rules()).map_err(failed)?;
+        for interface in config.interfaces.iter().filter(|interface| interface.driver == Driver::AfXdp) {
+            filter.attach(interface)?;
+        }
+    }
+    let Some(mut routes) = routes else { return Ok((filter, None)) };
+    let addresses = tun_addresses(config, catalog);
+    let failed = |error: KernelError| StartError::new("routes to the TUN device", error, "");
+    routes.set(&addresses).await.map_err(failed)?;
+    let (wanted, follow) = watch::channel(addresses);
+    tokio::spawn(routes.follow(follow));
+    Ok((filter, Some(wanted)))
+}
+
+/// Waits until the first table is live, and a moment for tasks to tell their MAC addresses.
+async fn settle(gateway: &Mutex<Gateway>) -> Result<(), StartError> {
+    let poll = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    loop {
+        {
+            let mut gateway = super::lock(gateway);
+            gateway.tick();
+            if let Some((worker, reason)) = gateway.failure() {
+                return Err(StartError::new(format!("worker {worker}"), reason, ""));
+            }
+            let live = gateway.is_live();
+            if !live && waited >= TABLE_PATIENCE {
+                return Err(StartError::new("workers", "they have not taken up the first table", ""));
+            }
+            if live && (gateway.guessed_overlay_macs() == 0 || waited >= OVERLAY_PATIENCE) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(poll).await;
+        waited += poll;
+    }
+}
