@@ -1,7 +1,15 @@
-//! One change to the catalog, asked for over the API.
+//! One change to the catalog, asked for over the API. Everything is checked before anything is touched.
 
-use super::Catalog;
-use crate::operations::{Edit, EditError};
+use std::net::Ipv4Addr;
+
+use datapath::service::{Listen, SchedulerKind};
+use wire::MacAddr;
+
+use super::{Catalog, Changes, ServiceEntry};
+use crate::config::report::{Complaint, nearest};
+use crate::config::rules::{self, Overlay};
+use crate::config::{BackendAddress, BackendConfig, ServiceConfig};
+use crate::operations::{Edit, EditError, EditErrorKind};
 
 impl Catalog {
     /// Checks and carries out one change. On error nothing has changed.
@@ -9,7 +17,187 @@ impl Catalog {
     /// # Errors
     /// When the thing is not there, or is there already, or can't be so.
     pub fn apply(&mut self, edit: &Edit) -> Result<(), EditError> {
-        let _ = edit;
+        match edit {
+            Edit::AddService(service) => self.add_service(service),
+            Edit::PutService(service) => self.put_service(service),
+            Edit::SetService { name, listens, scheduler, rewrite_timestamps } => {
+                self.set_service(name, listens.as_deref(), *scheduler, *rewrite_timestamps)
+            }
+            Edit::RemoveService { name } => {
+                let at = self.find(name)?;
+                self.services.remove(at);
+                Ok(())
+            }
+            Edit::AddBackend { service, backend } => self.add_backend(service, backend),
+            Edit::SetBackend { service, address, weight, vtep, mac } => {
+                self.set_backend(service, *address, *weight, *vtep, *mac)
+            }
+            Edit::DrainBackend { service, address } => self.set_backend(service, *address, Some(0), None, None),
+            Edit::RemoveBackend { service, address } => {
+                let (service, at) = self.find_backend(service, *address)?;
+                service.backends.remove(at);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_service(&mut self, wanted: &ServiceConfig) -> Result<(), EditError> {
+        if self.service(&wanted.name).is_some() {
+            let message = format!("there is a service `{}` already", wanted.name);
+            return Err(conflict(message, "change it with `service set`, or choose another name"));
+        }
+        self.put_service(wanted)
+    }
+
+    fn put_service(&mut self, wanted: &ServiceConfig) -> Result<(), EditError> {
+        self.check_listens(&wanted.name, &wanted.listens)?;
+        for (at, backend) in wanted.backends.iter().enumerate() {
+            self.check_backend(backend)?;
+            if wanted.backends[..at].iter().any(|other| other.address == backend.address) {
+                let message = format!("backend `{}` is in service `{}` twice", backend.address, wanted.name);
+                return Err(invalid(Complaint::hinted(message, "use `weight` to give it a larger share")));
+            }
+        }
+        let mut changes = Changes::default();
+        match self.services.iter().position(|service| service.name == wanted.name) {
+            Some(at) => {
+                let present = self.services.remove(at);
+                let service = self.merge(Some(present), wanted, &mut changes);
+                self.services.insert(at, service);
+            }
+            None => {
+                let service = self.merge(None, wanted, &mut changes);
+                self.services.push(service);
+            }
+        }
         Ok(())
     }
+
+    fn set_service(
+        &mut self,
+        name: &str,
+        listens: Option<&[Listen]>,
+        scheduler: Option<SchedulerKind>,
+        rewrite_timestamps: Option<bool>,
+    ) -> Result<(), EditError> {
+        let at = self.find(name)?;
+        if let Some(listens) = listens {
+            self.check_listens(name, listens)?;
+        }
+        let service = &mut self.services[at];
+        if let Some(listens) = listens {
+            service.listens = listens.to_vec();
+        }
+        service.scheduler = scheduler.unwrap_or(service.scheduler);
+        service.rewrite_timestamps = rewrite_timestamps.unwrap_or(service.rewrite_timestamps);
+        Ok(())
+    }
+
+    fn add_backend(&mut self, service: &str, backend: &BackendConfig) -> Result<(), EditError> {
+        let at = self.find(service)?;
+        self.check_backend(backend)?;
+        if self.services[at].backend(backend.address).is_some() {
+            let message = format!("service `{service}` has a backend `{}` already", backend.address);
+            return Err(conflict(message, "change it with `backend set`"));
+        }
+        let entry = self.new_backend(backend);
+        self.services[at].backends.push(entry);
+        Ok(())
+    }
+
+    fn set_backend(
+        &mut self,
+        service: &str,
+        address: BackendAddress,
+        weight: Option<u16>,
+        vtep: Option<Option<Ipv4Addr>>,
+        mac: Option<Option<MacAddr>>,
+    ) -> Result<(), EditError> {
+        let (entry, at) = self.find_backend(service, address)?;
+        let mut wanted = entry.backends[at].config.clone();
+        wanted.weight = weight.unwrap_or(wanted.weight);
+        wanted.vtep = vtep.unwrap_or(wanted.vtep);
+        wanted.mac = mac.unwrap_or(wanted.mac);
+        self.check_backend(&wanted)?;
+        let (entry, at) = self.find_backend(service, address)?;
+        entry.backends[at].config = wanted;
+        Ok(())
+    }
+
+    fn rules_overlay(&self) -> Overlay<'_> {
+        self.overlay.as_ref().map_or(Overlay::Absent, Overlay::Known)
+    }
+
+    /// Whether the service `name` may listen there.
+    fn check_listens(&self, name: &str, listens: &[Listen]) -> Result<(), EditError> {
+        if listens.is_empty() {
+            let hint = "e.g. 198.18.0.1:8080/tcp";
+            return Err(invalid(Complaint::hinted("`listen` is empty: nobody could reach the service", hint)));
+        }
+        for (at, listen) in listens.iter().enumerate() {
+            let others = self.services.iter().filter(|service| service.name != name);
+            let theirs = others.flat_map(|service| service.listens.iter().map(|listen| (service.name.as_str(), listen)));
+            let ours = listens[..at].iter().map(|listen| (name, listen));
+            if let Some((owner, other)) = theirs.chain(ours).find(|(_, other)| rules::overlap(listen, other)) {
+                let complaint = rules::taken_by(listen, other, owner);
+                return Err(EditError { kind: EditErrorKind::Conflict, ..invalid(complaint) });
+            }
+            if let Some(complaint) = rules::listen_fault(listen, self.rules_overlay()) {
+                return Err(invalid(complaint));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_backend(&self, backend: &BackendConfig) -> Result<(), EditError> {
+        match rules::backend_faults(backend, self.rules_overlay()).into_iter().next() {
+            Some((_, complaint)) => Err(invalid(complaint)),
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<usize, EditError> {
+        self.services.iter().position(|service| service.name == name).ok_or_else(|| self.no_service(name))
+    }
+
+    fn find_backend(
+        &mut self,
+        service: &str,
+        address: BackendAddress,
+    ) -> Result<(&mut ServiceEntry, usize), EditError> {
+        let at = self.find(service)?;
+        let entry = &mut self.services[at];
+        match entry.backends.iter().position(|backend| backend.config.address == address) {
+            Some(backend) => Ok((entry, backend)),
+            None => Err(no_backend(entry, address)),
+        }
+    }
+
+    /// The error for a service that is not there.
+    pub fn no_service(&self, name: &str) -> EditError {
+        let hint = match nearest(name, self.services.iter().map(|service| service.name.as_str())) {
+            Some(candidate) => format!("did you mean `{candidate}`?"),
+            None => "`service list` shows all services".to_owned(),
+        };
+        EditError { kind: EditErrorKind::NotFound, message: format!("there is no service `{name}`"), hint: Some(hint) }
+    }
+}
+
+/// The error for a backend that is not there.
+pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError {
+    let same_ip = service.backends.iter().find(|backend| backend.config.address.ip == address.ip);
+    let hint = match same_ip {
+        Some(backend) => format!("did you mean `{}`?", backend.config.address),
+        None => format!("`backend list {}` shows its backends", service.name),
+    };
+    let message = format!("service `{}` has no backend `{address}`", service.name);
+    EditError { kind: EditErrorKind::NotFound, message, hint: Some(hint) }
+}
+
+fn conflict(message: String, hint: &str) -> EditError {
+    EditError { kind: EditErrorKind::Conflict, message, hint: Some(hint.to_owned()) }
+}
+
+fn invalid(complaint: Complaint) -> EditError {
+    EditError { kind: EditErrorKind::Invalid, message: complaint.message, hint: complaint.hint }
 }

@@ -3,6 +3,10 @@
 mod edit;
 mod replace;
 mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use edit::no_backend;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

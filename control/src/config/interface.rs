@@ -27,7 +27,7 @@ pub fn read_all(file: &mut Section<'_>, report: &mut Report) -> Vec<InterfaceCon
 }
 
 fn read(mut section: Section<'_>, before: &[InterfaceConfig], report: &mut Report) -> Option<InterfaceConfig> {
-    section.require("name", "name = \"eth0\"", report);
+    section.require("name", "\"eth0\"", report);
     let name = section.text("name", report, interface_name);
     if let Some(name) = name.as_ref().filter(|name| before.iter().any(|other| other.name == name.value)) {
         let message = format!("interface `{}` is named twice", name.value);

@@ -15,6 +15,7 @@ pub mod report;
 pub mod rules;
 pub mod section;
 pub mod service;
+mod syntax;
 mod timeouts;
 pub mod value;
 
@@ -97,17 +98,10 @@ fn read(text: &str, cpus: &[usize], report: &mut Report) -> Option<Config> {
     let root = node::from_toml(&table);
     let config = read_file(&root, cpus, report);
     if !errors.is_empty() {
-        // What a broken line was to say is unknown: that a key is missing would be guesswork.
-        report.findings.retain(|finding| !finding.missing);
-    }
-    for error in errors {
-        let at = At { field: String::new(), span: error.span().unwrap_or(0..0) };
-        report.error(&at, Complaint::hinted(error.message().trim_end().replace('\n', ", "), SYNTAX_HINT));
+        syntax::merge(text, &errors, report);
     }
     config
 }
-
-const SYNTAX_HINT: &str = "TOML is `key = value`, strings in \"quotes\", tables in [brackets]";
 
 fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config> {
     let mut file = Section::open(root, At::root(), report)?;

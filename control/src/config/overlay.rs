@@ -16,9 +16,9 @@ const MTUS: std::ops::RangeInclusive<i64> = 576..=65_485;
 
 /// Reads the table; `None` when anything in it that others rely on is wrong.
 pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConfig> {
-    section.require("vni", "vni = 4096", report);
-    section.require("vtep", "vtep = \"198.18.1.1\"", report);
-    section.require("address", "address = \"10.0.0.3/24\"", report);
+    section.require("vni", "4096", report);
+    section.require("vtep", "\"198.18.1.1\"", report);
+    section.require("address", "\"10.0.0.3/24\"", report);
     let vni = section.integer("vni", 1..=LARGEST_VNI, report).and_then(|vni| to_vni(vni.value));
     let port = section.integer("port", 1..=65_535, report);
     let vtep = section.text("vtep", report, value::host);

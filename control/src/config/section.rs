@@ -95,10 +95,10 @@ impl<'a> Section<'a> {
         self.find(key).is_some()
     }
 
-    /// Complains when the key is not there. `example` shows how to write it.
+    /// Complains when the key is not there. `example` is a value that it could have.
     pub fn require(&mut self, key: &'static str, example: &str, report: &mut Report) {
         if !self.has(key) {
-            report.missing(&self.at, Complaint::hinted(format!("missing key `{key}`"), format!("e.g. `{example}`")));
+            report.missing(&self.at, Complaint::hinted(format!("missing key `{key}`"), format!("e.g. {example}")));
         }
     }
 

@@ -60,8 +60,8 @@ pub enum Form {
 pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<ServiceDraft> {
     let mut section = Section::open(node, at, report)?;
     if form != Form::Change {
-        section.require("name", if form == Form::File { "name = \"my-web\"" } else { "\"name\": \"my-web\"" }, report);
-        section.require("listen", "198.18.0.1:8080/tcp", report);
+        section.require("name", "\"my-web\"", report);
+        section.require("listen", "\"198.18.0.1:8080/tcp\"", report);
     }
     let name = if form == Form::Change { None } else { section.text("name", report, value::service_name) };
     let listens = section.texts("listen", report, value::listen);
@@ -86,7 +86,7 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
     let mut section = Section::open(node, at, report)?;
     let mut address = None;
     if form != Form::Change {
-        section.require("address", "10.0.0.11:8000", report);
+        section.require("address", "\"10.0.0.11:8000\"", report);
         address = section.text("address", report, value::backend_address);
     }
     let vtep = nullable(&mut section, "vtep", report, value::host);

@@ -1,0 +1,205 @@
+//! Ids, counters and turns across reloads and edits; the refusals; the tables that come out.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use datapath::service::{Generation, Hop, Interface, Path};
+use proptest::prelude::*;
+use wire::MacAddr;
+
+use super::{Catalog, Resolve};
+use crate::config::{BackendConfig, Config, parse};
+use crate::operations::{Edit, EditErrorKind};
+
+const OVERLAY: &str = "[[interface]]\nname = \"eth0\"\n[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\n\
+                       address = \"10.0.0.3/24\"\nsnat = \"10.0.0.4\"\n";
+
+fn config(services: &str) -> Config {
+    let text = format!("{OVERLAY}{services}");
+    parse("gw.toml", text.as_bytes(), &[0]).map_err(|problems| problems[0].to_string()).unwrap().config
+}
+
+/// A service on port 80 of VIP `198.18.0.<vip>` with plain backends `192.0.2.<n>:80`.
+fn service(name: &str, vip: u8, backends: &[u8]) -> String {
+    let tables: String =
+        backends.iter().map(|n| format!("[[service.backend]]\naddress = \"192.0.2.{n}:80\"\n")).collect();
+    format!("[[service]]\nname = \"{name}\"\nlisten = \"198.18.0.{vip}:80\"\n{tables}")
+}
+
+fn backend(text: &str, vtep: Option<&str>) -> BackendConfig {
+    BackendConfig { address: text.parse().unwrap(), vtep: vtep.map(|vtep| vtep.parse().unwrap()), mac: None, weight: 1 }
+}
+
+fn ids(catalog: &Catalog, service: &str) -> Vec<u32> {
+    catalog.service(service).unwrap().backends.iter().map(|backend| backend.id.0).collect()
+}
+
+#[test]
+fn what_stands_keeps_id_counters_and_turn() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1, 2])), 2);
+    let before = catalog.clone();
+    let changes = catalog.replace(&config(&format!("{}{}", service("new", 2, &[1]), service("web", 3, &[2, 3]))));
+    let (old, new) = (before.service("web").unwrap(), catalog.service("web").unwrap());
+    assert_eq!(old.id, new.id);
+    assert!(Arc::ptr_eq(&old.turn, &new.turn));
+    assert_eq!(ids(&before, "web"), [1, 2]);
+    assert_eq!(ids(&catalog, "web"), [2, 4]);
+    assert!(Arc::ptr_eq(&old.backends[1].stats, &new.backends[0].stats));
+    assert_eq!(changes.services_added, ["new"]);
+    assert_eq!(changes.services_changed, ["web"]);
+    assert_eq!(changes.backends_added, ["new 192.0.2.1:80", "web 192.0.2.3:80"]);
+    assert_eq!(changes.backends_removed, ["web 192.0.2.1:80"]);
+    assert!(changes.services_removed.is_empty() && changes.backends_changed.is_empty());
+}
+
+#[test]
+fn what_returns_is_another() {
+    let both = config(&service("web", 1, &[1, 2]));
+    let mut catalog = Catalog::from_config(&both, 1);
+    catalog.replace(&config(&service("web", 1, &[1])));
+    catalog.replace(&both);
+    assert_eq!(ids(&catalog, "web"), [1, 3]);
+    let changes = catalog.replace(&config(""));
+    assert_eq!(changes.services_removed, ["web"]);
+    assert_eq!(changes.backends_removed, ["web 192.0.2.1:80", "web 192.0.2.2:80"]);
+    catalog.replace(&both);
+    assert_eq!(catalog.service("web").unwrap().id.0, 2);
+    assert_eq!(ids(&catalog, "web"), [4, 5]);
+}
+
+#[test]
+fn the_same_config_changes_nothing() {
+    let config = config(&service("web", 1, &[1, 2]));
+    let mut catalog = Catalog::from_config(&config, 1);
+    assert_eq!(catalog.replace(&config), super::Changes::default());
+}
+
+#[test]
+fn edits_do_what_they_say() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1])), 1);
+    let web = "web".to_owned();
+    catalog.apply(&Edit::AddBackend { service: web.clone(), backend: backend("192.0.2.2:80", None) }).unwrap();
+    assert_eq!(ids(&catalog, "web"), [1, 2]);
+    let address = "192.0.2.1:80".parse().unwrap();
+    catalog.apply(&Edit::DrainBackend { service: web.clone(), address }).unwrap();
+    assert_eq!(catalog.service("web").unwrap().backend(address).unwrap().config.weight, 0);
+    let set = Edit::SetBackend { service: web.clone(), address, weight: Some(7), vtep: None, mac: None };
+    catalog.apply(&set).unwrap();
+    assert_eq!(catalog.service("web").unwrap().backend(address).unwrap().config.weight, 7);
+    assert_eq!(ids(&catalog, "web"), [1, 2]);
+    catalog.apply(&Edit::RemoveBackend { service: web.clone(), address }).unwrap();
+    assert_eq!(ids(&catalog, "web"), [2]);
+    let set =
+        Edit::SetService { name: web.clone(), listens: None, scheduler: None, rewrite_timestamps: Some(false) };
+    catalog.apply(&set).unwrap();
+    assert!(!catalog.service("web").unwrap().rewrite_timestamps);
+    catalog.apply(&Edit::RemoveService { name: web }).unwrap();
+    assert!(catalog.services().is_empty());
+}
+
+#[test]
+fn put_makes_or_replaces() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1, 2])), 1);
+    let wanted = config(&service("web", 9, &[2, 3])).services.remove(0);
+    catalog.apply(&Edit::PutService(wanted.clone())).unwrap();
+    assert_eq!(catalog.service("web").unwrap().to_config(), wanted);
+    assert_eq!(ids(&catalog, "web"), [2, 3]);
+    catalog.apply(&Edit::PutService(config(&service("other", 2, &[])).services.remove(0))).unwrap();
+    assert_eq!(catalog.services().len(), 2);
+}
+
+/// Kind, words and hint of a refusal, and proof that it changed nothing.
+fn refusal(catalog: &mut Catalog, edit: &Edit) -> (EditErrorKind, String) {
+    let before = format!("{:?}", catalog.services);
+    let error = catalog.apply(edit).unwrap_err();
+    assert_eq!(format!("{:?}", catalog.services), before);
+    (error.kind, format!("{error} ({})", error.hint.clone().unwrap()))
+}
+
+#[test]
+fn refusals_change_nothing() {
+    let mut catalog = Catalog::from_config(&config(&format!("{}{}", service("web", 1, &[1]), service("b", 2, &[]))), 1);
+    let web = || "web".to_owned();
+    let address = "192.0.2.1:80".parse().unwrap();
+    let add = |backend| Edit::AddBackend { service: web(), backend };
+    let named = |name: &str, vip| Edit::AddService(config(&service(name, vip, &[])).services.remove(0));
+    let edits = [
+        named("web", 7),
+        named("c", 1),
+        Edit::SetService { name: web(), listens: Some(Vec::new()), scheduler: None, rewrite_timestamps: None },
+        Edit::RemoveService { name: "wbe".to_owned() },
+        Edit::RemoveBackend { service: web(), address: "192.0.2.1:81".parse().unwrap() },
+        Edit::DrainBackend { service: web(), address: "192.0.2.9".parse().unwrap() },
+        add(backend("192.0.2.1:80", None)),
+        add(backend("192.0.2.9:80", Some("198.18.1.11"))),
+        add(backend("10.0.0.4:80", Some("198.18.1.11"))),
+        add(backend("10.0.0.11:80", Some("198.18.1.1"))),
+        Edit::SetBackend { service: web(), address, weight: Some(5), vtep: None, mac: Some(Some(MacAddr([2; 6]))) },
+    ];
+    let words: Vec<_> = edits.iter().map(|edit| refusal(&mut catalog, edit)).collect();
+    insta::assert_debug_snapshot!(words);
+}
+
+/// A kernel that knows one node.
+struct OneNode;
+
+impl Resolve for OneNode {
+    fn hop(&self, address: Ipv4Addr) -> Hop {
+        if address == Ipv4Addr::new(198, 18, 1, 11) { Hop::Kernel } else { Hop::Unresolved }
+    }
+    fn plain_snat(&self, _: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr> {
+        vec![Ipv4Addr::new(198, 18, 1, 1), vip]
+    }
+    fn overlay_mac(&self, address: Ipv4Addr) -> MacAddr {
+        MacAddr::docker(address)
+    }
+    fn interfaces(&self) -> Vec<Interface> {
+        vec![Interface { name: "eth0".to_owned(), mac: MacAddr([2; 6]), mtu: 1500, up: true }]
+    }
+}
+
+#[test]
+fn tables_say_where_packets_go() {
+    let text = "[[service]]\nname = \"web\"\nlisten = [\"198.18.0.1:80\", \"198.18.0.2:80\"]\n\
+                [[service.backend]]\naddress = \"10.0.0.11:8000\"\nvtep = \"198.18.1.11\"\n\
+                [[service.backend]]\naddress = \"10.0.0.12:8000\"\nvtep = \"198.18.1.12\"\nmac = \"02:00:00:00:00:07\"\n\
+                [[service.backend]]\naddress = \"192.0.2.1\"\nweight = 0\n";
+    let catalog = Catalog::from_config(&config(text), 1);
+    let tables = catalog.tables(Generation(7), &OneNode);
+    assert_eq!((tables.generation, tables.interfaces.len()), (Generation(7), 1));
+    let overlay = tables.overlay.unwrap();
+    assert_eq!(overlay.addresses, [Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4)]);
+    let node = |last| Ipv4Addr::new(198, 18, 1, last);
+    let backends = &tables.services[0].backends;
+    let docker = MacAddr([0x02, 0x42, 10, 0, 0, 11]);
+    assert_eq!(backends[0].path, Path::Overlay { vtep: node(11), mac: docker, hop: Hop::Kernel });
+    let own = MacAddr([2, 0, 0, 0, 0, 7]);
+    assert_eq!(backends[1].path, Path::Overlay { vtep: node(12), mac: own, hop: Hop::Unresolved });
+    let snat = vec![node(1), Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)];
+    assert_eq!(backends[2].path, Path::Plain { snat, hop: Hop::Unresolved });
+    assert_eq!((backends[2].port, backends[2].weight), (None, 0));
+    let service = catalog.service("web").unwrap();
+    assert!(Arc::ptr_eq(&tables.services[0].turn, &service.turn));
+    assert!(Arc::ptr_eq(&backends[0].stats, &service.backends[0].stats));
+}
+
+proptest! {
+    /// However often configs follow each other, no id ever means two things.
+    #[test]
+    fn ids_are_never_used_again(rounds in prop::collection::vec(prop::collection::btree_set(1_u8..6, 0..5), 1..12)) {
+        let mut catalog = Catalog::from_config(&config(""), 1);
+        let mut meaning = std::collections::BTreeMap::new();
+        let mut gone = std::collections::BTreeSet::new();
+        for backends in rounds {
+            let backends: Vec<u8> = backends.into_iter().collect();
+            catalog.replace(&config(&service("web", 1, &backends)));
+            let now = &catalog.service("web").unwrap().backends;
+            for entry in now {
+                prop_assert!(!gone.contains(&entry.id.0));
+                prop_assert_eq!(*meaning.entry(entry.id.0).or_insert(entry.config.address), entry.config.address);
+            }
+            gone.extend(meaning.keys().filter(|id| !now.iter().any(|entry| entry.id.0 == **id)).copied());
+            prop_assert_eq!(now.iter().map(|entry| entry.config.address.ip.octets()[3]).collect::<Vec<_>>(), backends);
+        }
+    }
+}

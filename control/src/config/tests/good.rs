@@ -1,0 +1,78 @@
+//! What a valid file comes to.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use datapath::service::{Listen, SchedulerKind};
+use wire::{MacAddr, Protocol};
+
+use super::super::{DEFAULT_API, Driver, Mode, load};
+use super::{BASE, CPUS, FULL, OVERLAY, assert_words, parse_text, rendered};
+
+#[test]
+fn every_key_is_read() {
+    let config = parse_text(FULL).unwrap().config;
+    assert_eq!(config.gateway.flows, 2_000_000);
+    assert_eq!(config.gateway.api, Path::new("/run/other/api.sock"));
+    assert_eq!(config.gateway.metrics, Some("127.0.0.1:9180".parse().unwrap()));
+    assert_eq!(config.gateway.snat, [Ipv4Addr::new(198, 18, 1, 1), Ipv4Addr::new(198, 18, 1, 2)]);
+    assert_eq!(config.interfaces[0].mode, Mode::Copy);
+    assert_eq!(config.interfaces[0].queues, Some(vec![0, 1]));
+    assert_eq!(config.interfaces[1].driver, Driver::Tun);
+    let overlay = config.overlay.unwrap();
+    assert_eq!((overlay.vni.get(), overlay.port, overlay.mtu, overlay.prefix_bits), (4096, 4790, 1400, 24));
+    assert_eq!(overlay.addresses(), [3, 4, 5].map(|last| Ipv4Addr::new(10, 0, 0, last)));
+    assert_eq!(overlay.mac, MacAddr([0x02, 0x42, 0x0a, 0, 0, 9]));
+}
+
+#[test]
+fn services_are_read_in_order() {
+    let services = parse_text(FULL).unwrap().config.services;
+    let vip = Ipv4Addr::new(198, 18, 0, 1);
+    let tcp = |port| Listen { address: vip, ports: port..=port, protocol: Protocol::Tcp };
+    assert_eq!(services[0].listens, [tcp(8080), tcp(8443)]);
+    assert_eq!(services[0].scheduler, SchedulerKind::RoundRobin);
+    assert!(!services[0].rewrite_timestamps);
+    assert_eq!(services[0].backends[0].address.to_string(), "10.0.0.11:8000");
+    assert_eq!(services[0].backends[0].mac, Some(MacAddr([0x02, 0x42, 0x0a, 0, 0, 0x0b])));
+    assert_eq!(services[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [3, 0]);
+    assert_eq!(services[1].listens, [Listen { address: vip, ports: 8000..=8010, protocol: Protocol::Udp }]);
+    assert!(services[1].rewrite_timestamps);
+    assert_eq!(services[1].backends[0].address.port, None);
+    assert_eq!((services[1].backends[0].vtep, services[1].backends[0].weight), (None, 1));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = parse_text(&format!("{BASE}{OVERLAY}")).unwrap().config;
+    assert_eq!(config.gateway.cpus, CPUS);
+    assert_eq!(config.gateway.flows, 1_000_000);
+    assert_eq!(config.gateway.api, Path::new(DEFAULT_API));
+    assert_eq!(config.gateway.metrics, None);
+    assert_eq!((config.interfaces[0].driver, config.interfaces[0].mode), (Driver::AfXdp, Mode::Auto));
+    assert_eq!(config.interfaces[0].queues, None);
+    let overlay = config.overlay.unwrap();
+    assert_eq!((overlay.port, overlay.mtu), (4789, 1450));
+    assert_eq!(overlay.mac, MacAddr([0x02, 0x42, 10, 0, 0, 3]));
+}
+
+#[test]
+fn odd_but_working_is_a_warning() {
+    let listen = "listen = \"198.18.0.1:1\"";
+    let text = format!(
+        "{BASE}[[service]]\nname = \"empty\"\n{listen}\n[[service]]\nname = \"drained\"\nlisten = \"198.18.0.1:2\"\n\
+         [[service.backend]]\naddress = \"192.0.2.1:80\"\nweight = 0\n"
+    );
+    assert!(parse_text(&text).is_ok());
+    assert_words!(rendered(&text));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_problem() {
+    let problems = load(Path::new("/nonexistent/gw.toml"), CPUS).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems[0].to_string(),
+        "error: cannot read the config file /nonexistent/gw.toml: No such file or directory (os error 2)"
+    );
+}

@@ -1,0 +1,200 @@
+//! What is wrong, where, and what to do about it: the words are in `snapshots/`.
+
+use super::super::parse;
+use super::{BASE, CPUS, OVERLAY, assert_words, cases, parse_text, rendered};
+
+/// One line in `[gateway]`.
+fn gateway(title: &'static str, line: &str) -> (&'static str, String) {
+    (title, format!("{BASE}[gateway]\n{line}\n"))
+}
+
+/// One line in `[overlay]`, in the place of the line with the same key.
+fn overlay(title: &'static str, line: &str) -> (&'static str, String) {
+    let key = line.split(' ').next().unwrap();
+    let kept: String = OVERLAY.lines().filter(|old| !old.starts_with(key)).map(|old| format!("{old}\n")).collect();
+    (title, format!("{BASE}{kept}{line}\n"))
+}
+
+/// A service with a backend that work, and one more line.
+fn service(title: &'static str, line: &str) -> (&'static str, String) {
+    let key = line.split(' ').next().unwrap();
+    let table: String = ["name = \"web\"", "listen = \"198.18.0.1:80\""]
+        .iter()
+        .filter(|old| !old.starts_with(key))
+        .map(|old| format!("{old}\n"))
+        .collect();
+    (title, format!("{BASE}[[service]]\n{table}{line}\n[[service.backend]]\naddress = \"192.0.2.1\"\n"))
+}
+
+/// A backend with these lines, and the overlay.
+fn backend(title: &'static str, lines: &str) -> (&'static str, String) {
+    let service = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";
+    (title, format!("{BASE}{OVERLAY}{service}{lines}\n"))
+}
+
+#[test]
+fn syntax() {
+    assert_words!(cases(&[
+        ("an address without quotes", format!("{BASE}[overlay]\nvni = 1\nvtep = 198.18.1.1\naddress = \"10.0.0.3/24\"\n")),
+        ("two broken lines", format!("{BASE}[gateway]\nflows = \ncpus = [0\n\nmetrics = \"127.0.0.1:1\"\n")),
+        ("a key twice", format!("{BASE}[gateway]\nflows = 1000\nflows = 2000\n")),
+        ("an open string", format!("{BASE}[gateway]\napi = \"/run/x\n")),
+    ]));
+}
+
+#[test]
+fn keys_and_types() {
+    assert_words!(cases(&[
+        ("an unknown key, nearly known", format!("{BASE}[gateway]\nflow = 1000\n")),
+        ("an unknown key, far from all", format!("{BASE}[gateway]\ncolour = \"blue\"\n")),
+        ("an unknown table", format!("{BASE}[[services]]\nname = \"web\"\n")),
+        ("a number in quotes", format!("{BASE}[gateway]\nflows = \"1000\"\n")),
+        ("a string without need", service("", "name = 7").1),
+        ("one bracket instead of two", "[interface]\nname = \"eth0\"\n".to_owned()),
+        ("two brackets instead of one", format!("{BASE}[[gateway]]\nflows = 1000\n")),
+        ("a huge number", format!("{BASE}[gateway]\nflows = 99999999999999999999\n")),
+        ("a fraction", format!("{BASE}[gateway]\nflows = 1.5\n")),
+        ("a list of numbers for listen", service("", "listen = [80]").1),
+        ("missing keys", format!("{BASE}[overlay]\n[[service]]\n[[service.backend]]\n[[interface]]\n")),
+        ("an empty file", String::new()),
+    ]));
+}
+
+#[test]
+fn gateway_table() {
+    assert_words!(cases(&[
+        gateway("no such CPU", "cpus = [0, 7]"),
+        gateway("a CPU twice", "cpus = [0, 0]"),
+        gateway("no CPU", "cpus = []"),
+        gateway("no flows", "flows = 0"),
+        gateway("absurdly many flows", "flows = 1_000_000_000_000"),
+        gateway("fewer flows than workers", "flows = 1"),
+        gateway("a relative socket", "api = \"run/api.sock\""),
+        gateway("a long socket", &format!("api = \"/{}\"", "x".repeat(120))),
+        gateway("metrics without a port", "metrics = \"127.0.0.1\""),
+        gateway("metrics on port 0", "metrics = \"127.0.0.1:0\""),
+        gateway("a snat that is no address", "snat = [\"198.18.1.300\", \"::1\"]"),
+        gateway("a snat twice", "snat = [\"198.18.1.1\", \"198.18.1.1\"]"),
+        ("an unknown timeout", format!("{BASE}[timeouts]\ntcp_etablished = \"2h\"\n")),
+        ("odd timeouts", format!("{BASE}[timeouts]\ntcp_established = \"2 fortnights\"\nudp = 0\nicmp = true\n")),
+    ]));
+}
+
+#[test]
+fn interfaces() {
+    let interface = |title, lines: &str| (title, format!("[[interface]]\n{lines}\n"));
+    assert_words!(cases(&[
+        interface("an unknown driver", "name = \"eth0\"\ndriver = \"afxdp\""),
+        interface("an unknown mode", "name = \"eth0\"\nmode = \"zerocopy\""),
+        interface("a mode for TUN", "name = \"t0\"\ndriver = \"tun\"\nmode = \"copy\""),
+        interface("queues for TUN", "name = \"t0\"\ndriver = \"tun\"\nqueues = [0]"),
+        interface("a long name", "name = \"averyveryverylong\""),
+        interface("an impossible name", "name = \"eth 0\""),
+        interface("twice", "name = \"eth0\"\n[[interface]]\nname = \"eth0\""),
+        interface("a queue twice", "name = \"eth0\"\nqueues = [1, 1]"),
+        interface("no queue", "name = \"eth0\"\nqueues = []"),
+        interface("a negative queue", "name = \"eth0\"\nqueues = [-1]"),
+        ("no interface", OVERLAY.to_owned()),
+    ]));
+}
+
+#[test]
+fn overlay_table() {
+    assert_words!(cases(&[
+        overlay("vni 0", "vni = 0"),
+        overlay("vni of 25 bits", "vni = 16777216"),
+        overlay("no prefix", "address = \"10.0.0.3\""),
+        overlay("a prefix without room", "address = \"10.0.0.3/31\""),
+        overlay("the network's own address", "address = \"10.0.0.0/24\""),
+        overlay("a VTEP with a prefix", "vtep = \"198.18.1.1/24\""),
+        overlay("a multicast VTEP", "vtep = \"239.1.1.1\""),
+        overlay("snat outside", "snat = [\"10.0.1.4\"]"),
+        overlay("snat is address", "snat = \"10.0.0.3\""),
+        overlay("a short MAC", "mac = \"02:42:0a:00:03\""),
+        overlay("a multicast MAC", "mac = \"01:00:5e:00:00:03\""),
+        overlay("a tiny MTU", "mtu = 68"),
+        overlay("a huge MTU", "mtu = 70000"),
+        overlay("port 0", "port = 0"),
+    ]));
+}
+
+#[test]
+fn services() {
+    let two = |title, a: &str, b: &str| {
+        let backend = "[[service.backend]]\naddress = \"192.0.2.1:80\"\n";
+        (title, format!("{BASE}[[service]]\nname = {a}\n{backend}[[service]]\nname = {b}\n{backend}"))
+    };
+    assert_words!(cases(&[
+        two("a name twice", "\"web\"\nlisten = \"198.18.0.1:80\"", "\"web\"\nlisten = \"198.18.0.1:81\""),
+        two("the same port", "\"a\"\nlisten = \"198.18.0.1:80\"", "\"b\"\nlisten = \"198.18.0.1:80/tcp\""),
+        two("ranges that overlap", "\"a\"\nlisten = \"198.18.0.1:80-90\"", "\"b\"\nlisten = \"198.18.0.1:90-99\""),
+        two("the other protocol is free", "\"a\"\nlisten = \"198.18.0.1:80\"", "\"b\"\nlisten = \"198.18.0.1:80/udp\""),
+        service("twice in one service", "listen = [\"198.18.0.1:80\", \"198.18.0.1:80/tcp\"]"),
+        service("a name with a slash", "name = \"a/b\""),
+        service("no name", "name = \"\""),
+        service("an unknown scheduler, nearly known", "scheduler = \"r\""),
+        service("an unknown scheduler", "scheduler = \"wlc\""),
+        service("an unknown choice", "timestamps = \"keeps\""),
+        service("no port", "listen = \"198.18.0.1\""),
+        service("port 0", "listen = \"198.18.0.1:0\""),
+        service("port 65536", "listen = \"198.18.0.1:65536\""),
+        service("a range backwards", "listen = \"198.18.0.1:90-80\""),
+        service("an unknown protocol", "listen = \"198.18.0.1:80/tpc\""),
+        service("SCTP", "listen = \"198.18.0.1:80/sctp\""),
+        service("a multicast VIP", "listen = \"224.0.0.1:80\""),
+        service("a broadcast VIP", "listen = \"255.255.255.255:80\""),
+        service("any VIP", "listen = \"0.0.0.0:80\""),
+        service("a loopback VIP", "listen = \"127.0.0.1:80\""),
+        service("a name as VIP", "listen = \"www.example.org:80\""),
+        service("an empty list", "listen = []"),
+    ]));
+}
+
+#[test]
+fn backends() {
+    let good = "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"";
+    let no_overlay = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";
+    assert_words!(cases(&[
+        ("a vtep without an overlay", format!("{BASE}{no_overlay}{good}\n")),
+        ("a broken overlay is the only error", format!("{BASE}[overlay]\nvni = 0\n{no_overlay}{good}\n")),
+        backend("outside the subnet", "address = \"10.0.1.11:80\"\nvtep = \"198.18.1.11\""),
+        backend("the subnet's broadcast address", "address = \"10.0.0.255:80\"\nvtep = \"198.18.1.11\""),
+        backend("our own overlay address", "address = \"10.0.0.3:80\"\nvtep = \"198.18.1.11\""),
+        backend("our own VTEP", "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.1\""),
+        backend("twice", &format!("{good}\n[[service.backend]]\n{good}")),
+        backend("too heavy", &format!("{good}\nweight = 65536")),
+        backend("lighter than nothing", &format!("{good}\nweight = -1")),
+        backend("a MAC without a vtep", "address = \"192.0.2.1:80\"\nmac = \"02:42:0a:00:00:0b\""),
+        backend("port 0", "address = \"10.0.0.11:0\"\nvtep = \"198.18.1.11\""),
+        backend("a misspelt key", &format!("{good}\nwieght = 2")),
+        (
+            "a VIP on the tunnel's port",
+            format!("{BASE}{OVERLAY}[[service]]\nname = \"web\"\nlisten = \"198.18.1.1:4000-5000/udp\"\n"),
+        ),
+    ]));
+}
+
+#[test]
+fn all_errors_come_at_once_and_in_order() {
+    let text = "[gateway]\ncpus = [9]\nflow = 1\n\n[[interface]]\nname = \"eth0\"\nmod = \"auto\"\n\n\
+                [[service]]\nname = \"web\"\nlisten = \"198.18.0.1:0/tcp\"\nscheduler = \"rrr\"\n\
+                \t[[service.backend]]\n\taddress = \"10.0.0.11:8000\"\n\tvtep = \"198.18.1.11\"\n\tweight = 70000\n";
+    assert_words!(rendered(text));
+    let lines: Vec<usize> =
+        parse_text(text).unwrap_err().iter().map(|problem| problem.place.as_ref().unwrap().line).collect();
+    assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
+}
+
+#[test]
+fn columns_count_characters() {
+    let problems = parse_text("[[interface]]\nname = \"eth0\"\nüü = 1\nmode = \"ä\"  # ö\n").unwrap_err();
+    let places: Vec<_> = problems.iter().map(|problem| problem.place.clone().unwrap()).collect();
+    assert_eq!(places.iter().map(|place| (place.line, place.column, place.width)).max(), Some((4, 8, 3)));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_pointed_at() {
+    let problems = parse("gw.toml", b"[gateway]\nap\xff = 1\n", CPUS).unwrap_err();
+    let place = problems[0].place.clone().unwrap();
+    assert_eq!((problems.len(), place.line, place.column), (1, 2, 3));
+}
