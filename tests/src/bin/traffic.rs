@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, servers, steady, udp};
+use tests::traffic::{connections, fragments, frames, idle, servers, steady, udp};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Verb {
     Connections(connections::Load),
     /// Goes to and fro on one connection and measures the gaps.
     Steady(steady::Steady),
+    /// Connects, says one thing, then waits for the end without a word.
+    Idle(idle::Idle),
     /// Sends one datagram in fragments of any order and waits for the echo.
     Fragments(fragments::Fragments),
     /// Sends raw frames, one per line of hex on standard input, or random ones.
@@ -49,6 +51,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Udp(exchange) => print(&exchange.run()?),
         Verb::Connections(load) => print(&load.run()),
         Verb::Steady(steady) => print(&steady.run()?),
+        Verb::Idle(idle) => print(&idle.run()?),
         Verb::Fragments(fragments) => print(&fragments.run()?),
         Verb::Frames(frames) => print(&frames.run()?),
     }

@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod fragments;
 pub mod frames;
+pub mod idle;
 pub mod packet;
 pub mod servers;
 pub mod steady;

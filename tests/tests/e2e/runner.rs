@@ -14,7 +14,7 @@ const AT_ONCE: usize = 4;
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// What a scenario asks of the machine.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Load {
     /// Runs beside others.
     Light,
@@ -24,7 +24,7 @@ pub enum Load {
 
 /// All scenarios.
 #[derive(Default)]
-pub struct Scenarios(Vec<Trial>);
+pub struct Scenarios(Vec<(Load, Trial)>);
 
 impl Scenarios {
     /// A scenario that has no driver.
@@ -41,11 +41,11 @@ impl Scenarios {
 
     fn push(&mut self, name: String, load: Load, body: impl Fn() -> Outcome + Send + 'static) {
         let test = Trial::test(name, move || guarded(load, body));
-        self.0.push(test.with_ignored_flag(!lab::is_root()));
+        self.0.push((load, test.with_ignored_flag(!lab::is_root())));
     }
 
     /// Runs what the command line asks for.
-    pub fn run(self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads.get_or_insert(AT_ONCE);
         if !lab::is_root() && !arguments.list {
@@ -56,7 +56,9 @@ impl Scenarios {
                 self.0.len()
             );
         }
-        libtest_mimic::run(&arguments, self.0).exit_code()
+        // Light ones first: a heavy one in between would wait for all that run, while none may start.
+        self.0.sort_by_key(|(load, _)| *load);
+        libtest_mimic::run(&arguments, self.0.into_iter().map(|(_, test)| test).collect()).exit_code()
     }
 }
 
