@@ -1,0 +1,76 @@
+//! Packets of known flows: state, deadline, and the way of a flow that closes.
+
+use core::time::Duration;
+
+use wire::{Protocol, Tcp, TcpOptions};
+
+use crate::tcp::{Invalid, Track, track};
+use crate::tick;
+use crate::{Conntrack, Direction, FlowId, State};
+
+/// How long a half-closed flow must have been quiet before a SYN may replace it.
+const QUIET_TICKS: u32 = tick::PER_SECOND;
+/// UDP is a stream when it goes on for longer than this.
+const STREAM_TICKS: u32 = 2 * tick::PER_SECOND;
+
+impl Conntrack {
+    /// A TCP segment of the flow: moves its state and its deadline and says what to do with the segment.
+    /// `options` are those of a SYN.
+    pub fn segment(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        tcp: &Tcp,
+        options: Option<&TcpOptions>,
+        now: Duration,
+    ) -> Track {
+        let Some(flow) = self.flows.get_mut(id.slot()) else { return Track::Drop(Invalid::UnknownFlow) };
+        if flow.is_vacant() || flow.original.protocol != Protocol::Tcp {
+            return Track::Drop(Invalid::UnknownFlow);
+        }
+        let before = flow.state();
+        let last_heard = flow.deadline.saturating_sub(self.timeouts[before as usize]);
+        let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
+        let step = track(flow, direction, tcp, options, quiet);
+        let after = flow.state();
+        if after != before || (step.refresh && !after.is_closed()) {
+            self.moved(id.0, before, now);
+        }
+        step.track
+    }
+
+    /// A UDP datagram of the flow: moves its state and its deadline.
+    pub fn datagram(&mut self, id: FlowId, direction: Direction, now: Duration) {
+        let Some(flow) = self.flows.get_mut(id.slot()) else { return };
+        if flow.is_vacant() || flow.original.protocol != Protocol::Udp {
+            return;
+        }
+        let before = flow.state();
+        if direction == Direction::Reply {
+            flow.set_acked(Direction::Reply, true);
+        }
+        let age = tick::floor(now).saturating_sub(flow.udp_began());
+        if flow.has_acked(Direction::Reply) && age > STREAM_TICKS {
+            flow.set_state(State::UdpStream);
+        }
+        self.moved(id.0, before, now);
+    }
+
+    /// Deadline, queue and port of a flow that has been heard, after its state was `before`.
+    pub(crate) fn moved(&mut self, entry: u32, before: State, now: Duration) {
+        let flow = &mut self.flows[entry as usize];
+        let (after, was) = (flow.state(), flow.deadline);
+        flow.deadline = tick::ceil(now).saturating_add(self.timeouts[after as usize]);
+        if !after.is_closed() {
+            if flow.deadline < was {
+                self.timers.wait_less(entry, flow.deadline);
+            }
+        } else if after != before {
+            self.timers.wait_closed(entry, after);
+            if !before.is_closed() {
+                let (binding, protocol) = (flow.binding, flow.original.protocol);
+                self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
+            }
+        }
+    }
+}
