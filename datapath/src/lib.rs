@@ -6,5 +6,24 @@
 #![forbid(unsafe_code)]
 
 pub mod adjacency;
+pub mod core;
+pub mod counters;
+pub mod engine;
+pub mod exchange;
+pub mod fragments;
+pub mod handover;
+mod lifetime;
+mod limiter;
+pub mod packet;
+pub mod query;
 pub mod scheduler;
 pub mod service;
+mod stage;
+pub mod verdict;
+pub mod worker;
+
+pub use crate::core::{Role, SnatPorts};
+pub use counters::WorkerCounters;
+pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
+pub use query::{FlowFilter, FlowRecord};
+pub use worker::{Event, Slot};

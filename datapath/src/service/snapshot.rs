@@ -192,7 +192,7 @@ impl Snapshot {
     }
 
     /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
-    pub(crate) fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
+    pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
         for (id, place) in &previous.backends {
             if self.backends.contains_key(id) {
                 continue;
@@ -279,6 +279,12 @@ impl Snapshot {
     #[must_use]
     pub fn overlay(&self) -> Option<&Overlay> {
         self.overlay.as_ref()
+    }
+
+    /// All interfaces, in the order of the config.
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
     }
 
     /// One interface.

@@ -26,32 +26,29 @@ impl From<&Ipv4> for FragmentKey {
     }
 }
 
-/// Option types of one byte, without a length: end of list and no operation.
-const SINGLE_BYTE_OPTIONS: std::ops::RangeInclusive<u8> = 0..=1;
+/// Option type: end of the list.
+const END: u8 = 0;
+/// Option type: no operation.
+const NOP: u8 = 1;
 /// The flag in an option's type that sends it along with every fragment.
 const COPIED: u8 = 0x80;
-/// The longest options part of a header.
-const MAX_OPTIONS: usize = 40;
 
 /// Writes the `piece`-th fragment (from 0) of an IPv4 packet for a link with `mtu`, and returns its length. `None` when
 /// there is no such piece, the packet is malformed, or `buf` or `mtu` is too small.
 ///
 /// The packet may be a fragment itself. If it fits, piece 0 is the packet as it is. DF is not asked about and is clear
-/// in the pieces. Options without the copy flag are only in piece 0.
+/// in the pieces. As in Linux, all headers have the same length, and options without the copy flag are NOPs after
+/// piece 0.
 pub fn split(packet: &[u8], mtu: usize, piece: usize, buf: &mut [u8]) -> Option<usize> {
     let ip = Ipv4::parse(packet, 0).ok()?;
-    if ip.total_len <= mtu {
-        return if piece == 0 { write_whole(&packet[..ip.total_len], buf) } else { None };
+    if ip.total_len > mtu {
+        return write_piece(packet, &ip, &Slice::of(&ip, mtu, piece)?, buf);
     }
-    let mut options = [0; MAX_OPTIONS];
-    let options = if piece == 0 {
-        packet.get(MIN_HEADER_LEN..ip.header_len)?
-    } else {
-        let len = copied_options(packet.get(MIN_HEADER_LEN..ip.header_len)?, &mut options);
-        &options[..len]
-    };
-    let slice = slice_of(&ip, MIN_HEADER_LEN + options.len(), mtu, piece)?;
-    write_piece(packet, &ip, options, &slice, buf)
+    if piece > 0 {
+        return None;
+    }
+    buf.get_mut(..ip.total_len)?.copy_from_slice(packet.get(..ip.total_len)?);
+    Some(ip.total_len)
 }
 
 /// The part of the payload that one piece carries.
@@ -61,82 +58,62 @@ struct Slice {
     last: bool,
 }
 
-/// The piece's part, given the length of the headers of that piece (piece 0 has the original's).
-fn slice_of(ip: &Ipv4, header_len: usize, mtu: usize, piece: usize) -> Option<Slice> {
-    let first = mtu.checked_sub(ip.header_len)?;
-    let room = mtu.checked_sub(header_len)?;
-    let payload_len = ip.payload_len();
-    let start = match piece {
-        0 => 0,
-        1 => first & !7,
-        _ => (first & !7) + (room & !7).checked_mul(piece - 1)?,
-    };
-    // The last piece need not be a multiple of eight, so it may end what a rounded one would have left over.
-    let before = match piece {
-        0 => None,
-        1 => Some((0, first)),
-        _ => Some((start - (room & !7), room)),
-    };
-    if before.is_some_and(|(start, room)| payload_len <= start + room) {
-        return None;
+impl Slice {
+    fn of(ip: &Ipv4, mtu: usize, piece: usize) -> Option<Self> {
+        let room = mtu.checked_sub(ip.header_len)?;
+        // All pieces but the last are multiples of eight; the last one may fill what rounding leaves free.
+        let step = room & !7;
+        if step == 0 {
+            return None;
+        }
+        let start = step.checked_mul(piece)?;
+        let left = ip.payload_len().checked_sub(start)?;
+        let ended_before = piece > 0 && left + step <= room;
+        if ended_before {
+            return None;
+        }
+        let last = left <= room;
+        Some(Self { start, len: if last { left } else { step }, last })
     }
-    let left = payload_len.checked_sub(start)?;
-    if left <= room {
-        return Some(Slice { start, len: left, last: true });
-    }
-    let len = room & !7;
-    if len == 0 { None } else { Some(Slice { start, len, last: false }) }
 }
 
-fn write_whole(packet: &[u8], buf: &mut [u8]) -> Option<usize> {
-    buf.get_mut(..packet.len())?.copy_from_slice(packet);
-    Some(packet.len())
-}
-
-fn write_piece(packet: &[u8], ip: &Ipv4, options: &[u8], slice: &Slice, buf: &mut [u8]) -> Option<usize> {
-    let header_len = MIN_HEADER_LEN + options.len();
-    let total_len = header_len + slice.len;
+fn write_piece(packet: &[u8], ip: &Ipv4, slice: &Slice, buf: &mut [u8]) -> Option<usize> {
+    let total_len = ip.header_len + slice.len;
     let out = buf.get_mut(..total_len)?;
-    let payload_start = ip.header_len + slice.start;
-    out[..MIN_HEADER_LEN].copy_from_slice(packet.get(..MIN_HEADER_LEN)?);
-    out[MIN_HEADER_LEN..header_len].copy_from_slice(options);
-    out[header_len..].copy_from_slice(packet.get(payload_start..payload_start + slice.len)?);
-
-    let header: &mut [u8; MIN_HEADER_LEN] = window_mut(out, 0)?;
-    header[0] = 0x40 | (header_len / 4) as u8;
+    let (head, body) = out.split_at_mut_checked(ip.header_len)?;
+    head.copy_from_slice(packet.get(..ip.header_len)?);
+    body.copy_from_slice(packet.get(ip.header_len..)?.get(slice.start..)?.get(..slice.len)?);
+    if slice.start > 0 {
+        blank_options(&mut head[MIN_HEADER_LEN..]);
+    }
+    let header: &mut [u8; MIN_HEADER_LEN] = window_mut(head, 0)?;
     set16(header, ipv4::field::TOTAL_LEN, total_len as u16);
     let offset = (ip.fragment_offset_bytes + slice.start) / 8;
     let reserved = get16(header, ipv4::field::FRAGMENT) & !(DONT_FRAGMENT | MORE_FRAGMENTS | FRAGMENT_OFFSET);
     let more = if slice.last && !ip.more_fragments { 0 } else { MORE_FRAGMENTS };
     set16(header, ipv4::field::FRAGMENT, reserved | more | offset as u16);
     set16(header, ipv4::field::CHECKSUM, 0);
-    let checksum = checksum::internet(&out[..header_len]);
-    set16(window_mut::<2>(out, ipv4::field::CHECKSUM)?, 0, checksum);
+    let checksum = checksum::internet(head);
+    set16(window_mut::<2>(head, ipv4::field::CHECKSUM)?, 0, checksum);
     Some(total_len)
 }
 
-/// Collects the options with the copy flag, padded to whole words; returns their length. A broken tail is left out.
-fn copied_options(options: &[u8], out: &mut [u8; MAX_OPTIONS]) -> usize {
-    let (mut rest, mut len) = (options, 0);
+/// Turns the options without the copy flag into NOPs. A broken tail stays as it is.
+fn blank_options(options: &mut [u8]) {
+    let mut rest = options;
     while let Some(&kind) = rest.first() {
-        if SINGLE_BYTE_OPTIONS.contains(&kind) {
-            if kind == 0 {
-                break;
-            }
-            rest = &rest[1..];
-            continue;
+        let len = match kind {
+            END => return,
+            NOP => 1,
+            _ => rest.get(1).map_or(0, |&len| usize::from(len)),
+        };
+        if (kind != NOP && len < 2) || len > rest.len() {
+            return;
         }
-        let Some(&option_len) = rest.get(1) else { break };
-        let option_len = usize::from(option_len);
-        if option_len < 2 || option_len > rest.len() {
-            break;
+        let (option, behind) = rest.split_at_mut(len);
+        if kind & COPIED == 0 {
+            option.fill(NOP);
         }
-        if kind & COPIED != 0 {
-            out[len..len + option_len].copy_from_slice(&rest[..option_len]);
-            len += option_len;
-        }
-        rest = &rest[option_len..];
+        rest = behind;
     }
-    // `out` is zero beyond: end of option list.
-    len.next_multiple_of(4)
 }

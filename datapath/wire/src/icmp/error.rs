@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
-use etherparse::{Icmpv4Header, Icmpv4Type, IpDscp, IpNumber, Ipv4Header};
+use etherparse::{Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpNumber, Ipv4Header};
 
 use super::HEADER_LEN;
 use crate::bytes::{get16, window};
@@ -14,10 +14,10 @@ use crate::{Headers, L4};
 const MAX_ERROR_LEN: usize = 576;
 /// How much of the original that leaves.
 const MAX_QUOTE_LEN: usize = MAX_ERROR_LEN - MIN_HEADER_LEN - HEADER_LEN;
-/// Precedence "internetwork control" (RFC 1812 4.3.2.5), in the bits of the DSCP.
-const INTERNETWORK_CONTROL: u8 = 0x30;
-/// The bits of the DSCP below the precedence.
-const TYPE_OF_SERVICE: u8 = 0x07;
+/// Precedence "internetwork control" for errors (RFC 1812 4.3.2.5).
+const INTERNETWORK_CONTROL: u8 = 0xc0;
+/// What an error keeps of the original's TOS, as Linux has it: all but the precedence and the last bit.
+const TYPE_OF_SERVICE: u8 = 0x1e;
 
 /// The errors that the gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,9 @@ pub fn write_icmp_error(buf: &mut [u8], error: IcmpError, src: Ipv4Addr, dst: Ip
     let (src, dst) = (src.octets(), dst.octets());
     let payload_len = (HEADER_LEN + quote.len()) as u16;
     let Ok(mut ip) = Ipv4Header::new(payload_len, DEFAULT_TTL, IpNumber::ICMP, src, dst) else { return 0 };
-    let Ok(dscp) = IpDscp::try_new(start[1] >> 2 & TYPE_OF_SERVICE | INTERNETWORK_CONTROL) else { return 0 };
-    ip.dscp = dscp;
+    let tos = start[1] & TYPE_OF_SERVICE | INTERNETWORK_CONTROL;
+    let (Ok(dscp), Ok(ecn)) = (IpDscp::try_new(tos >> 2), IpEcn::try_new(tos & 0x03)) else { return 0 };
+    (ip.dscp, ip.ecn) = (dscp, ecn);
     ip.dont_fragment = true;
     ip.header_checksum = ip.calc_header_checksum();
     let icmp = Icmpv4Header::with_checksum(error.message(), quote).to_bytes();

@@ -1,0 +1,311 @@
+//! What one worker owns besides its devices: tables, flows, frames, counters. The stages are its methods, one file each
+//! in `stage/`.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conntrack::{ClientLink, Conntrack, FlowId, Hit};
+use sys::{Frame, FramePool, LinkType};
+use wire::FiveTuple;
+
+use crate::counters::Counters;
+use crate::exchange::{Exchange, Message};
+use crate::fragments::FragmentTable;
+use crate::lifetime::Sweep;
+use crate::limiter::Limiter;
+use crate::packet::Packet;
+use crate::service::{InterfaceIndex, Snapshot};
+use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
+use crate::worker::Event;
+
+/// What a device of a worker is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A queue of this `[[interface]]`: AF_XDP, or the TUN device.
+    Interface(InterfaceIndex),
+    /// The UDP socket that stands for the overlay where there is no XDP.
+    OverlaySocket,
+}
+
+/// What the stages must know of a device.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotInfo {
+    /// Its role.
+    pub role: Role,
+    /// What its frames begin with.
+    pub link: LinkType,
+    /// Everything arrives at this one device although there are more workers: new flows are spread by hash.
+    pub steers: bool,
+}
+
+/// What all workers together have on an interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceInfo {
+    /// What its frames begin with.
+    pub link: LinkType,
+    /// The workers that have a device on it.
+    pub workers: Vec<usize>,
+}
+
+/// The SNAT ports that one worker may give out, by kind of path.
+#[derive(Clone, Debug)]
+pub struct SnatPorts {
+    /// From our overlay addresses.
+    pub overlay: RangeInclusive<u16>,
+    /// From the addresses for plain routing.
+    pub plain: RangeInclusive<u16>,
+}
+
+impl SnatPorts {
+    /// The `index`-th of `workers` equal slices.
+    #[must_use]
+    pub fn slice(&self, index: usize, workers: usize) -> Self {
+        Self { overlay: slice(&self.overlay, index, workers), plain: slice(&self.plain, index, workers) }
+    }
+}
+
+fn slice(range: &RangeInclusive<u16>, index: usize, workers: usize) -> RangeInclusive<u16> {
+    let (first, size) = (usize::from(*range.start()), range.len() / workers.max(1));
+    let start = first + index * size;
+    start as u16..=(start + size.max(1) - 1) as u16
+}
+
+/// Which worker's slice a port is in.
+fn owner(range: &RangeInclusive<u16>, port: u16, workers: usize) -> Option<usize> {
+    let size = range.len() / workers.max(1);
+    let distance = usize::from(port).checked_sub(usize::from(*range.start()))?;
+    Some(distance / size.max(1)).filter(|worker| *worker < workers)
+}
+
+/// Everything of a worker but its devices.
+pub struct Core {
+    pub(crate) index: usize,
+    pub(crate) tables: Arc<Snapshot>,
+    pub(crate) conntrack: Conntrack,
+    pub(crate) fragments: FragmentTable,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) pool: FramePool,
+    pub(crate) outputs: Vec<Vec<Frame>>,
+    pub(crate) slots: Vec<SlotInfo>,
+    pub(crate) interfaces: Vec<InterfaceInfo>,
+    pub(crate) exchange: Exchange,
+    pub(crate) limiter: Limiter,
+    /// Ports of all workers; `ports` is our slice of them.
+    pub(crate) all_ports: SnatPorts,
+    pub(crate) ports: SnatPorts,
+    pub(crate) next_ip_id: u16,
+    /// Wall clock at `now` = 0, in milliseconds.
+    pub(crate) epoch_millis: u32,
+    /// Flows were opened or closed since the burst was looked up.
+    pub(crate) lookups_stale: bool,
+    /// A walk that ends flows of removed backends is under way.
+    pub(crate) sweep: Option<Sweep>,
+    /// For control.
+    pub(crate) events: Vec<Event>,
+    pub(crate) keys: Vec<FiveTuple>,
+    pub(crate) hits: Vec<Option<Hit>>,
+}
+
+/// What a [`Core`] is made of.
+pub struct CoreParts {
+    /// Which worker.
+    pub index: usize,
+    /// First tables.
+    pub tables: Arc<Snapshot>,
+    /// Its flows.
+    pub conntrack: Conntrack,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// Its packet memory.
+    pub pool: FramePool,
+    /// Its devices.
+    pub slots: Vec<SlotInfo>,
+    /// All interfaces.
+    pub interfaces: Vec<InterfaceInfo>,
+    /// The way to the other workers.
+    pub exchange: Exchange,
+    /// SNAT ports of all workers.
+    pub ports: SnatPorts,
+    /// Wall clock at `now` = 0, in milliseconds, wrapped.
+    pub epoch_millis: u32,
+}
+
+impl Core {
+    /// Puts a worker together.
+    #[must_use]
+    pub fn new(parts: CoreParts) -> Self {
+        let workers = parts.exchange.workers();
+        Self {
+            index: parts.index,
+            tables: parts.tables,
+            conntrack: parts.conntrack,
+            fragments: FragmentTable::new(),
+            counters: parts.counters,
+            pool: parts.pool,
+            outputs: parts.slots.iter().map(|_| Vec::with_capacity(4 * sys::BURST)).collect(),
+            slots: parts.slots,
+            interfaces: parts.interfaces,
+            exchange: parts.exchange,
+            limiter: Limiter::new(),
+            ports: parts.ports.slice(parts.index, workers),
+            all_ports: parts.ports,
+            next_ip_id: 0,
+            epoch_millis: parts.epoch_millis,
+            lookups_stale: false,
+            sweep: None,
+            events: Vec::new(),
+            keys: Vec::with_capacity(sys::BURST),
+            hits: Vec::with_capacity(sys::BURST),
+        }
+    }
+
+    /// Runs a burst of classified packets through the remaining stages.
+    pub(crate) fn process(&mut self, packets: &mut Vec<Packet>, now: Duration) {
+        let tables = Arc::clone(&self.tables);
+        self.look_up(packets);
+        let mut hits = std::mem::take(&mut self.hits);
+        let mut next = hits.drain(..);
+        for mut packet in packets.drain(..) {
+            let key = packet.headers.five_tuple();
+            let hit = if key.is_some() { next.next().flatten() } else { None };
+            let verdict = self.handle(&tables, &mut packet, key, hit, now);
+            self.conclude(packet, verdict);
+            self.release_fragments(&tables, now);
+        }
+        drop(next);
+        self.hits = hits;
+    }
+
+    /// Looks all flows of the burst up together, so that memory latency is paid once.
+    fn look_up(&mut self, packets: &[Packet]) {
+        self.keys.clear();
+        self.keys.extend(packets.iter().filter_map(|packet| packet.headers.five_tuple()));
+        self.hits.clear();
+        self.hits.resize(self.keys.len(), None);
+        self.conntrack.lookup_burst(&self.keys, &mut self.hits);
+        self.lookups_stale = false;
+    }
+
+    /// Ends a packet's way: counts it and moves its frame.
+    pub(crate) fn conclude(&mut self, packet: Packet, verdict: Verdict) {
+        let Packet { frame, origin, .. } = packet;
+        match verdict {
+            Verdict::Hold => self.fragments.hold(Packet { frame, ..packet }),
+            Verdict::HandOver { worker, purpose } => {
+                let message = Message { frame, home: self.index, purpose, origin };
+                self.hand_over(worker, message);
+            }
+            _ => self.conclude_frame(frame, verdict),
+        }
+    }
+
+    /// As [`Core::conclude`], for frames that never became a packet or are one no longer.
+    pub(crate) fn conclude_frame(&mut self, frame: Frame, verdict: Verdict) {
+        match verdict {
+            Verdict::Tx(slot) => self.output(slot, frame),
+            Verdict::Reply(slot) => {
+                self.counters.replies.add(1);
+                self.output(slot, frame);
+            }
+            Verdict::HandOver { worker, purpose } => {
+                let origin = crate::packet::Origin::Link(ClientLink::default());
+                self.hand_over(worker, Message { frame, home: self.index, purpose, origin });
+            }
+            Verdict::Drop(reason) => self.drop_frame(frame, reason),
+            Verdict::Hold | Verdict::Consumed => self.pool.put(frame),
+        }
+    }
+
+    pub(crate) fn drop_frame(&mut self, frame: Frame, reason: DropReason) {
+        self.counters.dropped(reason);
+        self.pool.put(frame);
+    }
+
+    fn output(&mut self, slot: SlotIndex, frame: Frame) {
+        match self.outputs.get_mut(slot) {
+            Some(output) => output.push(frame),
+            None => self.drop_frame(frame, DropReason::NoDevice),
+        }
+    }
+
+    fn hand_over(&mut self, worker: usize, message: Message) {
+        match self.exchange.send(worker, message) {
+            Ok(()) => self.counters.handed_over.add(1),
+            Err(message) => self.drop_frame(message.frame, DropReason::HandOverFull),
+        }
+    }
+
+    /// Frames that are free, held for a first fragment, and all there are.
+    #[must_use]
+    pub fn frames(&self) -> (usize, usize, usize) {
+        (self.pool.free(), self.fragments.held(), self.pool.total())
+    }
+
+    /// Flows in the table.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.conntrack.len()
+    }
+
+    /// Flows that fit into the table.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.conntrack.capacity()
+    }
+
+    /// The first device that we have on an interface.
+    pub(crate) fn slot_on(&self, interface: InterfaceIndex) -> Option<SlotIndex> {
+        self.slots.iter().position(|slot| slot.role == Role::Interface(interface))
+    }
+
+    /// The worker whose slice of SNAT ports this one is in.
+    pub(crate) fn port_owner(&self, tables: &Snapshot, address: std::net::Ipv4Addr, port: u16) -> Option<usize> {
+        let overlay = tables.overlay().is_some_and(|overlay| overlay.addresses.contains(&address));
+        let range = if overlay { &self.all_ports.overlay } else { &self.all_ports.plain };
+        owner(range, port, self.exchange.workers())
+    }
+
+    /// Whether a looked-up flow is still the one that was found.
+    pub(crate) fn confirm(&self, key: &FiveTuple, hit: Option<Hit>) -> Option<Hit> {
+        if self.lookups_stale { self.conntrack.lookup(key) } else { hit }
+    }
+
+    pub(crate) fn close_flow(&mut self, tables: &Snapshot, id: FlowId) {
+        let flow = self.conntrack.close(id);
+        self.lookups_stale = true;
+        self.count_closed(tables, &flow);
+    }
+
+    pub(crate) fn purpose_track(worker: usize) -> Verdict {
+        Verdict::HandOver { worker, purpose: Purpose::Track }
+    }
+
+    pub(crate) fn take_ip_id(&mut self) -> u16 {
+        self.next_ip_id = self.next_ip_id.wrapping_add(1);
+        self.next_ip_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_slices_are_disjoint_and_know_their_owner() {
+        let all = SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 };
+        for workers in 1..=7 {
+            let mut last = 1023;
+            for index in 0..workers {
+                let mine = all.slice(index, workers).overlay;
+                assert_eq!(*mine.start(), last + 1);
+                last = *mine.end();
+                for port in [*mine.start(), *mine.end()] {
+                    assert_eq!(owner(&all.overlay, port, workers), Some(index));
+                }
+            }
+            assert!(last >= 65_535 - 7);
+            assert_eq!(owner(&all.overlay, 80, workers), None);
+        }
+    }
+}

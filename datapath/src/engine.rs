@@ -1,0 +1,336 @@
+//! Control's handle on the workers: starts them, gives them tables, asks them questions, stops them.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, UNIX_EPOCH};
+
+use conntrack::{Conntrack, Timeouts};
+use crossbeam::queue::ArrayQueue;
+use sys::{DeviceState, FramePool, LinkType};
+
+use crate::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
+use crate::counters::{Counters, WorkerCounters};
+use crate::exchange::{Exchange, Mailbox};
+use crate::handover::{Desk, Publisher};
+use crate::query::{FlowFilter, FlowRecord, Page};
+use crate::service::{Generation, InterfaceIndex, Snapshot};
+use crate::worker::{Bed, Event, Shared, Slot, Worker};
+
+/// How long removed backends are remembered for saying farewell to their flows.
+const FAREWELL: Duration = Duration::from_secs(15);
+/// How long a question to a worker may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// One pinned worker per CPU.
+    pub cpus: Vec<usize>,
+    /// Capacity of the flow tables, all workers together.
+    pub flows: usize,
+    /// When idle flows end.
+    pub timeouts: Timeouts,
+    /// SNAT ports towards plainly routed backends.
+    pub plain_ports: RangeInclusive<u16>,
+    /// SNAT ports towards overlay backends.
+    pub overlay_ports: RangeInclusive<u16>,
+    /// Random per process: keys the hash, decides where port ranges begin.
+    pub seed: u64,
+}
+
+/// Packet memory and devices of one worker.
+pub struct WorkerDevices {
+    /// Its packet memory.
+    pub pool: FramePool,
+    /// Its devices.
+    pub devices: Vec<Slot>,
+}
+
+/// Why the workers could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// One set of devices per CPU is needed.
+    #[error("{cpus} CPUs but devices for {devices} workers")]
+    WorkerCount {
+        /// CPUs asked for.
+        cpus: usize,
+        /// Sets of devices given.
+        devices: usize,
+    },
+    /// The operating system refused.
+    #[error("starting worker {worker}: {source}")]
+    Start {
+        /// Which worker.
+        worker: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The running workers.
+pub struct Engine {
+    publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
+    workers: Vec<Handle>,
+    boxes: Arc<[Mailbox]>,
+    capacity: usize,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    /// The desk is shared with the publisher.
+    counters: Arc<Counters>,
+    devices: Vec<DeviceState>,
+    thread: Option<JoinHandle<()>>,
+    failed: bool,
+}
+
+impl Engine {
+    /// Starts one pinned worker per CPU, each with its devices, all with the first tables.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing runs then.
+    pub fn start(config: &EngineConfig, devices: Vec<WorkerDevices>, first: Snapshot) -> Result<Self, EngineError> {
+        let count = config.cpus.len();
+        if devices.len() != count || count == 0 {
+            return Err(EngineError::WorkerCount { cpus: count, devices: devices.len() });
+        }
+        let generation = first.generation().0;
+        let first = Arc::new(first);
+        let (beds, boxes) = beds(&devices)?;
+        let interfaces = interfaces(&devices, first.interfaces().len());
+        let mut engine = Self { publisher: Publisher::new(Vec::new(), generation, Arc::clone(&first)), workers: Vec::new(), boxes, capacity: 0 };
+        let mut desks = Vec::with_capacity(count);
+        for (index, (own, bed)) in devices.into_iter().zip(beds).enumerate() {
+            let desk = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(generation)));
+            desks.push(Arc::clone(&desk));
+            let started = engine.start_worker(config, index, own, bed, desk, &first, &interfaces);
+            if let Err(source) = started {
+                engine.stop();
+                return Err(EngineError::Start { worker: index, source });
+            }
+        }
+        engine.publisher = Publisher::new(desks, generation, first);
+        Ok(engine)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that a worker is made of, once")]
+    fn start_worker(
+        &mut self,
+        config: &EngineConfig,
+        index: usize,
+        own: WorkerDevices,
+        bed: Bed,
+        desk: Arc<crate::worker::TablesDesk>,
+        first: &Arc<Snapshot>,
+        interfaces: &[InterfaceInfo],
+    ) -> std::io::Result<()> {
+        let count = config.cpus.len();
+        let conntrack = Conntrack::new(config.flows.div_ceil(count), config.timeouts.clone(), config.seed.wrapping_add(index as u64));
+        self.capacity += conntrack.capacity();
+        let counters = Arc::new(Counters::default());
+        let parts = CoreParts {
+            index,
+            tables: Arc::clone(first),
+            conntrack,
+            counters: Arc::clone(&counters),
+            pool: own.pool,
+            slots: own.devices.iter().map(|slot| slot_info(slot, interfaces)).collect(),
+            interfaces: interfaces.to_vec(),
+            exchange: Exchange::new(index, Arc::clone(&self.boxes)),
+            ports: SnatPorts { overlay: config.overlay_ports.clone(), plain: config.plain_ports.clone() },
+            epoch_millis: epoch_millis(),
+        };
+        let shared = Arc::new(Shared::new(desk));
+        let worker = Worker::new(Core::new(parts), own.devices, Arc::clone(&shared));
+        bed.register(worker.devices())?;
+        let cpu = config.cpus.get(index).copied().unwrap_or(0);
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            // A CPU that is not ours any more: the worker runs wherever it may.
+            let _ = sys::pin_current_thread(cpu);
+            worker.run(bed);
+        })?;
+        self.workers.push(Handle { shared, counters, devices: Vec::new(), thread: Some(thread), failed: false });
+        Ok(())
+    }
+
+    /// Gives new tables to all workers. Generations must grow.
+    pub fn publish(&mut self, mut snapshot: Snapshot) {
+        let now = sys::clock::now();
+        if let Some(previous) = self.publisher.newest() {
+            snapshot.inherit(previous, now, now + FAREWELL);
+        }
+        self.publisher.publish(snapshot.generation().0, Arc::new(snapshot));
+        for mailbox in self.boxes.iter() {
+            mailbox.wake();
+        }
+    }
+
+    /// Frees tables that no worker uses any more; call it now and then.
+    pub fn reclaim(&mut self) {
+        self.publisher.reclaim();
+    }
+
+    /// The generation that each worker uses.
+    #[must_use]
+    pub fn applied(&self) -> Vec<Generation> {
+        self.workers.iter().map(|worker| Generation(worker.shared.desk.applied())).collect()
+    }
+
+    /// What each worker has counted.
+    #[must_use]
+    pub fn counters(&self) -> Vec<WorkerCounters> {
+        self.workers.iter().map(|worker| worker.counters.read()).collect()
+    }
+
+    /// Flows in all tables, a moment ago.
+    #[must_use]
+    pub fn flow_count(&self) -> usize {
+        self.workers.iter().map(|worker| worker.shared.flows.load(Ordering::Relaxed) as usize).sum()
+    }
+
+    /// Flows that fit into all tables.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Asks the workers for flows, page by page; takes up to a second, so do not call it where that matters.
+    #[must_use]
+    pub fn flows(&self, filter: &FlowFilter) -> Vec<FlowRecord> {
+        let deadline = sys::clock::now() + PATIENCE;
+        let mut found = Vec::new();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let rest = FlowFilter { limit: filter.limit.saturating_sub(found.len()), ..*filter };
+            found.extend(self.flows_of(index, worker, rest, deadline));
+        }
+        found
+    }
+
+    fn flows_of(&self, index: usize, worker: &Handle, filter: FlowFilter, deadline: Duration) -> Vec<FlowRecord> {
+        // An answer that nobody waited for any more.
+        drop(worker.shared.queries.take_answer());
+        let mut page = Page { filter, next: Some(0), found: Vec::new() };
+        while page.next.is_some() && filter.limit > 0 {
+            if worker.shared.queries.ask(page).is_err() {
+                return Vec::new();
+            }
+            match self.await_answer(index, worker, deadline) {
+                Some(answer) => page = answer,
+                None => return Vec::new(),
+            }
+        }
+        page.found
+    }
+
+    fn await_answer(&self, index: usize, worker: &Handle, deadline: Duration) -> Option<Page> {
+        loop {
+            if let Some(mailbox) = self.boxes.get(index) {
+                mailbox.wake();
+            }
+            if let Some(answer) = worker.shared.queries.take_answer() {
+                return Some(answer);
+            }
+            if sys::clock::now() > deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// The state of every device, by worker, as last reported (a fifth of a second old at most).
+    #[must_use]
+    pub fn devices(&mut self) -> Vec<(usize, DeviceState)> {
+        let mut all = Vec::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            if let Some(states) = worker.shared.devices.pop() {
+                worker.devices = states;
+            }
+            all.extend(worker.devices.iter().cloned().map(|state| (index, state)));
+        }
+        all
+    }
+
+    /// What the workers had to say since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            while let Some(event) = worker.shared.events.pop() {
+                events.push(event);
+            }
+            if !worker.failed && worker.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+                worker.failed = true;
+                events.push(Event::WorkerFailed { worker: index, reason: worker.end() });
+            }
+        }
+        events
+    }
+
+    /// Ends all workers and closes their devices.
+    pub fn stop(mut self) {
+        for worker in &self.workers {
+            worker.shared.stop.store(true, Ordering::Relaxed);
+        }
+        for mailbox in self.boxes.iter() {
+            mailbox.wake();
+        }
+        for worker in &mut self.workers {
+            worker.end();
+        }
+    }
+}
+
+impl Handle {
+    /// Waits for the thread; what it said if it panicked.
+    fn end(&mut self) -> String {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+                (Some(text), _) => (*text).to_owned(),
+                (None, Some(text)) => text.clone(),
+                (None, None) => "panicked".to_owned(),
+            },
+            _ => "ended".to_owned(),
+        }
+    }
+}
+
+/// A bed for each worker, and the mailboxes with their wakers.
+fn beds(devices: &[WorkerDevices]) -> Result<(Vec<Bed>, Arc<[Mailbox]>), EngineError> {
+    let mut beds = Vec::with_capacity(devices.len());
+    let mut boxes = Vec::with_capacity(devices.len());
+    for (worker, own) in devices.iter().enumerate() {
+        let (bed, waker) = Bed::new().map_err(|source| EngineError::Start { worker, source })?;
+        beds.push(bed);
+        boxes.push(Mailbox::new(own.pool.total(), Some(waker)));
+    }
+    Ok((beds, boxes.into()))
+}
+
+fn interfaces(devices: &[WorkerDevices], count: usize) -> Vec<InterfaceInfo> {
+    let on = |own: &WorkerDevices, index: usize| {
+        let role = Role::Interface(InterfaceIndex(index as u16));
+        own.devices.iter().find(|slot| slot.role == role).map(|slot| slot.device.link_type())
+    };
+    let info = |index| InterfaceInfo {
+        link: devices.iter().find_map(|own| on(own, index)).unwrap_or(LinkType::Ethernet),
+        workers: (0..devices.len()).filter(|worker| devices.get(*worker).is_some_and(|own| on(own, index).is_some())).collect(),
+    };
+    (0..count).map(info).collect()
+}
+
+fn slot_info(slot: &Slot, interfaces: &[InterfaceInfo]) -> SlotInfo {
+    let link = slot.device.link_type();
+    // A TUN device has one queue, which worker 0 reads for all.
+    let shared = |info: &InterfaceInfo| info.link == LinkType::Ip && info.workers.len() > 1;
+    let steers = match slot.role {
+        Role::Interface(index) => interfaces.get(usize::from(index.0)).is_some_and(shared),
+        Role::OverlaySocket => false,
+    };
+    SlotInfo { role: slot.role, link, steers }
+}
+
+fn epoch_millis() -> u32 {
+    let since = sys::clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.saturating_sub(sys::clock::now()).as_millis() as u32
+}

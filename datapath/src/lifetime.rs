@@ -1,0 +1,114 @@
+//! The ends of flows: timeouts, backends that were removed. Both ends of a TCP flow are told by RST, so that nobody hangs.
+
+use std::time::Duration;
+
+use conntrack::{Direction, Flow, FlowId, Resets};
+use wire::Protocol;
+
+use crate::core::Core;
+use crate::service::{BackendId, Snapshot};
+use crate::stage::{FlowFacts, is_active};
+use crate::verdict::DropReason;
+
+/// Timers looked at per turn of the worker.
+const TIMERS_PER_TURN: usize = 64;
+/// Flow slots swept per turn of the worker after backends were removed.
+const SWEEP_PER_TURN: usize = 1024;
+
+/// A walk through the flow table, a slice a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    next: usize,
+}
+
+impl Core {
+    /// Ends flows whose time has come.
+    pub(crate) fn expire(&mut self, tables: &Snapshot, now: Duration) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(expired) = self.conntrack.expire(now, TIMERS_PER_TURN) else { break };
+            self.lookups_stale = true;
+            self.counters.flows_expired.add(1);
+            self.count_closed(tables, &expired.flow);
+            self.tell(tables, &FlowFacts::of(&expired.flow), &expired.resets);
+        }
+        self.expire_fragments(now);
+    }
+
+    /// The backend of a flow is gone: a TCP flow is reset, any other is closed.
+    pub(crate) fn end_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+        let flow = self.conntrack.flow(id);
+        if flow.original.protocol != Protocol::Tcp {
+            self.close_flow(tables, id);
+            return;
+        }
+        if flow.state() == conntrack::State::Reset {
+            return;
+        }
+        let facts = FlowFacts::of(flow);
+        let was_active = is_active(flow.state());
+        let resets = self.conntrack.reset(id, now);
+        self.counters.flows_reset.add(1);
+        if let Some(stats) = self.stats_of(tables, facts.backend) {
+            stats.moved(was_active, false);
+        }
+        self.tell(tables, &facts, &resets);
+    }
+
+    fn tell(&mut self, tables: &Snapshot, facts: &FlowFacts, resets: &Resets) {
+        if let Some(reset) = &resets.to_client {
+            self.send_reset(tables, reset, facts, Direction::Original);
+        }
+        if let Some(reset) = &resets.to_backend {
+            self.send_reset(tables, reset, facts, Direction::Reply);
+        }
+    }
+
+    /// Goes on with the walk that ends flows of removed backends.
+    pub(crate) fn sweep(&mut self, tables: &Snapshot, now: Duration) {
+        let Some(Sweep { next }) = self.sweep else { return };
+        let gone: Vec<FlowId> = {
+            let slots = self.conntrack.scan(next, SWEEP_PER_TURN);
+            slots.filter(|(_, flow)| tables.backend(BackendId(flow.backend_id)).is_none()).map(|(id, _)| id).collect()
+        };
+        for id in gone {
+            self.end_flow(tables, id, now);
+        }
+        let next = next + SWEEP_PER_TURN;
+        self.sweep = (next < self.conntrack.slots()).then_some(Sweep { next });
+    }
+
+    /// A flow has left the table.
+    pub(crate) fn count_closed(&self, tables: &Snapshot, flow: &Flow) {
+        if let Some(stats) = self.stats_of(tables, BackendId(flow.backend_id)) {
+            stats.closed(is_active(flow.state()));
+        }
+    }
+
+    fn stats_of<'a>(&self, tables: &'a Snapshot, backend: BackendId) -> Option<&'a crate::service::WorkerStats> {
+        tables.backend_or_retired(backend)?.backend.stats.worker(self.index)
+    }
+
+    /// Frames that came home from other workers.
+    pub(crate) fn take_back_frames(&mut self) {
+        while let Some(frame) = self.exchange.take_back() {
+            self.pool.put(frame);
+        }
+    }
+
+    /// Copies a packet that another worker left into a frame of ours; the original goes home.
+    pub(crate) fn adopt(&mut self, frame: sys::Frame, home: usize) -> Option<sys::Frame> {
+        let copy = self.pool.take().and_then(|mut copy| {
+            if copy.fill(frame.bytes()) {
+                return Some(copy);
+            }
+            self.pool.put(copy);
+            None
+        });
+        if copy.is_none() {
+            self.counters.dropped(DropReason::NoFrame);
+        }
+        // The queue home holds as many frames as that worker has: it can not be full.
+        let _ = self.exchange.give_back(home, frame);
+        copy
+    }
+}

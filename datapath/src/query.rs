@@ -1,0 +1,124 @@
+//! Control's questions about flows: answered by the owner of the flow table, a page a turn, without locks.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use conntrack::Direction;
+use crossbeam::queue::ArrayQueue;
+use wire::Protocol;
+
+use crate::core::Core;
+use crate::service::{BackendId, ServiceId};
+
+/// Flow slots looked at per turn.
+const SLOTS_PER_PAGE: usize = 4096;
+
+/// Which flows are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// Only of this service.
+    pub service: Option<ServiceId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// One flow, as it was at the moment of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// Its worker.
+    pub worker: usize,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Who opened it.
+    pub client: SocketAddrV4,
+    /// What was asked for.
+    pub vip: SocketAddrV4,
+    /// What the backend sees.
+    pub snat: SocketAddrV4,
+    /// Who serves it.
+    pub backend: SocketAddrV4,
+    /// Its service.
+    pub service: ServiceId,
+    /// Its backend.
+    pub backend_id: BackendId,
+    /// Linux's name of the state.
+    pub state: &'static str,
+    /// When it ends if nothing comes.
+    pub expires_in: Duration,
+    /// From the client, to the client.
+    pub packets: [u64; 2],
+    /// IP bytes from the client, to the client.
+    pub bytes: [u64; 2],
+}
+
+/// A question that travels to the worker and back, filled.
+#[derive(Debug)]
+pub struct Page {
+    /// Which flows.
+    pub filter: FlowFilter,
+    /// The next slot to look at; `None`: all seen, or enough found.
+    pub next: Option<usize>,
+    /// What was found. Room for `filter.limit` records was made by control.
+    pub found: Vec<FlowRecord>,
+}
+
+/// The way of the pages.
+#[derive(Debug)]
+pub struct Queries {
+    asked: ArrayQueue<Page>,
+    answered: ArrayQueue<Page>,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        Self { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1) }
+    }
+}
+
+impl Queries {
+    /// Control: asks; the page comes back if another question is under way.
+    ///
+    /// # Errors
+    /// The page itself.
+    pub fn ask(&self, page: Page) -> Result<(), Page> {
+        self.asked.push(page)
+    }
+
+    /// Control: the answer, once there.
+    pub fn take_answer(&self) -> Option<Page> {
+        self.answered.pop()
+    }
+
+    /// Worker: looks through the next slots.
+    pub(crate) fn answer(&self, core: &Core, now: Duration) {
+        let Some(mut page) = self.asked.pop() else { return };
+        let cursor = page.next.unwrap_or(0);
+        let wanted = |service: u32| page.filter.service.is_none_or(|id| id.0 == service);
+        let room = page.filter.limit.saturating_sub(page.found.len());
+        let flows = core.conntrack.scan(cursor, SLOTS_PER_PAGE).filter(|(_, flow)| wanted(flow.service));
+        let records: Vec<_> = flows.take(room).map(|(_, flow)| record(core.index, flow, now)).collect();
+        page.found.extend(records);
+        let next = cursor + SLOTS_PER_PAGE;
+        page.next = (next < core.conntrack.slots() && page.found.len() < page.filter.limit).then_some(next);
+        // Only one page is ever under way, so there is room.
+        let _ = self.answered.push(page);
+    }
+}
+
+fn record(worker: usize, flow: &conntrack::Flow, now: Duration) -> FlowRecord {
+    let key = &flow.original;
+    FlowRecord {
+        worker,
+        protocol: key.protocol,
+        client: SocketAddrV4::new(key.src, key.src_port),
+        vip: SocketAddrV4::new(key.dst, key.dst_port),
+        snat: flow.binding.snat,
+        backend: flow.binding.backend,
+        service: ServiceId(flow.service),
+        backend_id: BackendId(flow.backend_id),
+        state: flow.state().as_str(),
+        expires_in: flow.deadline().saturating_sub(now),
+        packets: [flow.packets(Direction::Original), flow.packets(Direction::Reply)],
+        bytes: [flow.bytes(Direction::Original), flow.bytes(Direction::Reply)],
+    }
+}

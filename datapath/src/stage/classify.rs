@@ -1,0 +1,79 @@
+//! `classify`: from the bytes of a frame to an IP packet with parsed headers, or to the end of its way.
+
+use conntrack::ClientLink;
+use sys::{Frame, LinkType};
+use wire::{ETHERNET_LEN, Headers, L4, Malformed, ethertype};
+
+use crate::core::{Core, Role};
+use crate::packet::{Origin, Packet};
+use crate::service::Snapshot;
+use crate::verdict::{DropReason, SlotIndex, Verdict};
+
+/// A frame after classification.
+pub(crate) enum Classified {
+    /// Goes on.
+    Packet(Packet),
+    /// Has reached its end.
+    Done(Frame, Verdict),
+}
+
+/// Where the IP packet of a frame begins, and who sent it on the link.
+struct Link {
+    offset: usize,
+    origin: Origin,
+}
+
+impl Core {
+    /// One forward pass over the headers of a received frame.
+    pub(crate) fn classify(&mut self, tables: &Snapshot, slot: SlotIndex, mut frame: Frame) -> Classified {
+        let link = match self.link(slot, frame.bytes()) {
+            Ok(link) => link,
+            Err(reason) => return Classified::Done(frame, Verdict::Drop(reason)),
+        };
+        frame.trim_front(link.offset);
+        let headers = match Headers::parse(frame.bytes(), 0) {
+            Ok(headers) => headers,
+            Err(error) => return Classified::Done(frame, Verdict::Drop(error.into())),
+        };
+        if let Some(overlay) = tables.overlay()
+            && headers.ip.dst == overlay.vtep
+        {
+            return match headers.l4 {
+                L4::Udp(udp) if udp.dst_port == overlay.port && !headers.ip.is_fragment() => {
+                    self.decapsulate(tables, overlay, frame, &headers.ip, &udp)
+                }
+                L4::Udp(_) | L4::LaterFragment => Classified::Done(frame, Verdict::Drop(DropReason::OuterFragment)),
+                _ => self.packet(frame, headers, link.origin),
+            };
+        }
+        self.packet(frame, headers, link.origin)
+    }
+
+    fn link(&self, slot: SlotIndex, bytes: &[u8]) -> Result<Link, DropReason> {
+        let info = self.slots.get(slot).ok_or(DropReason::NotOurs)?;
+        let interface = match info.role {
+            Role::Interface(index) => index.0,
+            Role::OverlaySocket => u16::MAX,
+        };
+        match info.link {
+            LinkType::Ip => Ok(Link { offset: 0, origin: Origin::Link(ClientLink { interface, ..ClientLink::default() }) }),
+            LinkType::Ethernet => {
+                let ethernet = wire::ethernet(bytes)?;
+                if ethernet.ethertype != ethertype::IPV4 {
+                    return Err(Malformed::NotIpv4(ethernet.ethertype).into());
+                }
+                let origin = Origin::Link(ClientLink { mac: ethernet.src, interface });
+                Ok(Link { offset: ETHERNET_LEN, origin })
+            }
+        }
+    }
+
+    /// Cuts the padding off and finishes a checksum that the sender's kernel left to a card which is not there.
+    pub(crate) fn packet(&mut self, mut frame: Frame, headers: Headers, origin: Origin) -> Classified {
+        frame.truncate(headers.ip.end());
+        if wire::finish_partial_checksum(frame.bytes_mut(), &headers) {
+            self.counters.checksums_finished.add(1);
+        }
+        Classified::Packet(Packet { frame, headers, origin, searched: 0, steered: false })
+    }
+}

@@ -1,0 +1,52 @@
+//! The fork after `track`: known flow, new flow, ICMP, fragment, or none of these.
+
+use std::time::Duration;
+
+use conntrack::Hit;
+use wire::{FiveTuple, L4};
+
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::service::Snapshot;
+use crate::verdict::{DropReason, Verdict};
+
+impl Core {
+    /// From a classified packet to its verdict. `hit` is what the burst's lookup found for `key`.
+    pub(crate) fn handle(&mut self, tables: &Snapshot, packet: &mut Packet, key: Option<FiveTuple>, hit: Option<Hit>, now: Duration) -> Verdict {
+        match (key, &packet.headers.l4) {
+            (Some(key), _) => {
+                let verdict = self.handle_flow(tables, packet, key, hit, now);
+                self.learn_first_fragment(packet, key, verdict, now);
+                verdict
+            }
+            (None, L4::Icmp(_)) => self.icmp(tables, packet, now),
+            (None, L4::LaterFragment) => self.later_fragment(tables, packet, now),
+            (None, _) => Verdict::Drop(DropReason::UnsupportedProtocol),
+        }
+    }
+
+    fn handle_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, hit: Option<Hit>, now: Duration) -> Verdict {
+        if let Some(hit) = self.confirm(&key, hit) {
+            return self.known_flow(tables, packet, key, hit, now);
+        }
+        if let Some(verdict) = self.unknown_reply(tables, packet, &key) {
+            return verdict;
+        }
+        self.new_flow(tables, packet, key, now)
+    }
+
+    /// A packet to one of our SNAT addresses without a flow here: its port tells the worker that owns the flow.
+    fn unknown_reply(&self, tables: &Snapshot, packet: &Packet, key: &FiveTuple) -> Option<Verdict> {
+        let is_reply = match packet.origin {
+            Origin::Overlay => true,
+            Origin::Link(_) => tables.is_source(key.dst) && tables.is_plain_backend(key.src, key.src_port),
+        };
+        if !is_reply {
+            return None;
+        }
+        match self.port_owner(tables, key.dst, key.dst_port) {
+            Some(owner) if owner != self.index && !packet.steered => Some(Self::purpose_track(owner)),
+            _ => Some(Verdict::Drop(DropReason::NoFlow)),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! ICMP: echo to a VIP is answered; errors are translated by the packet inside them (RFC 5508 §4); all else is dropped.
+
+use std::time::Duration;
+
+use wire::{FiveTuple, Icmp, L4, Rewrite};
+
+use super::known::FlowFacts;
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::service::Snapshot;
+use crate::verdict::{DropReason, Purpose, Verdict};
+
+impl Core {
+    pub(crate) fn icmp(&mut self, tables: &Snapshot, packet: &mut Packet, now: Duration) -> Verdict {
+        let L4::Icmp(icmp) = packet.headers.l4 else {
+            return Verdict::Drop(DropReason::IcmpUnhandled);
+        };
+        if icmp.is_error() {
+            return self.icmp_error(tables, packet, &icmp);
+        }
+        match packet.origin {
+            Origin::Link(link) if icmp.is_echo_request() && tables.is_vip(packet.headers.ip.dst) => {
+                if packet.headers.ip.is_fragment() {
+                    return Verdict::Drop(DropReason::IcmpUnhandled);
+                }
+                if !self.limiter.allow(now) {
+                    return Verdict::Drop(DropReason::RateLimited);
+                }
+                wire::echo_reply_in_place(packet.frame.bytes_mut(), &packet.headers.ip, &icmp);
+                as_reply(self.to_client(tables, &mut packet.frame, link))
+            }
+            _ => Verdict::Drop(DropReason::IcmpUnhandled),
+        }
+    }
+
+    fn icmp_error(&mut self, tables: &Snapshot, packet: &mut Packet, icmp: &Icmp) -> Verdict {
+        let inner = match icmp.inner(packet.frame.bytes()) {
+            Ok(inner) if !inner.later_fragment => inner,
+            Ok(_) => return Verdict::Drop(DropReason::IcmpNoFlow),
+            Err(error) => return Verdict::Drop(error.into()),
+        };
+        // The packet inside went the other way: it is what we sent.
+        let key = inner.tuple.reversed();
+        let Some(hit) = self.conntrack.lookup(&key) else {
+            return self.search(tables, packet, &key);
+        };
+        let facts = FlowFacts::of(self.conntrack.flow(hit.id));
+        let Some(target) = tables.backend(facts.backend) else {
+            return Verdict::Drop(DropReason::BackendGone);
+        };
+        if packet.headers.ip.ttl <= 1 {
+            return Verdict::Drop(DropReason::TtlExpired);
+        }
+        let outer = facts.rewrite(hit.direction);
+        let inner = sent_by_receiver(&outer);
+        let tuple = FiveTuple { src: inner.src, dst: inner.dst, src_port: inner.src_port, dst_port: inner.dst_port, protocol: key.protocol };
+        let frame = packet.frame.bytes_mut();
+        wire::decrement_ttl(frame, &packet.headers.ip);
+        wire::translate_icmp_error(frame, &packet.headers.ip, icmp, outer.src, outer.dst, tuple);
+        self.forward(tables, &mut packet.frame, &facts, hit.direction, &target)
+    }
+
+    /// The owner of the flow that an error is about: by port if the task's side sent it, else one worker after the other.
+    fn search(&self, tables: &Snapshot, packet: &Packet, key: &FiveTuple) -> Verdict {
+        let workers = self.exchange.workers();
+        if packet.origin == Origin::Overlay || (tables.is_source(key.dst) && !tables.is_vip(key.dst)) {
+            return match self.port_owner(tables, key.dst, key.dst_port) {
+                Some(owner) if owner != self.index && !packet.steered => Self::purpose_track(owner),
+                _ => Verdict::Drop(DropReason::IcmpNoFlow),
+            };
+        }
+        let searched = packet.searched + 1;
+        if usize::from(searched) >= workers {
+            return Verdict::Drop(DropReason::IcmpNoFlow);
+        }
+        Verdict::HandOver { worker: (self.index + 1) % workers, purpose: Purpose::Search(searched) }
+    }
+}
+
+/// The packet that the receiver of an error had sent, which the error is about.
+fn sent_by_receiver(outer: &Rewrite) -> Rewrite {
+    Rewrite { src: outer.dst, dst: outer.src, src_port: outer.dst_port, dst_port: outer.src_port }
+}
+
+/// An answer made here.
+pub(crate) fn as_reply(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Tx(slot) => Verdict::Reply(slot),
+        other => other,
+    }
+}
+

@@ -1,0 +1,192 @@
+//! A packet of a known flow: re-check its backend after a table change, move its state, rewrite, forward.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use conntrack::{ClientLink, Direction, Flow, Hit, Invalid, NatBinding, State, Track};
+use wire::{FiveTuple, L4, Rewrite};
+
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::service::{BackendId, BackendRef, Snapshot};
+use crate::verdict::{DropReason, Verdict};
+
+/// IPv4 and TCP headers without options: MTU less this is the MSS.
+const TCP_IP_HEADERS: usize = 40;
+
+/// What the later stages need of a flow, by value.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowFacts {
+    pub(crate) original: FiveTuple,
+    pub(crate) binding: NatBinding,
+    pub(crate) client: ClientLink,
+    pub(crate) backend: BackendId,
+    timestamp_delta: u32,
+}
+
+impl FlowFacts {
+    pub(crate) fn of(flow: &Flow) -> Self {
+        Self {
+            original: flow.original,
+            binding: flow.binding,
+            client: flow.client,
+            backend: BackendId(flow.backend_id),
+            timestamp_delta: flow.timestamp_delta,
+        }
+    }
+
+    /// The addresses that a packet of this direction leaves with.
+    pub(crate) fn rewrite(&self, direction: Direction) -> Rewrite {
+        let NatBinding { backend, snat } = self.binding;
+        match direction {
+            Direction::Original => Rewrite { src: *snat.ip(), dst: *backend.ip(), src_port: snat.port(), dst_port: backend.port() },
+            Direction::Reply => Rewrite {
+                src: self.original.dst,
+                dst: self.original.src,
+                src_port: self.original.dst_port,
+                dst_port: self.original.src_port,
+            },
+        }
+    }
+}
+
+/// Whether a flow counts as active in the sense of `ipvsadm`.
+pub(crate) fn is_active(state: State) -> bool {
+    matches!(state, State::Established | State::UdpStream)
+}
+
+impl Core {
+    pub(crate) fn known_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, hit: Hit, now: Duration) -> Verdict {
+        if !self.recheck(tables, hit, now) {
+            return match hit.direction {
+                Direction::Original if !matches!(packet.headers.l4, L4::Tcp(_)) => self.new_flow(tables, packet, key, now),
+                _ => self.refuse(tables, packet, hit, now),
+            };
+        }
+        let facts = FlowFacts::of(self.conntrack.flow(hit.id));
+        let Some(target) = tables.backend_or_retired(facts.backend) else {
+            return Verdict::Drop(DropReason::BackendGone);
+        };
+        let through_overlay = packet.origin == Origin::Overlay;
+        if (hit.direction == Direction::Reply && through_overlay != target.adjacency.encap.is_some())
+            || (hit.direction == Direction::Original && through_overlay)
+        {
+            return Verdict::Drop(DropReason::WrongPath);
+        }
+        match self.track(packet, hit, &target, now) {
+            Track::Forward => self.pass(tables, packet, &facts, hit, &target, now),
+            Track::Reopen => {
+                self.close_flow(tables, hit.id);
+                self.new_flow(tables, packet, key, now)
+            }
+            Track::Refused => self.refuse(tables, packet, hit, now),
+            Track::Drop(invalid) => Verdict::Drop(reason(invalid)),
+        }
+    }
+
+    /// After a table change, the next packet of a flow looks whether its backend still stands. False: it does not; a
+    /// UDP flow is closed then, a TCP flow is reset and both ends have been told.
+    fn recheck(&mut self, tables: &Snapshot, hit: Hit, now: Duration) -> bool {
+        let generation = tables.generation().0 as u32;
+        let flow = self.conntrack.flow_mut(hit.id);
+        if flow.generation == generation {
+            return flow.state() != State::Reset;
+        }
+        if tables.backend(BackendId(flow.backend_id)).is_some() {
+            flow.generation = generation;
+            return flow.state() != State::Reset;
+        }
+        self.end_flow(tables, hit.id, now);
+        false
+    }
+
+    fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
+        let before = self.conntrack.flow(hit.id).state();
+        let track = match &packet.headers.l4 {
+            L4::Tcp(tcp) => {
+                let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));
+                self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), now)
+            }
+            _ => {
+                self.conntrack.datagram(hit.id, hit.direction, now);
+                Track::Forward
+            }
+        };
+        let after = self.conntrack.flow(hit.id).state();
+        if let Some(stats) = target.backend.stats.worker(self.index) {
+            stats.moved(is_active(before), is_active(after));
+        }
+        track
+    }
+
+    /// Rewrites and forwards a packet that its flow accepts.
+    pub(crate) fn pass(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        facts: &FlowFacts,
+        hit: Hit,
+        target: &BackendRef<'_>,
+        now: Duration,
+    ) -> Verdict {
+        if packet.headers.ip.ttl <= 1 {
+            return self.time_exceeded(tables, packet, facts, hit.direction, now);
+        }
+        let len = packet.frame.len();
+        let flow = self.conntrack.flow_mut(hit.id);
+        flow.count(hit.direction, len as u32);
+        if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
+            flow.client = link;
+        }
+        if let Some(stats) = target.backend.stats.worker(self.index) {
+            stats.packet(hit.direction, len);
+        }
+        let client_mtu = tables.interface(crate::service::InterfaceIndex(facts.client.interface)).map_or(1500, |i| usize::from(i.mtu));
+        edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
+        let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
+        if len > mtu {
+            return self.too_big(tables, packet, facts, hit.direction, target, mtu, now);
+        }
+        translate(packet, &facts.rewrite(hit.direction));
+        self.forward(tables, &mut packet.frame, facts, hit.direction, target)
+    }
+}
+
+/// Addresses, ports and TTL in place.
+pub(crate) fn translate(packet: &mut Packet, to: &Rewrite) {
+    let frame = packet.frame.bytes_mut();
+    wire::rewrite(frame, &packet.headers, to);
+    wire::decrement_ttl(frame, &packet.headers.ip);
+}
+
+/// What only TCP needs: the MSS that fits both ways, and timestamps that come from one clock.
+fn edit_tcp(packet: &mut Packet, facts: &FlowFacts, direction: Direction, mtu: usize) {
+    let L4::Tcp(tcp) = &packet.headers.l4 else { return };
+    let frame = packet.frame.bytes_mut();
+    if tcp.flags.syn() {
+        tcp.clamp_mss(frame, mtu.saturating_sub(TCP_IP_HEADERS) as u16);
+    }
+    match (facts.timestamp_delta, direction) {
+        (0, _) => {}
+        (delta, Direction::Original) => tcp.shift_timestamps(frame, delta, 0),
+        (delta, Direction::Reply) => tcp.shift_timestamps(frame, 0, delta.wrapping_neg()),
+    }
+}
+
+fn reason(invalid: Invalid) -> DropReason {
+    match invalid {
+        Invalid::ResetOutOfWindow => DropReason::ResetOutOfWindow,
+        Invalid::FinOutOfWindow => DropReason::FinOutOfWindow,
+        Invalid::BadFlags => DropReason::BadTcpFlags,
+        #[allow(unreachable_patterns, reason = "conntrack may learn more reasons; they share one counter until named")]
+        _ => DropReason::InvalidSegment,
+    }
+}
+
+/// The address that our own answers to a side come from.
+pub(crate) fn our_address(facts: &FlowFacts, to: Direction) -> Ipv4Addr {
+    match to {
+        Direction::Original => facts.original.dst,
+        Direction::Reply => *facts.binding.snat.ip(),
+    }
+}

@@ -1,0 +1,17 @@
+//! The stages of a packet's way, one file each, in this order. Each is a set of methods of [`Core`](crate::core::Core)
+//! and ends in a [`Verdict`](crate::verdict::Verdict) or goes on to the next.
+
+mod arp;
+mod classify;
+mod forward;
+mod fragment;
+mod handle;
+mod icmp;
+mod known;
+mod reply;
+mod schedule;
+mod tunnel;
+
+pub(crate) use arp::TEACH_EVERY;
+pub(crate) use classify::Classified;
+pub(crate) use known::{FlowFacts, is_active};

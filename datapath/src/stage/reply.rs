@@ -1,0 +1,127 @@
+//! Answers made here: RST and ICMP errors, to whoever sent the packet, within the rate limit.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use conntrack::{Direction, Hit};
+use sys::Frame;
+use wire::{IcmpError, L4, TcpReset};
+
+use super::icmp::as_reply;
+use super::known::{FlowFacts, our_address};
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::service::Snapshot;
+use crate::verdict::{DropReason, Verdict};
+
+impl Core {
+    /// Answers a client's segment with a RST, in its own frame.
+    pub(crate) fn answer_reset(&mut self, tables: &Snapshot, packet: &mut Packet, reset: Option<TcpReset>, now: Duration) -> Verdict {
+        let (Some(reset), Origin::Link(link)) = (reset, packet.origin) else {
+            return Verdict::Drop(DropReason::NoFlowTcp);
+        };
+        if !self.limiter.allow(now) {
+            return Verdict::Drop(DropReason::RateLimited);
+        }
+        write_reset(&mut packet.frame, &reset);
+        as_reply(self.to_client(tables, &mut packet.frame, link))
+    }
+
+    /// Answers a client's packet with an ICMP error.
+    pub(crate) fn answer_icmp(&mut self, tables: &Snapshot, packet: &mut Packet, error: IcmpError, from: Ipv4Addr, now: Duration) -> Verdict {
+        let Origin::Link(link) = packet.origin else {
+            return Verdict::Drop(DropReason::NoFlow);
+        };
+        if let Some(reason) = self.write_icmp(packet, error, from, now) {
+            return Verdict::Drop(reason);
+        }
+        as_reply(self.to_client(tables, &mut packet.frame, link))
+    }
+
+    /// Answers a packet of a known flow with an ICMP error towards its sender.
+    #[expect(clippy::too_many_arguments, reason = "the whole context of one packet")]
+    pub(crate) fn answer_flow(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        facts: &FlowFacts,
+        direction: Direction,
+        error: IcmpError,
+        from: Ipv4Addr,
+        now: Duration,
+    ) -> Verdict {
+        if let Some(reason) = self.write_icmp(packet, error, from, now) {
+            return Verdict::Drop(reason);
+        }
+        self.back_to_sender(tables, &mut packet.frame, facts, direction)
+    }
+
+    pub(crate) fn time_exceeded(&mut self, tables: &Snapshot, packet: &mut Packet, facts: &FlowFacts, direction: Direction, now: Duration) -> Verdict {
+        self.counters.dropped(DropReason::TtlExpired);
+        self.answer_flow(tables, packet, facts, direction, IcmpError::TimeExceeded, our_address(facts, direction), now)
+    }
+
+    /// A segment of a flow that was reset: its sender gets a RST that its stack must believe (sequence = its own ack).
+    pub(crate) fn refuse(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit, now: Duration) -> Verdict {
+        self.counters.dropped(DropReason::FlowReset);
+        let facts = FlowFacts::of(self.conntrack.flow(hit.id));
+        let reset = match (&packet.headers.l4, packet.headers.five_tuple()) {
+            (L4::Tcp(tcp), Some(tuple)) => wire::reset_for(tcp, tuple),
+            _ => None,
+        };
+        let Some(reset) = reset else { return Verdict::Drop(DropReason::BackendGone) };
+        if !self.limiter.allow(now) {
+            return Verdict::Drop(DropReason::RateLimited);
+        }
+        write_reset(&mut packet.frame, &reset);
+        self.back_to_sender(tables, &mut packet.frame, &facts, hit.direction)
+    }
+
+    /// Sends an answer of ours back to the side that `direction`'s packets come from.
+    pub(crate) fn back_to_sender(&mut self, tables: &Snapshot, frame: &mut Frame, facts: &FlowFacts, direction: Direction) -> Verdict {
+        match (direction, tables.backend_or_retired(facts.backend)) {
+            (Direction::Original, _) => as_reply(self.to_client(tables, frame, facts.client)),
+            (Direction::Reply, Some(target)) => as_reply(self.to_backend(frame, target.adjacency, vxlan::entropy(&facts.original))),
+            (Direction::Reply, None) => Verdict::Drop(DropReason::BackendGone),
+        }
+    }
+
+    /// Replaces the packet by an ICMP error about it; the reason if there may be none.
+    fn write_icmp(&mut self, packet: &mut Packet, error: IcmpError, from: Ipv4Addr, now: Duration) -> Option<DropReason> {
+        if !wire::deserves_icmp_error(&packet.headers) {
+            return Some(DropReason::IcmpUnhandled);
+        }
+        if !self.limiter.allow(now) {
+            return Some(DropReason::RateLimited);
+        }
+        let Some(mut frame) = self.pool.take() else { return Some(DropReason::NoFrame) };
+        frame.reset();
+        let room = frame.tailroom();
+        frame.grow_back(room);
+        let len = wire::write_icmp_error(frame.bytes_mut(), error, from, packet.headers.ip.src, packet.frame.bytes());
+        frame.truncate(len);
+        self.pool.put(std::mem::replace(&mut packet.frame, frame));
+        None
+    }
+
+    /// Sends a RST of our own in a frame of its own.
+    pub(crate) fn send_reset(&mut self, tables: &Snapshot, reset: &TcpReset, facts: &FlowFacts, to_sender_of: Direction) {
+        let Some(mut frame) = self.pool.take() else {
+            self.counters.dropped(DropReason::NoFrame);
+            return;
+        };
+        write_reset(&mut frame, reset);
+        let verdict = self.back_to_sender(tables, &mut frame, facts, to_sender_of);
+        self.conclude_frame(frame, verdict);
+    }
+}
+
+/// A TCP header without options behind an IPv4 header without options.
+const RESET_LEN: usize = 40;
+
+fn write_reset(frame: &mut Frame, reset: &TcpReset) {
+    frame.reset();
+    frame.grow_back(RESET_LEN);
+    let len = wire::write_tcp_reset(frame.bytes_mut(), reset);
+    frame.truncate(len);
+}

@@ -1,0 +1,147 @@
+//! `schedule`: the first packet of a flow picks a backend and a SNAT port.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use conntrack::{Direction, Hit, Open, OpenError, SnatRange};
+use wire::{FiveTuple, L4, Protocol, TcpFlags};
+
+use super::known::{FlowFacts, is_active};
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::scheduler;
+use crate::service::{BackendRef, Path, Snapshot, VirtualService};
+use crate::verdict::{DropReason, Verdict};
+
+impl Core {
+    /// A packet to a service that belongs to no flow.
+    pub(crate) fn new_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, now: Duration) -> Verdict {
+        let Origin::Link(_) = packet.origin else {
+            return Verdict::Drop(DropReason::NoFlow);
+        };
+        if !tables.is_vip(key.dst) {
+            return Verdict::Drop(DropReason::NotOurs);
+        }
+        if let Some(worker) = self.steer(packet, &key) {
+            return Self::purpose_track(worker);
+        }
+        let Some(service) = tables.lookup(key.dst, key.dst_port, key.protocol) else {
+            return self.unreachable(tables, packet, &key, DropReason::NoService, now);
+        };
+        if let L4::Tcp(tcp) = &packet.headers.l4
+            && !opens(tcp.flags)
+        {
+            return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
+        }
+        let picked = scheduler::pick(service).and_then(|position| service.backends.get(position));
+        let Some(target) = picked.and_then(|backend| tables.backend(backend.id)) else {
+            return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
+        };
+        match self.open(tables, packet, key, service, &target, now) {
+            Ok(hit) => {
+                let facts = FlowFacts::of(self.conntrack.flow(hit.id));
+                self.pass(tables, packet, &facts, hit, &target, now)
+            }
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// Where one device hears everything, new flows are spread over the workers by hash.
+    fn steer(&self, packet: &Packet, key: &FiveTuple) -> Option<usize> {
+        let Origin::Link(link) = packet.origin else { return None };
+        let slot = self.slots.get(self.slot_on(crate::service::InterfaceIndex(link.interface))?)?;
+        if packet.steered || !slot.steers {
+            return None;
+        }
+        let worker = usize::from(vxlan::entropy(key)) % self.exchange.workers();
+        (worker != self.index).then_some(worker)
+    }
+
+    fn open(
+        &mut self,
+        tables: &Snapshot,
+        packet: &Packet,
+        key: FiveTuple,
+        service: &VirtualService,
+        target: &BackendRef<'_>,
+        now: Duration,
+    ) -> Result<Hit, DropReason> {
+        if target.adjacency.hop == crate::adjacency::PreparedHop::Unresolved {
+            return Err(DropReason::Unresolved);
+        }
+        let Origin::Link(client) = packet.origin else { return Err(DropReason::NoFlow) };
+        let open = Open {
+            original: key,
+            backend: SocketAddrV4::new(target.backend.address, target.backend.target_port(key.dst_port)),
+            snat: self.snat_range(tables, &target.backend.path),
+            service: service.id.0,
+            backend_id: target.backend.id.0,
+            generation: tables.generation().0 as u32,
+            client,
+        };
+        let id = self.conntrack.open(&open, now).map_err(|error| match error {
+            OpenError::TableFull => DropReason::TableFull,
+            OpenError::PortsExhausted => DropReason::PortsExhausted,
+            OpenError::Duplicate => DropReason::InvalidSegment,
+        })?;
+        self.lookups_stale = true;
+        self.counters.flows_opened.add(1);
+        self.begin(packet, id, service, now);
+        if let Some(stats) = target.backend.stats.worker(self.index) {
+            stats.opened(is_active(self.conntrack.flow(id).state()));
+        }
+        Ok(Hit { id, direction: Direction::Original })
+    }
+
+    /// The source addresses and ports that this worker may use towards a backend.
+    fn snat_range<'a>(&self, tables: &'a Snapshot, path: &'a Path) -> SnatRange<'a> {
+        match path {
+            Path::Overlay { .. } => {
+                let addresses: &[Ipv4Addr] = tables.overlay().map_or(&[], |overlay| &overlay.addresses);
+                SnatRange { addresses, ports: self.ports.overlay.clone() }
+            }
+            Path::Plain { snat, .. } => SnatRange { addresses: snat, ports: self.ports.plain.clone() },
+        }
+    }
+
+    /// Tracks the packet that opened the flow, and sets the flow's clock.
+    fn begin(&mut self, packet: &Packet, id: conntrack::FlowId, service: &VirtualService, now: Duration) {
+        let L4::Tcp(tcp) = &packet.headers.l4 else {
+            return self.conntrack.datagram(id, Direction::Original, now);
+        };
+        let options = tcp.options(packet.frame.bytes());
+        let _ = self.conntrack.segment(id, Direction::Original, tcp, Some(&options), now);
+        if let (true, Some(timestamps)) = (service.rewrite_timestamps, options.timestamps) {
+            let delta = self.clock_millis(now).wrapping_sub(timestamps.value);
+            self.conntrack.flow_mut(id).timestamp_delta = delta;
+        }
+    }
+
+    /// The one clock that tasks see in TCP timestamps: milliseconds as Linux's, and of the wall, so that a restarted
+    /// gateway does not look older than its own past connections.
+    fn clock_millis(&self, now: Duration) -> u32 {
+        self.epoch_millis.wrapping_add(now.as_millis() as u32)
+    }
+
+    /// There is nobody to serve this: says so at once, so that the client need not wait for a timeout.
+    fn unreachable(&mut self, tables: &Snapshot, packet: &mut Packet, key: &FiveTuple, reason: DropReason, now: Duration) -> Verdict {
+        let verdict = match (&packet.headers.l4, key.protocol) {
+            (L4::Tcp(tcp), _) => {
+                let reset = wire::reset_for(tcp, *key);
+                self.answer_reset(tables, packet, reset, now)
+            }
+            (_, Protocol::Udp) => self.answer_icmp(tables, packet, wire::IcmpError::PortUnreachable, key.dst, now),
+            _ => Verdict::Drop(reason),
+        };
+        if let Verdict::Reply(_) = verdict {
+            self.counters.dropped(reason);
+        }
+        verdict
+    }
+}
+
+/// Only a plain SYN opens a flow.
+fn opens(flags: TcpFlags) -> bool {
+    flags.syn() && !flags.ack() && !flags.rst() && !flags.fin()
+}
+

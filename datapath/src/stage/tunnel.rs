@@ -1,0 +1,69 @@
+//! Decapsulation (RFC 7348 §4, §5; ECN by RFC 6040): only from configured VTEPs, our VNI, our inner MAC and address.
+
+use sys::Frame;
+use wire::{ETHERNET_LEN, Headers, Ipv4, Udp, ethertype};
+
+use super::classify::Classified;
+use crate::core::Core;
+use crate::packet::Origin;
+use crate::service::{Overlay, Snapshot};
+use crate::verdict::{DropReason, Verdict};
+
+impl Core {
+    /// The frame begins with the outer IPv4 header; what goes on begins with the inner one.
+    pub(crate) fn decapsulate(&mut self, tables: &Snapshot, overlay: &Overlay, mut frame: Frame, outer: &Ipv4, udp: &Udp) -> Classified {
+        let inner = match accept(tables, overlay, frame.bytes(), outer, udp) {
+            Ok(inner) => inner,
+            Err(reason) => return Classified::Done(frame, Verdict::Drop(reason)),
+        };
+        frame.truncate(udp.offset + udp.len);
+        frame.trim_front(inner.offset);
+        if inner.is_arp {
+            let verdict = self.arp(tables, overlay, &mut frame, outer.src);
+            return Classified::Done(frame, verdict);
+        }
+        let mut headers = match Headers::parse(frame.bytes(), 0) {
+            Ok(headers) => headers,
+            Err(error) => return Classified::Done(frame, Verdict::Drop(error.into())),
+        };
+        if !overlay.addresses.contains(&headers.ip.dst) {
+            return Classified::Done(frame, Verdict::Drop(DropReason::WrongInnerAddress));
+        }
+        let Some(tos) = vxlan::decap_ecn(outer.tos, headers.ip.tos) else {
+            return Classified::Done(frame, Verdict::Drop(DropReason::EcnMismatch));
+        };
+        if tos != headers.ip.tos {
+            wire::set_tos(frame.bytes_mut(), &headers.ip, tos);
+            headers.ip.tos = tos;
+        }
+        self.packet(frame, headers, Origin::Overlay)
+    }
+}
+
+/// What is inside a tunnel packet that we accept.
+struct Inner {
+    /// Where the inner IPv4 header or ARP packet begins.
+    offset: usize,
+    is_arp: bool,
+}
+
+fn accept(tables: &Snapshot, overlay: &Overlay, bytes: &[u8], outer: &Ipv4, udp: &Udp) -> Result<Inner, DropReason> {
+    if !tables.is_vtep(outer.src) {
+        return Err(DropReason::UnknownVtep);
+    }
+    let end = udp.offset + udp.len;
+    let vxlan = vxlan::parse(bytes, udp.offset + 8, end)?;
+    if vxlan.vni != overlay.vni {
+        return Err(DropReason::WrongVni);
+    }
+    let frame = bytes.get(vxlan.inner..end).ok_or(DropReason::Truncated)?;
+    let ethernet = wire::ethernet(frame)?;
+    let is_arp = ethernet.ethertype == ethertype::ARP;
+    if ethernet.dst != overlay.mac && !(is_arp && ethernet.dst.is_multicast()) {
+        return Err(DropReason::WrongInnerMac);
+    }
+    if !is_arp && ethernet.ethertype != ethertype::IPV4 {
+        return Err(DropReason::NotIpv4);
+    }
+    Ok(Inner { offset: vxlan.inner + ETHERNET_LEN, is_arp })
+}

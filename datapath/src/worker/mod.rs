@@ -1,0 +1,255 @@
+//! The loop of one core: receive, run the stages, send, let time pass, sleep when there is nothing to do.
+
+mod sleep;
+mod teacher;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use sys::{BURST, Device, DeviceState, Frame};
+use wire::{Headers, MacAddr};
+
+pub(crate) use sleep::Bed;
+use teacher::Teacher;
+
+use crate::core::{Core, Role};
+use crate::handover::Desk;
+use crate::lifetime::Sweep;
+use crate::packet::Packet;
+use crate::query::Queries;
+use crate::service::Snapshot;
+use crate::stage::Classified;
+use crate::verdict::{DropReason, Purpose, Verdict};
+
+/// Packets taken from other workers per turn.
+const MESSAGES_PER_TURN: usize = 2 * BURST;
+
+/// What a worker tells control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A task answered ARP with another MAC than the tables have.
+    OverlayNeighbour {
+        /// Its node.
+        vtep: Ipv4Addr,
+        /// Its overlay address.
+        address: Ipv4Addr,
+        /// Its MAC.
+        mac: MacAddr,
+    },
+    /// A worker has stopped by a fault of its own.
+    WorkerFailed {
+        /// Which one.
+        worker: usize,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Where workers meet control.
+pub type TablesDesk = Desk<ArrayQueue<Arc<Snapshot>>, AtomicU64>;
+
+/// A device and what it is there for.
+pub struct Slot {
+    /// Its role.
+    pub role: Role,
+    /// The device.
+    pub device: Box<dyn Device>,
+}
+
+/// What a worker shares with control, each field written by one side only.
+pub struct Shared {
+    /// Hand-over of tables.
+    pub desk: Arc<TablesDesk>,
+    /// What the worker has to say.
+    pub events: ArrayQueue<Event>,
+    /// Questions about flows.
+    pub queries: Queries,
+    /// Flows in the table.
+    pub flows: AtomicU64,
+    /// States of the devices, refreshed now and then.
+    pub devices: ArrayQueue<Vec<DeviceState>>,
+    /// Control wants the worker to end.
+    pub stop: AtomicBool,
+}
+
+impl Shared {
+    /// A meeting place around this desk.
+    #[must_use]
+    pub fn new(desk: Arc<TablesDesk>) -> Self {
+        Self {
+            desk,
+            events: ArrayQueue::new(1024),
+            queries: Queries::default(),
+            flows: AtomicU64::new(0),
+            devices: ArrayQueue::new(1),
+            stop: AtomicBool::new(false),
+        }
+    }
+}
+
+/// One worker: its [`Core`] and its devices.
+pub struct Worker {
+    core: Core,
+    devices: Vec<Slot>,
+    shared: Arc<Shared>,
+    teacher: Teacher,
+    burst: Vec<Frame>,
+    packets: Vec<Packet>,
+    reported: Duration,
+}
+
+impl Worker {
+    /// `devices` in the order of the core's slots.
+    #[must_use]
+    pub fn new(core: Core, devices: Vec<Slot>, shared: Arc<Shared>) -> Self {
+        let teacher = Teacher::new(core.index);
+        let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
+        Self { core, devices, shared, teacher, burst, packets, reported: Duration::ZERO }
+    }
+
+    /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
+    pub fn turn(&mut self, now: Duration) -> usize {
+        self.refresh(now);
+        self.core.take_back_frames();
+        let mut taken = self.take_messages(now);
+        for slot in 0..self.devices.len() {
+            taken += self.receive(slot, now);
+        }
+        self.pass_time(now);
+        self.flush();
+        taken
+    }
+
+    /// Newer tables, if some wait.
+    fn refresh(&mut self, now: Duration) {
+        let mut all_stand = true;
+        let refreshed = self.shared.desk.refresh(&mut self.core.tables, |old, new| {
+            all_stand = new.keeps_all_of(old);
+            new.generation().0
+        });
+        if !all_stand {
+            self.core.sweep = Some(Sweep::default());
+        }
+        if refreshed {
+            self.teacher.meet(now);
+        }
+    }
+
+    fn receive(&mut self, slot: usize, now: Duration) -> usize {
+        let Some(Slot { device, .. }) = self.devices.get_mut(slot) else { return 0 };
+        let count = device.rx(&mut self.core.pool, &mut self.burst, BURST);
+        if count == 0 {
+            return 0;
+        }
+        self.core.counters.bursts.add(1);
+        self.core.counters.rx_packets.add(count as u64);
+        self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());
+        let tables = Arc::clone(&self.core.tables);
+        for frame in self.burst.drain(..) {
+            match self.core.classify(&tables, slot, frame) {
+                Classified::Packet(packet) => self.packets.push(packet),
+                Classified::Done(frame, verdict) => self.core.conclude_frame(frame, verdict),
+            }
+        }
+        self.core.process(&mut self.packets, now);
+        count
+    }
+
+    /// What other workers left for us.
+    fn take_messages(&mut self, now: Duration) -> usize {
+        let mut taken = 0;
+        while taken < MESSAGES_PER_TURN
+            && let Some(message) = self.core.exchange.receive()
+        {
+            taken += 1;
+            self.core.counters.received_over.add(1);
+            let (purpose, origin) = (message.purpose, message.origin);
+            let Some(frame) = self.core.adopt(message.frame, message.home) else { continue };
+            match purpose {
+                Purpose::Transmit(interface) => {
+                    let verdict = match self.core.slot_on(interface) {
+                        Some(slot) => Verdict::Tx(slot),
+                        None => Verdict::Drop(DropReason::NoDevice),
+                    };
+                    self.core.conclude_frame(frame, verdict);
+                }
+                Purpose::Track | Purpose::Search(_) => match Headers::parse(frame.bytes(), 0) {
+                    Ok(headers) => {
+                        let searched = if let Purpose::Search(n) = purpose { n } else { 0 };
+                        let steered = purpose == Purpose::Track;
+                        self.packets.push(Packet { frame, headers, origin, searched, steered });
+                    }
+                    Err(error) => self.core.drop_frame(frame, error.into()),
+                },
+            }
+            if self.packets.len() >= BURST {
+                self.core.process(&mut self.packets, now);
+            }
+        }
+        self.core.process(&mut self.packets, now);
+        taken
+    }
+
+    /// Timers, sweeps, teaching, questions of control: a bounded piece of each.
+    fn pass_time(&mut self, now: Duration) {
+        let tables = Arc::clone(&self.core.tables);
+        self.core.expire(&tables, now);
+        self.core.sweep(&tables, now);
+        self.teacher.teach(&mut self.core, &tables, now);
+        self.shared.queries.answer(&self.core, now);
+        for event in self.core.events.drain(..) {
+            // Lost when nobody listens: the task will be heard again.
+            let _ = self.shared.events.push(event);
+        }
+        if now.saturating_sub(self.reported) >= REPORT_EVERY || self.reported.is_zero() {
+            self.report(now);
+        }
+    }
+
+    fn report(&mut self, now: Duration) {
+        self.reported = now;
+        self.shared.flows.store(self.core.conntrack.len() as u64, Ordering::Relaxed);
+        let states = self.devices.iter().map(|slot| slot.device.state()).collect();
+        self.shared.devices.force_push(states);
+    }
+
+    fn flush(&mut self) {
+        for (slot, output) in self.devices.iter_mut().zip(&mut self.core.outputs) {
+            let report = slot.device.tx(&mut self.core.pool, output);
+            self.core.counters.tx_packets.add(report.sent as u64);
+            self.core.counters.tx_bytes.add(report.bytes);
+            if report.refused > 0 {
+                self.core.counters.dropped_many(DropReason::DeviceFull, report.refused);
+            }
+        }
+    }
+
+    /// Runs until control says stop.
+    pub(crate) fn run(mut self, mut bed: Bed) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let taken = self.turn(sys::clock::now());
+            if taken == 0 && self.core.sweep.is_none() {
+                bed.rest(&self.devices, &self.core.exchange, &self.core.counters);
+            } else {
+                bed.stay_awake();
+            }
+        }
+    }
+
+    /// The devices, for registration with the bed.
+    pub(crate) fn devices(&self) -> &[Slot] {
+        &self.devices
+    }
+
+    /// For tests: the core.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
+/// How often gauges are refreshed.
+const REPORT_EVERY: Duration = Duration::from_millis(200);

@@ -1,0 +1,61 @@
+//! Sleep: when nothing came for a while, the worker waits for a frame, a message or the next timer.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::Slot;
+use crate::counters::Counters;
+use crate::exchange::Exchange;
+
+/// Empty turns before sleeping: a burst often has a second half.
+const EMPTY_TURNS: u32 = 2;
+/// Longest sleep, so that timers run and control's questions are answered.
+const LONGEST: Duration = Duration::from_millis(100);
+const WAKER: Token = Token(usize::MAX);
+
+/// Where a worker sleeps.
+pub(crate) struct Bed {
+    poll: Poll,
+    events: Events,
+    empty_turns: u32,
+}
+
+impl Bed {
+    /// A bed, and the waker that others use.
+    pub(crate) fn new() -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok((Self { poll, events: Events::with_capacity(64), empty_turns: 0 }, waker))
+    }
+
+    /// Frames on these devices wake us.
+    pub(crate) fn register(&self, devices: &[Slot]) -> io::Result<()> {
+        for (index, slot) in devices.iter().enumerate() {
+            if let Some(fd) = slot.device.fd() {
+                self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), Token(index), Interest::READABLE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something came.
+    pub(crate) fn stay_awake(&mut self) {
+        self.empty_turns = 0;
+    }
+
+    /// Nothing came: sleeps if that has been so for long enough.
+    pub(crate) fn rest(&mut self, devices: &[Slot], exchange: &Exchange, counters: &Counters) {
+        self.empty_turns += 1;
+        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !exchange.may_sleep() {
+            return;
+        }
+        counters.sleeps.add(1);
+        // An error here is an interrupted call: the next turn finds out what is there.
+        let _ = self.poll.poll(&mut self.events, Some(LONGEST));
+        exchange.awake();
+    }
+}

@@ -1,0 +1,55 @@
+//! Keeps the gateway known in the overlay: worker 0 teaches every task by ARP, new ones at once, all of them again and
+//! again, a few a turn.
+
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::service::{BackendId, Snapshot};
+use crate::stage::TEACH_EVERY;
+
+/// Tasks taught per turn of the worker.
+const PER_TURN: usize = 16;
+/// In the first rounds, and then in every so-many-th, the question goes to everybody on the task's node.
+const ASK_ALL_ROUNDS: u32 = 3;
+const ASK_ALL_EVERY: u32 = 6;
+/// The second round comes soon: the first may have been lost while the underlay was still being resolved.
+const SECOND_ROUND: Duration = Duration::from_secs(1);
+
+/// Who is to be taught, and when.
+pub(super) struct Teacher {
+    active: bool,
+    round: u32,
+    next_round: Duration,
+    queue: Vec<BackendId>,
+}
+
+impl Teacher {
+    pub(super) fn new(worker: usize) -> Self {
+        Self { active: worker == 0, round: 0, next_round: Duration::ZERO, queue: Vec::new() }
+    }
+
+    /// New tables: a round begins at once, since neighbours may have moved.
+    pub(super) fn meet(&mut self, now: Duration) {
+        self.round = 0;
+        self.next_round = now;
+    }
+
+    /// Goes on with the round, or begins the next.
+    pub(super) fn teach(&mut self, core: &mut Core, tables: &Snapshot, now: Duration) {
+        if !self.active || tables.overlay().is_none() {
+            return;
+        }
+        if self.queue.is_empty() && now >= self.next_round {
+            self.queue.extend(tables.backends().filter(|target| target.adjacency.encap.is_some()).map(|target| target.backend.id));
+            self.round += 1;
+            self.next_round = now + if self.round == 1 { SECOND_ROUND } else { TEACH_EVERY };
+        }
+        let ask_all = self.round <= ASK_ALL_ROUNDS || self.round.is_multiple_of(ASK_ALL_EVERY);
+        let rest = self.queue.len().saturating_sub(PER_TURN);
+        for id in self.queue.split_off(rest) {
+            if let Some(target) = tables.backend(id) {
+                core.teach(tables, &target, ask_all);
+            }
+        }
+    }
+}

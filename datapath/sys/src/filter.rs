@@ -1,0 +1,266 @@
+//! The XDP filter: loads the program of `bpf/filter.c`, attaches it, and keeps its tables.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, Pod, include_bytes_aligned};
+
+use crate::filter_rules::{PortBits, Tables};
+use crate::{FilterError, FilterRules, XdpMode, link};
+
+static PROGRAM: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter.o"));
+
+/// Interfaces that the filter has room for, and queues of each: their product is the size of the map of sockets.
+const INTERFACES: u32 = 64;
+const QUEUES: u32 = 64;
+
+/// `enum verdict` of the program.
+const VERDICTS: [&str; 12] = [
+    "pass_not_ipv4",
+    "pass_not_ours",
+    "pass_malformed",
+    "listen",
+    "fragment",
+    "vip_icmp",
+    "overlay",
+    "overlay_arp",
+    "plain",
+    "plain_fragment",
+    "plain_icmp",
+    "pass_no_socket",
+];
+
+/// How the filter runs on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's general receive path.
+    Generic,
+}
+
+impl AttachMode {
+    /// The mode for the interface's sockets, where `asked` was configured.
+    #[must_use]
+    pub fn socket_mode(self, asked: XdpMode) -> XdpMode {
+        match self {
+            AttachMode::Native => asked,
+            AttachMode::Generic => XdpMode::Generic,
+        }
+    }
+}
+
+/// One interface that the filter is attached to, or knows sockets of.
+struct Interface {
+    base: u32,
+    attached: Option<(AttachMode, FdLink)>,
+}
+
+/// One map of the program, and what was put into it.
+struct Table<K, V, W = V>
+where
+    K: Pod,
+    V: Pod,
+{
+    name: &'static str,
+    map: HashMap<MapData, K, V>,
+    loaded: BTreeMap<K, W>,
+}
+
+impl<K: Pod + Ord, V: Pod, W: Borrow<V> + Clone + PartialEq> Table<K, V, W> {
+    fn take(program: &mut Ebpf, name: &'static str) -> Result<Table<K, V, W>, FilterError> {
+        Ok(Table { name, map: take(program, name)?, loaded: BTreeMap::new() })
+    }
+
+    /// Puts in what is new or has changed.
+    fn add(&mut self, wanted: &BTreeMap<K, W>) -> Result<(), FilterError> {
+        for (key, value) in wanted {
+            if self.loaded.get(key) != Some(value) {
+                self.map.insert(key, value.borrow(), 0).map_err(|error| FilterError::table(self.name, error))?;
+                self.loaded.insert(*key, value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what is no longer wanted.
+    fn trim(&mut self, wanted: &BTreeMap<K, W>) -> Result<(), FilterError> {
+        let stale: Vec<K> = self.loaded.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        for key in stale {
+            self.map.remove(&key).map_err(|error| FilterError::table(self.name, error))?;
+            self.loaded.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+fn take<M: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static str) -> Result<M, FilterError> {
+    let map = program.take_map(name).ok_or(FilterError::Missing(name))?;
+    M::try_from(map).map_err(|error| FilterError::table(name, error))
+}
+
+/// The filter program with its tables. It is on an interface for as long as this value lives: the kernel takes it off when the
+/// process ends, however it ends.
+pub struct XdpFilter {
+    program: Ebpf,
+    interfaces: BTreeMap<u32, Interface>,
+    sockets: XskMap<MapData>,
+    verdicts: PerCpuArray<MapData, u64>,
+    bases: HashMap<MapData, u32, u32>,
+    listens: Table<[u32; 2], PortBits, Box<PortBits>>,
+    vips: Table<u32, u32>,
+    tunnels: Table<[u32; 2], u32>,
+    inner_addresses: Table<[u32; 2], u32>,
+    plain_backends: Table<[u8; 8], u32>,
+    snat: Table<u32, [u16; 2]>,
+}
+
+impl XdpFilter {
+    /// Loads the program, with empty tables: it takes nothing yet.
+    ///
+    /// # Errors
+    /// No permission, or a kernel older than 5.15.
+    pub fn load() -> Result<XdpFilter, FilterError> {
+        let mut program = Ebpf::load(PROGRAM).map_err(FilterError::loading)?;
+        xdp(&mut program)?.load().map_err(FilterError::program)?;
+        Ok(XdpFilter {
+            interfaces: BTreeMap::new(),
+            sockets: take(&mut program, "sockets")?,
+            verdicts: take(&mut program, "verdicts")?,
+            bases: take(&mut program, "bases")?,
+            listens: Table::take(&mut program, "listens")?,
+            vips: Table::take(&mut program, "vips")?,
+            tunnels: Table::take(&mut program, "tunnels")?,
+            inner_addresses: Table::take(&mut program, "inner_addresses")?,
+            plain_backends: Table::take(&mut program, "plain_backends")?,
+            snat: Table::take(&mut program, "snat")?,
+            program,
+        })
+    }
+
+    /// Puts the filter on the interface: in the driver if it can, generic as the last resort of [`XdpMode::Auto`], or when asked
+    /// for. Attached already: says how.
+    ///
+    /// # Errors
+    /// Another program is there, no such interface, or the driver cannot.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<AttachMode, FilterError> {
+        let index = index_of(interface)?;
+        if let Some((attached, _)) = self.interfaces.get(&index).and_then(|known| known.attached.as_ref()) {
+            return Ok(*attached);
+        }
+        self.base(index, interface)?;
+        let (how, link) = match mode {
+            XdpMode::Generic => (AttachMode::Generic, self.link(interface, index, mode, AttachMode::Generic)?),
+            _ => match self.link(interface, index, mode, AttachMode::Native) {
+                Err(FilterError::Unsupported { .. }) if mode == XdpMode::Auto => {
+                    (AttachMode::Generic, self.link(interface, index, mode, AttachMode::Generic)?)
+                }
+                link => (AttachMode::Native, link?),
+            },
+        };
+        if let Some(known) = self.interfaces.get_mut(&index) {
+            known.attached = Some((how, link));
+        }
+        Ok(how)
+    }
+
+    fn link(&mut self, interface: &str, index: u32, asked: XdpMode, how: AttachMode) -> Result<FdLink, FilterError> {
+        let flags = match how {
+            AttachMode::Native => aya::programs::XdpMode::Driver,
+            AttachMode::Generic => aya::programs::XdpMode::Skb,
+        };
+        let wrong = |error| FilterError::attaching(interface, asked, error);
+        let program = xdp(&mut self.program)?;
+        let id = program.attach_to_if_index(index, flags).map_err(wrong)?;
+        // Not a link: then it would outlive a killed process. Linux has had links since 5.9.
+        FdLink::try_from(program.take_link(id).map_err(wrong)?).map_err(|_| FilterError::Missing("BPF link"))
+    }
+
+    /// Takes the filter off the interface.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn detach(&mut self, interface: &str) -> Result<(), FilterError> {
+        if let Some(known) = self.interfaces.get_mut(&index_of(interface)?) {
+            known.attached = None;
+        }
+        Ok(())
+    }
+
+    /// Packets that are taken on this queue go to the `AF_XDP` socket `fd`, which must be bound to it.
+    ///
+    /// # Errors
+    /// No such interface, no room, or `fd` is not an `AF_XDP` socket.
+    pub fn set_socket(&mut self, interface: &str, queue: u32, fd: BorrowedFd<'_>) -> Result<(), FilterError> {
+        let base = self.base(index_of(interface)?, interface)?;
+        if queue >= QUEUES {
+            return Err(no_room(interface, queue));
+        }
+        self.sockets.set(base + queue, fd.as_raw_fd(), 0).map_err(|error| FilterError::table("sockets", error))
+    }
+
+    /// Where the interface's sockets begin in their map.
+    fn base(&mut self, index: u32, interface: &str) -> Result<u32, FilterError> {
+        if let Some(known) = self.interfaces.get(&index) {
+            return Ok(known.base);
+        }
+        let count = self.interfaces.len() as u32;
+        if count >= INTERFACES {
+            return Err(no_room(interface, 0));
+        }
+        let base = count * QUEUES;
+        self.bases.insert(index, base, 0).map_err(|error| FilterError::table("bases", error))?;
+        self.interfaces.insert(index, Interface { base, attached: None });
+        Ok(base)
+    }
+
+    /// Makes the tables say what `rules` say. What is new is added before what is old is removed, and a VIP's ports change all
+    /// at once, so that no packet of anything that stays is missed meanwhile.
+    ///
+    /// # Errors
+    /// A table is full. What was done so far stays, and the next call goes on from there.
+    pub fn publish(&mut self, rules: &FilterRules) -> Result<(), FilterError> {
+        let wanted = Tables::of(rules)?;
+        self.snat.add(&wanted.snat)?;
+        self.plain_backends.add(&wanted.plain_backends)?;
+        self.inner_addresses.add(&wanted.inner_addresses)?;
+        self.tunnels.add(&wanted.tunnels)?;
+        self.vips.add(&wanted.vips)?;
+        self.listens.add(&wanted.listens)?;
+
+        self.listens.trim(&wanted.listens)?;
+        self.vips.trim(&wanted.vips)?;
+        self.tunnels.trim(&wanted.tunnels)?;
+        self.inner_addresses.trim(&wanted.inner_addresses)?;
+        self.plain_backends.trim(&wanted.plain_backends)?;
+        self.snat.trim(&wanted.snat)
+    }
+
+    /// Packets by verdict since the filter was loaded; names that begin with `pass_` went to the kernel.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let packets = |index| self.verdicts.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum());
+        (0..).zip(VERDICTS).map(|(index, name)| (name, packets(index))).collect()
+    }
+}
+
+fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, FilterError> {
+    let found = program.program_mut("filter").ok_or(FilterError::Missing("program"))?;
+    <&mut Xdp>::try_from(found).map_err(|error: ProgramError| FilterError::program(error))
+}
+
+fn index_of(interface: &str) -> Result<u32, FilterError> {
+    link::index(interface).map_err(|_| FilterError::NoSuchInterface { interface: interface.to_owned() })
+}
+
+fn no_room(interface: &str, queue: u32) -> FilterError {
+    FilterError::NoRoom { interface: interface.to_owned(), queue, interfaces: INTERFACES, queues: QUEUES }
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+//! Packets that are made here, against those that the Linux kernel makes (see `golden/capture.py`).
+
+mod common;
+
+use std::net::Ipv4Addr;
+
+use common::{Golden, parse};
+use wire::{
+    Headers, IcmpError, L4, checksum, decrement_ttl, deserves_icmp_error, echo_reply_in_place, finish_partial_checksum,
+    l4_checksum_ok, reset_for, split, write_icmp_error, write_tcp_reset,
+};
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+/// Takes out what we choose otherwise than the kernel: identification 0 with DF instead of a counter without.
+fn without_id(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[4..8].fill(0);
+    packet[10..12].fill(0);
+    let checksum = checksum::internet(&packet[..20]);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+fn assert_error_as_the_kernel(name: &str, error: IcmpError) {
+    let golden = Golden::read(name);
+    let original = golden.packet("original");
+    assert!(deserves_icmp_error(&parse(&original)));
+    let mut buf = [0xee; 600];
+    // Ethernet padding must not be quoted.
+    let padded = [original.as_slice(), &[0x55; 9]].concat();
+    let len = write_icmp_error(&mut buf, error, GATEWAY, CLIENT, &padded);
+    assert_eq!(without_id(buf[..len].to_vec()), without_id(golden.packet("error")), "{name}");
+    assert!(parse(&buf[..len]).ip.dont_fragment);
+}
+
+#[test]
+fn time_exceeded() {
+    assert_error_as_the_kernel("icmp_time_exceeded", IcmpError::TimeExceeded);
+}
+
+#[test]
+fn fragmentation_needed() {
+    assert_error_as_the_kernel("icmp_fragmentation_needed", IcmpError::FragmentationNeeded { mtu: 1450 });
+    let error = Golden::read("icmp_fragmentation_needed").packet("error");
+    let L4::Icmp(icmp) = parse(&error).l4 else { panic!("not ICMP") };
+    assert!(icmp.is_fragmentation_needed());
+    assert_eq!(icmp.mtu(), 1450);
+}
+
+#[test]
+fn resets() {
+    for name in ["tcp_reset_of_syn", "tcp_reset_of_ack"] {
+        let golden = Golden::read(name);
+        let segment = parse(&golden.packet("segment"));
+        let L4::Tcp(tcp) = segment.l4 else { panic!("not TCP") };
+        let reset = reset_for(&tcp, segment.five_tuple().expect("ports")).expect("no RST itself");
+        let mut buf = [0xee; 64];
+        let len = write_tcp_reset(&mut buf, &reset);
+        assert_eq!(buf[..len], golden.packet("reset"), "{name}");
+        let answer = parse(&buf[..len]);
+        let L4::Tcp(tcp) = answer.l4 else { panic!("not TCP") };
+        assert_eq!(reset_for(&tcp, answer.five_tuple().expect("ports")), None, "a RST is not answered");
+    }
+}
+
+#[test]
+fn echo() {
+    let golden = Golden::read("icmp_echo");
+    let mut packet = golden.packet("request");
+    let Headers { ip, l4: L4::Icmp(icmp) } = parse(&packet) else { panic!("not ICMP") };
+    assert!(icmp.is_echo_request());
+    echo_reply_in_place(&mut packet, &ip, &icmp);
+    assert!(l4_checksum_ok(&packet, &parse(&packet)));
+    assert_eq!(without_id(packet), without_id(golden.packet("reply")));
+}
+
+#[test]
+fn fragments() {
+    for name in ["fragments", "fragments_with_options"] {
+        let golden = Golden::read(name);
+        let mut packet = golden.packet("before");
+        let ip = parse(&packet).ip;
+        decrement_ttl(&mut packet, &ip);
+        let mut buf = [0; 1500];
+        let pieces = (0..).map_while(|piece| split(&packet, 1450, piece, &mut buf).map(|len| buf[..len].to_vec()));
+        let pieces: Vec<_> = pieces.collect();
+        let after: Vec<_> = golden.packets().skip(1).map(<[u8]>::to_vec).collect();
+        assert_eq!(pieces, after, "{name}");
+    }
+}
+
+#[test]
+fn partial_checksums() {
+    for name in ["partial_tcp", "partial_udp"] {
+        let golden = Golden::read(name);
+        let mut packet = golden.packet("partial");
+        let headers = parse(&packet);
+        assert!(!l4_checksum_ok(&packet, &headers), "{name} was captured unfinished");
+        assert!(finish_partial_checksum(&mut packet, &headers));
+        assert!(!finish_partial_checksum(&mut packet, &headers), "once is enough");
+        decrement_ttl(&mut packet, &headers.ip);
+        if let L4::Tcp(tcp) = headers.l4 {
+            // The rule of the capture holds here too; that its delta fits shows that the finished checksum is right.
+            tcp.clamp_mss(&mut packet, 1360);
+        }
+        assert_eq!(packet, golden.packet("finished"), "{name}");
+    }
+}
