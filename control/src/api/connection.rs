@@ -1,0 +1,126 @@
+//! Accepting connections, reading requests whole, writing answers. Nobody may hold the API up: bodies are bounded, every
+//! wait has an end, and the gateway's lock is taken on a thread that may wait.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::failure::Failure;
+use super::route::{Reply, Request, answer};
+use super::socket::Listener;
+use crate::operations::Operations;
+
+/// The largest body: a service with some ten thousand backends.
+pub const BODY_LIMIT_BYTES: usize = 1 << 20;
+/// How long a client may take over a request's head, and again over its body.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may live in all: nobody needs an hour to ask something.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(60);
+/// More wait in the socket's backlog.
+const MOST_CONNECTIONS: usize = 64;
+
+/// Answers requests until dropped; then the socket's file is gone and all connections end.
+pub async fn serve<O: Operations>(listener: Listener, gateway: Arc<Mutex<O>>) {
+    let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        match listener.inner.accept().await {
+            Ok((stream, _)) => {
+                let gateway = Arc::clone(&gateway);
+                connections.spawn(async move {
+                    // Over time or not, the connection is closed.
+                    let _ = tokio::time::timeout(CONNECTION_PATIENCE, connection(stream, gateway)).await;
+                    drop(seat);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: what is open must close first.
+                tracing::warn!("the API cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection<O: Operations>(stream: UnixStream, gateway: Arc<Mutex<O>>) {
+    let service = service_fn(move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { Ok::<_, Infallible>(respond(request, gateway).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(READ_PATIENCE);
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!("an API connection ended: {error}");
+    }
+}
+
+async fn respond<O: Operations>(
+    request: hyper::Request<Incoming>,
+    gateway: Arc<Mutex<O>>,
+) -> Response<Full<Bytes>> {
+    let request = match read_whole(request).await {
+        Ok(request) => request,
+        Err(failure) => return write(Err(failure)),
+    };
+    let work = tokio::task::spawn_blocking(move || {
+        let mut gateway = gateway.lock().unwrap_or_else(PoisonError::into_inner);
+        answer(&mut *gateway, &request)
+    });
+    write(work.await.unwrap_or_else(|error| {
+        tracing::error!("an API request failed: {error}");
+        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed over this request", "see its log"))
+    }))
+}
+
+async fn read_whole(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
+    let (head, body) = request.into_parts();
+    let reading = Limited::new(body, BODY_LIMIT_BYTES).collect();
+    let body = match tokio::time::timeout(READ_PATIENCE, reading).await {
+        Ok(Ok(body)) => body.to_bytes().to_vec(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let hint = format!("at most {BODY_LIMIT_BYTES} bytes");
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", hint));
+        }
+        Ok(Err(error)) => {
+            return Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body is broken: {error}"), ""));
+        }
+        Err(_) => {
+            let hint = format!("send it within {} s", READ_PATIENCE.as_secs());
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not come", hint));
+        }
+    };
+    Ok(Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        body,
+    })
+}
+
+fn write(outcome: Result<Reply, Failure>) -> Response<Full<Bytes>> {
+    let (status, allow, body) = match outcome {
+        Ok(reply) => (reply.status, None, reply.json.to_string()),
+        // These three fields are strings and lists of strings: there is always a JSON of them.
+        Err(failure) => (failure.status, failure.allow, serde_json::to_string(&failure.body).unwrap_or_default()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body + "\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(allow) = allow {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}

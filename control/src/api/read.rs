@@ -1,0 +1,109 @@
+//! Requests that only look.
+
+use hyper::StatusCode;
+
+use super::failure::Failure;
+use super::route::{Reply, Request, query};
+use super::view;
+use crate::catalog::{ServiceEntry, no_backend};
+use crate::config::BackendAddress;
+use crate::config::value::backend_address;
+use crate::operations::Operations;
+
+type Outcome = Result<Reply, Failure>;
+
+/// How many flows are shown unless the request says.
+const DEFAULT_FLOWS: usize = 1_000;
+/// All of them are in memory at once.
+const MOST_FLOWS: usize = 1_000_000;
+
+/// `GET /v1/status`
+pub fn status(gateway: &dyn Operations, request: &Request) -> Outcome {
+    query(request, [])?;
+    Reply::ok(&gateway.status())
+}
+
+/// `GET /v1/counters`
+pub fn counters(gateway: &dyn Operations, request: &Request) -> Outcome {
+    query(request, [])?;
+    Reply::ok(&gateway.counters())
+}
+
+/// `GET /v1/services`
+pub fn services(gateway: &dyn Operations, request: &Request) -> Outcome {
+    query(request, [])?;
+    let services = gateway.catalog().services().iter();
+    Reply::ok(&services.map(|service| view::service(gateway, service)).collect::<Vec<_>>())
+}
+
+/// `GET /v1/services/NAME`
+pub fn service(gateway: &dyn Operations, name: &str, request: &Request) -> Outcome {
+    query(request, [])?;
+    Reply::ok(&view::service(gateway, find(gateway, name)?))
+}
+
+/// `GET /v1/services/NAME/backends`
+pub fn backends(gateway: &dyn Operations, name: &str, request: &Request) -> Outcome {
+    query(request, [])?;
+    Reply::ok(&view::backends(gateway, find(gateway, name)?))
+}
+
+/// `GET /v1/services/NAME/backends/ADDRESS`
+pub fn backend(gateway: &dyn Operations, name: &str, address: &str, request: &Request) -> Outcome {
+    query(request, [])?;
+    let service = find(gateway, name)?;
+    let address = parse_address(address)?;
+    let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
+    Reply::ok(&view::backend(name, entry, gateway.totals(entry.id)))
+}
+
+/// `GET /v1/backends?service=`
+pub fn all_backends(gateway: &dyn Operations, request: &Request) -> Outcome {
+    let [service] = query(request, ["service"])?;
+    if let Some(name) = service {
+        return Reply::ok(&view::backends(gateway, find(gateway, &name)?));
+    }
+    let services = gateway.catalog().services().iter();
+    Reply::ok(&services.flat_map(|service| view::backends(gateway, service)).collect::<Vec<_>>())
+}
+
+/// `GET /v1/flows?service=&limit=`
+pub fn flows(gateway: &dyn Operations, request: &Request) -> Outcome {
+    let [service, limit] = query(request, ["service", "limit"])?;
+    if let Some(name) = &service {
+        find(gateway, name)?;
+    }
+    let limit = limit.map_or(Ok(DEFAULT_FLOWS), |text| parse_limit(&text))?;
+    let failed = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, message, "ask again");
+    Reply::ok(&gateway.flows(service.as_deref(), limit).map_err(failed)?)
+}
+
+/// `GET /v1/flows/count`
+pub fn flow_count(gateway: &dyn Operations, request: &Request) -> Outcome {
+    query(request, [])?;
+    Reply::ok(&gateway.flow_count())
+}
+
+fn parse_limit(text: &str) -> Result<usize, Failure> {
+    match text.parse() {
+        Ok(limit @ 1..=MOST_FLOWS) => Ok(limit),
+        _ => {
+            let hint = format!("a number from 1 to {MOST_FLOWS}");
+            Err(Failure::new(StatusCode::BAD_REQUEST, format!("`limit` can't be `{text}`"), hint))
+        }
+    }
+}
+
+/// The service with that name.
+pub fn find<'a>(gateway: &'a dyn Operations, name: &str) -> Result<&'a ServiceEntry, Failure> {
+    let catalog = gateway.catalog();
+    catalog.service(name).ok_or_else(|| catalog.no_service(name).into())
+}
+
+/// A backend's address from a path.
+pub fn parse_address(text: &str) -> Result<BackendAddress, Failure> {
+    let failed = |complaint: crate::config::report::Complaint| {
+        Failure::new(StatusCode::BAD_REQUEST, complaint.message, complaint.hint.unwrap_or_default())
+    };
+    backend_address(text).map_err(failed)
+}
