@@ -30,7 +30,7 @@ enum Verb {
     Idle(idle::Idle),
     /// Sends one datagram in fragments of any order and waits for the echo.
     Fragments(fragments::Fragments),
-    /// Sends raw frames, one per line of hex on standard input, or random ones.
+    /// Sends the raw frames of a file, as they are and damaged.
     Frames(frames::Frames),
 }
 

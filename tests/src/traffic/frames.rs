@@ -5,10 +5,13 @@ use crate::traffic::fragments::hex;
 use crate::traffic::packet::PacketSocket;
 use clap::Args;
 use serde::Serialize;
+use std::path::PathBuf;
 
-/// Sends the frames on standard input, as they are and damaged.
+/// Sends the frames of a file, as they are and damaged.
 #[derive(Args)]
 pub struct Frames {
+    /// The frames: one per line, in hex.
+    file: PathBuf,
     /// The interface to send on.
     #[arg(long, default_value = "eth0")]
     interface: String,
@@ -33,10 +36,10 @@ impl Frames {
     /// Runs it.
     ///
     /// # Errors
-    /// No socket, or no hex on standard input.
+    /// No socket, or no hex of a file.
     pub fn run(&self) -> Outcome<Report> {
         let raw = PacketSocket::open(&self.interface)?;
-        let frames: Vec<_> = std::io::read_to_string(std::io::stdin())?.lines().map(hex).collect::<Outcome<_>>()?;
+        let frames: Vec<_> = std::fs::read_to_string(&self.file)?.lines().map(hex).collect::<Outcome<_>>()?;
         let mut report = Report { sent: 0, refused: 0 };
         let mut send = |frame: &[u8]| match raw.send(frame) {
             Ok(_) => report.sent += 1,

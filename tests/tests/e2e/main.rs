@@ -3,9 +3,15 @@
 //! Every scenario runs over both drivers. They need root; without it they are skipped, with one line that says how many.
 #![forbid(unsafe_code)]
 
+mod changes;
+mod coexistence;
 mod connections;
 mod datagrams;
+mod hostile;
 mod lab_itself;
+mod links;
+mod overlay;
+mod program;
 mod runner;
 mod stage;
 
@@ -18,5 +24,11 @@ fn main() -> std::process::ExitCode {
     lab_itself::add(&mut scenarios);
     connections::add(&mut scenarios);
     datagrams::add(&mut scenarios);
+    overlay::add(&mut scenarios);
+    changes::add(&mut scenarios);
+    links::add(&mut scenarios);
+    hostile::add(&mut scenarios);
+    coexistence::add(&mut scenarios);
+    program::add(&mut scenarios);
     scenarios.run()
 }

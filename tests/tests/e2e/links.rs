@@ -1,0 +1,95 @@
+//! Links that go down, and neighbours that change.
+
+use crate::runner::{Load, Scenarios};
+use crate::stage::{LIMIT, Stage, TCP_ECHO, WEB, hash, report, start};
+use std::fs;
+use std::time::Duration;
+use tests::clock::wait_until;
+use tests::config::Driver;
+use tests::namespace::Process;
+use tests::network::{Arms, Plan};
+use tests::{Outcome, ensure};
+
+/// How soon traffic must flow again.
+const SOON: Duration = Duration::from_secs(5);
+
+pub fn add(scenarios: &mut Scenarios) {
+    scenarios.each_driver("interface_down_for_two_seconds", Load::Light, interface_down);
+    scenarios.each_driver("node_with_a_new_mac", Load::Light, node_with_a_new_mac);
+    scenarios.each_driver("client_with_a_new_mac", Load::Light, client_with_a_new_mac);
+    scenarios.each_driver("link_without_carrier", Load::Light, link_without_carrier);
+}
+
+fn begin_download(stage: &Stage) -> Outcome<(Process, String)> {
+    let wanted = hash(&stage.servers.share("slow", 12 << 20)?)?;
+    let script = format!("set -o pipefail; curl -sS --fail --max-time 60 http://{WEB}/slow/slow | sha256sum");
+    let process = stage.network.client().spawn("download", "/bin/bash", ["-c", &script])?;
+    wait_until("the download's flow", SOON, || Ok(stage.gateway.flow_count()? > 0))?;
+    Ok((process, wanted))
+}
+
+fn works_again(stage: &Stage) -> Outcome {
+    wait_until("new connections", SOON, || Ok(stage.curl().is_ok()))?;
+    let answers = [stage.curl()?, stage.curl()?];
+    ensure!(answers[0] != answers[1], "only one task answers: {answers:?}");
+    Ok(())
+}
+
+/// Both interfaces in turn; a download survives it.
+fn interface_down(driver: Driver) -> Outcome {
+    let mut stage = start(Plan { queues: 2, ..Plan::new(Arms::Two) }, driver, |config| config.cpus = vec![0, 1])?;
+    let (mut download, wanted) = begin_download(&stage)?;
+    for interface in ["eth0", "eth1"] {
+        stage.network.gateway.ip(&format!("link set {interface} down"))?;
+        std::thread::sleep(Duration::from_secs(2));
+        stage.network.gateway.ip(&format!("link set {interface} up"))?;
+        works_again(&stage).map_err(|failure| failure.during(interface))?;
+    }
+    let got = download.finish(LIMIT)?;
+    ensure!(got.starts_with(&wanted), "the download was damaged: {got}");
+    ensure!(stage.gateway.process.is_running()?, "the gateway ended");
+    let status = stage.gateway.json(&["status"])?;
+    let all_up = status["devices"].as_array().is_some_and(|devices| devices.iter().all(|device| device["up"] == true));
+    ensure!(all_up, "status still shows a device down: {status}");
+    Ok(())
+}
+
+/// The other end of the link goes down: `status` says so, and no longer when it is back.
+fn link_without_carrier(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    stage.network.switch.ip("link set gw down")?;
+    if driver == Driver::AfXdp {
+        wait_until("status with eth1 down", SOON, || {
+            let status = stage.gateway.json(&["status"])?;
+            let devices = status["devices"].as_array().cloned().unwrap_or_default();
+            Ok(devices.iter().any(|device| device["name"] == "eth1" && device["up"] == false))
+        })?;
+    }
+    stage.network.switch.ip("link set gw up")?;
+    works_again(&stage)
+}
+
+fn node_with_a_new_mac(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    works_again(&stage)?;
+    let node = &stage.network.nodes[0].namespace;
+    node.ip("link set eth0 down\nlink set eth0 address 02:00:00:00:01:77\nlink set eth0 up")?;
+    // A node that comes up talks: its first ARP question tells the gateway's kernel.
+    node.run("ping", ["-c1", "-W2", "198.18.1.1"])?;
+    works_again(&stage)
+}
+
+fn client_with_a_new_mac(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    let until = stage.network.lab.dir().join("enough");
+    let mut talk = stage.begin(&["steady", TCP_ECHO, "--until", &until.display().to_string()])?;
+    talk.wait_for_line("ready", SOON)?;
+    let client = stage.network.client();
+    client.ip("link set eth0 address 02:00:00:00:02:77")?;
+    client.run("ping", ["-c1", "-W2", "198.18.2.1"])?;
+    works_again(&stage)?;
+    fs::write(until, "")?;
+    let steady = report(&talk.finish(LIMIT)?)?;
+    ensure!(steady["answered"].as_u64() > Some(5), "the old connection stood still: {steady}");
+    Ok(())
+}
