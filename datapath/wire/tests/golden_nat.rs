@@ -2,6 +2,7 @@
 //!
 //! What the addresses and ports became is read from the kernel's packet; that everything else became right with them
 //! is what is tested, byte for byte.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

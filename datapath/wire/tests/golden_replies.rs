@@ -1,4 +1,5 @@
 //! Packets that are made here, against those that the Linux kernel makes (see `golden/capture.py`).
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Laws of fragmentation: whatever the way it was cut, the pieces make the packet again.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

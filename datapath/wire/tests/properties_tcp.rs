@@ -1,4 +1,5 @@
 //! Laws of the TCP option walk and its edits.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
