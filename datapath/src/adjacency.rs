@@ -39,7 +39,9 @@ impl Adjacency {
     pub fn new(path: &Path, overlay: Option<&Overlay>, interfaces: &[Interface]) -> Self {
         let hop = PreparedHop::new(path.hop(), interfaces);
         let link_mtu = match path.hop() {
-            Hop::Ethernet { interface, .. } => interfaces.get(usize::from(interface.0)).map_or(1500, |i| usize::from(i.mtu)),
+            Hop::Ethernet { interface, .. } => {
+                interfaces.get(usize::from(interface.0)).map_or(1500, |i| usize::from(i.mtu))
+            }
             Hop::Kernel | Hop::Unresolved => 1500,
         };
         match (path, overlay) {

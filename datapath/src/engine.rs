@@ -100,7 +100,12 @@ impl Engine {
         let first = Arc::new(first);
         let (beds, boxes) = beds(&devices)?;
         let interfaces = interfaces(&devices, first.interfaces().len());
-        let mut engine = Self { publisher: Publisher::new(Vec::new(), generation, Arc::clone(&first)), workers: Vec::new(), boxes, capacity: 0 };
+        let mut engine = Self {
+            publisher: Publisher::new(Vec::new(), generation, Arc::clone(&first)),
+            workers: Vec::new(),
+            boxes,
+            capacity: 0,
+        };
         let mut desks = Vec::with_capacity(count);
         for (index, (own, bed)) in devices.into_iter().zip(beds).enumerate() {
             let desk = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(generation)));
@@ -127,7 +132,8 @@ impl Engine {
         interfaces: &[InterfaceInfo],
     ) -> std::io::Result<()> {
         let count = config.cpus.len();
-        let conntrack = Conntrack::new(config.flows.div_ceil(count), config.timeouts.clone(), config.seed.wrapping_add(index as u64));
+        let conntrack =
+            Conntrack::new(config.flows.div_ceil(count), config.timeouts, config.seed.wrapping_add(index as u64));
         self.capacity += conntrack.capacity();
         let counters = Arc::new(Counters::default());
         let parts = CoreParts {
@@ -314,7 +320,9 @@ fn interfaces(devices: &[WorkerDevices], count: usize) -> Vec<InterfaceInfo> {
     };
     let info = |index| InterfaceInfo {
         link: devices.iter().find_map(|own| on(own, index)).unwrap_or(LinkType::Ethernet),
-        workers: (0..devices.len()).filter(|worker| devices.get(*worker).is_some_and(|own| on(own, index).is_some())).collect(),
+        workers: (0..devices.len())
+            .filter(|worker| devices.get(*worker).is_some_and(|own| on(own, index).is_some()))
+            .collect(),
     };
     (0..count).map(info).collect()
 }

@@ -96,6 +96,7 @@ impl<T, P: Place<Arc<T>>, S: Stamp> Publisher<T, P, S> {
     }
 
     /// The newest tables.
+    #[must_use]
     pub fn newest(&self) -> Option<&Arc<T>> {
         self.kept.back().map(|(_, tables)| tables)
     }
@@ -118,6 +119,7 @@ impl<T, P: Place<Arc<T>>, S: Stamp> Publisher<T, P, S> {
     }
 
     /// How many generations are kept.
+    #[must_use]
     pub fn kept(&self) -> usize {
         self.kept.len()
     }

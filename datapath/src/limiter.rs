@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let mut limiter = Limiter::new();
-        let at = |limiter: &mut Limiter, millis, n| (0..n).filter(|_| limiter.allow(Duration::from_millis(millis))).count();
+        let at =
+            |limiter: &mut Limiter, millis, n| (0..n).filter(|_| limiter.allow(Duration::from_millis(millis))).count();
         assert_eq!(at(&mut limiter, 1000, 5000), 1000);
         assert_eq!(at(&mut limiter, 1010, 5000), 100);
         assert_eq!(at(&mut limiter, 9000, 5000), 1000);

@@ -1,4 +1,5 @@
 //! The hand-over of tables under every interleaving that loom finds.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicU64, Ordering};

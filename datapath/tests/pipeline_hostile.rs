@@ -16,12 +16,12 @@ fn gateway() -> Gateway {
 fn seeds() -> Vec<Vec<u8>> {
     let datagram = udp((CLIENT, 5000), (VIP, 53), &[1; 40]);
     let mut seeds = vec![
-        Segment::syn(40_000).from_client(),
-        Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 1).with(b"data").from_client(),
+        Segment::syn(40_000).sent_by_client(),
+        Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 1).with(b"data").sent_by_client(),
         ethernet(CLIENT_MAC, OUR_MACS[0], &datagram),
         ethernet(CLIENT_MAC, OUR_MACS[0], &ping(CLIENT, VIP, &[0; 56])),
         Tunnel::from_node(0).wrap(&udp((TASKS[0], 8000), (OUR_OVERLAY, 30_000), b"answer")),
-        Segment::new((TASKS[0], 8000), (OUR_OVERLAY, 30_000), "SA", 1, 1).from_task(0),
+        Segment::new((TASKS[0], 8000), (OUR_OVERLAY, 30_000), "SA", 1, 1).sent_by_task(0),
         ethernet(CLIENT_MAC, OUR_MACS[0], &lab::packets::icmp_error(CLIENT, VIP, 3, 4, 1300, &datagram)),
     ];
     seeds.extend(fragments(&datagram, 16).iter().map(|piece| ethernet(CLIENT_MAC, OUR_MACS[0], piece)));
@@ -32,23 +32,25 @@ fn seeds() -> Vec<Vec<u8>> {
 fn spoilt() -> impl Strategy<Value = Vec<u8>> {
     let seeds = seeds();
     let change = (0usize..200, any::<u8>());
-    (0..seeds.len(), prop::collection::vec(change, 0..4), 0usize..60, any::<bool>()).prop_map(move |(seed, changes, cut, mend)| {
-        let mut bytes = seeds[seed].clone();
-        for (at, value) in changes {
-            let at = at % bytes.len();
-            bytes[at] = value;
-        }
-        if cut < 20 {
-            bytes.truncate(bytes.len() - cut);
-        }
-        if mend && bytes.len() >= 34 {
-            bytes[24..26].fill(0);
-            if let Ok((ip, _)) = etherparse::Ipv4Header::from_slice(&bytes[14..]) {
-                bytes[24..26].copy_from_slice(&ip.calc_header_checksum().to_be_bytes());
+    (0..seeds.len(), prop::collection::vec(change, 0..4), 0usize..60, any::<bool>()).prop_map(
+        move |(seed, changes, cut, mend)| {
+            let mut bytes = seeds[seed].clone();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
             }
-        }
-        bytes
-    })
+            if cut < 20 {
+                bytes.truncate(bytes.len() - cut);
+            }
+            if mend && bytes.len() >= 34 {
+                bytes[24..26].fill(0);
+                if let Ok((ip, _)) = etherparse::Ipv4Header::from_slice(&bytes[14..]) {
+                    bytes[24..26].copy_from_slice(&ip.calc_header_checksum().to_be_bytes());
+                }
+            }
+            bytes
+        },
+    )
 }
 
 proptest! {
@@ -70,7 +72,7 @@ proptest! {
             gateway.collect_all(worker, FRONT);
             gateway.collect_all(worker, BACK);
         }
-        gateway.inject(0, FRONT, &Segment::syn(61_000).from_client());
+        gateway.inject(0, FRONT, &Segment::syn(61_000).sent_by_client());
         gateway.settle();
         prop_assert_eq!(gateway.collect(0, BACK).len(), 1);
     }

@@ -5,7 +5,10 @@ mod lab;
 use std::time::Duration;
 
 use lab::packets::{Tunnel, arp, ethernet, fragments, ping, reassemble, see, see_ip, udp};
-use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, PLAIN_SNAT, SERVER, SERVER_MAC, TASKS, VIP, VTEPS, our_overlay_mac};
+use lab::{
+    BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, PLAIN_SNAT, SERVER,
+    SERVER_MAC, TASKS, VIP, VTEPS, our_overlay_mac,
+};
 use sys::LinkType;
 use wire::{MacAddr, Protocol};
 
@@ -26,7 +29,10 @@ fn udp_goes_there_and_back() {
     let mut gateway = Gateway::new(dns(&[1, 1]));
     let out = gateway.forward(&from_client(&ask(5000, b"question")));
     let seen = see(&out[0]);
-    assert_eq!((seen.src(), seen.dst(), seen.ports().1, &seen.payload()[8..]), (OUR_OVERLAY, TASKS[0], 8000, &b"question"[..]));
+    assert_eq!(
+        (seen.src(), seen.dst(), seen.ports().1, &seen.payload()[8..]),
+        (OUR_OVERLAY, TASKS[0], 8000, &b"question"[..])
+    );
     let answer = udp((TASKS[0], 8000), (OUR_OVERLAY, seen.ports().0), b"answer");
     let back = gateway.backward(&Tunnel::from_node(0).wrap(&answer));
     let seen = see(&back[0]);
@@ -315,7 +321,9 @@ fn tasks_are_taught_and_taught_again() {
     for n in 0..2 {
         let request = arp(1, our_overlay_mac(), OUR_OVERLAY, MacAddr::default(), TASKS[n]);
         let reply = arp(2, our_overlay_mac(), OUR_OVERLAY, MacAddr::docker(TASKS[n]), TASKS[n]);
-        let to = |mac: MacAddr, packet: &[u8]| first.iter().filter(|frame| frame[50..56] == mac.0 && frame.ends_with(packet)).count();
+        let to = |mac: MacAddr, packet: &[u8]| {
+            first.iter().filter(|frame| frame[50..56] == mac.0 && frame.ends_with(packet)).count()
+        };
         assert_eq!(to(MacAddr::docker(TASKS[n]), &request), 1, "a unicast question");
         assert_eq!(to(MacAddr::docker(TASKS[n]), &reply), 1, "a unicast answer");
         assert_eq!(to(MacAddr::BROADCAST, &request), 1, "and a question to all, at first");

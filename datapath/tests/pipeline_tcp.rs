@@ -1,38 +1,43 @@
 //! TCP through the whole pipeline, in memory.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod lab;
 
 use std::time::Duration;
 
-use lab::packets::{Segment, Seen, Tunnel, answer_of, icmp_error, see};
-use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, TASKS, VIP, VNI, VTEPS, our_overlay_mac};
+use lab::packets::{Seen, Segment, Tunnel, answer_of, icmp_error, see};
+use lab::{
+    BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, TASKS, VIP, VNI, VTEPS,
+    our_overlay_mac,
+};
 use wire::{MacAddr, Protocol};
 
 fn web(weights: &[u16]) -> datapath::service::Tables {
     lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, weights)])
 }
 
-fn one(frames: Vec<Vec<u8>>) -> Seen {
+fn one(frames: &[Vec<u8>]) -> Seen {
     assert_eq!(frames.len(), 1, "exactly one packet");
     see(&frames[0])
 }
 
 /// Opens a connection; gives what the task saw of the SYN.
 fn connect(gateway: &mut Gateway, port: u16) -> (usize, Seen) {
-    let syn = one(gateway.forward(&Segment::syn(port).from_client()));
+    let syn = one(&gateway.forward(&Segment::syn(port).sent_by_client()));
     let task = TASKS.iter().position(|task| *task == syn.dst()).unwrap();
     let answer = answer_of(task, &syn, "SA", 5000, 1001);
-    let synack = one(gateway.backward(&answer.from_task(task)));
+    let synack = one(&gateway.backward(&answer.sent_by_task(task)));
     assert_eq!((synack.src(), synack.ports()), (VIP, (8080, port)));
     let ack = Segment::new((CLIENT, port), (VIP, 8080), "A", 1001, 5001);
-    one(gateway.forward(&ack.from_client()));
+    one(&gateway.forward(&ack.sent_by_client()));
     (task, syn)
 }
 
 #[test]
 fn a_syn_reaches_a_task_through_the_overlay() {
     let mut gateway = Gateway::new(web(&[1, 1]));
-    let syn = one(gateway.forward(&Segment { tos: 0xb9, ..Segment::syn(40_000) }.from_client()));
+    let syn = one(&gateway.forward(&Segment { tos: 0xb9, ..Segment::syn(40_000) }.sent_by_client()));
     assert_eq!(syn.ethernet, Some((OUR_MACS[1], NODE_MACS[0])));
     let outer = syn.outer.clone().unwrap();
     assert_eq!((outer.ip.source, outer.ip.destination), (OUR_VTEP.octets(), VTEPS[0].octets()));
@@ -61,16 +66,16 @@ fn connections_alternate() {
 #[test]
 fn a_retransmitted_syn_stays_with_its_task() {
     let mut gateway = Gateway::new(web(&[1, 1]));
-    let first = one(gateway.forward(&Segment::syn(40_000).from_client()));
-    let second = one(gateway.forward(&Segment::syn(40_000).from_client()));
+    let first = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
+    let second = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
     assert_eq!((first.dst(), first.ports()), (second.dst(), second.ports()));
 }
 
 #[test]
 fn both_syns_of_one_burst_make_one_flow() {
     let mut gateway = Gateway::new(web(&[1, 1]));
-    gateway.inject(0, FRONT, &Segment::syn(40_000).from_client());
-    gateway.inject(0, FRONT, &Segment::syn(40_000).from_client());
+    gateway.inject(0, FRONT, &Segment::syn(40_000).sent_by_client());
+    gateway.inject(0, FRONT, &Segment::syn(40_000).sent_by_client());
     gateway.settle();
     let seen: Vec<_> = gateway.collect(0, BACK).iter().map(|frame| see(frame)).collect();
     assert_eq!(seen.len(), 2);
@@ -81,10 +86,10 @@ fn both_syns_of_one_burst_make_one_flow() {
 #[test]
 fn the_answer_reaches_the_client() {
     let mut gateway = Gateway::new(web(&[1]));
-    let syn = one(gateway.forward(&Segment::syn(40_000).from_client()));
+    let syn = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
     let mut answer = answer_of(0, &syn, "SA", 5000, 1001);
     answer.options = vec![etherparse::TcpOptionElement::MaximumSegmentSize(1460)];
-    let synack = one(gateway.backward(&answer.from_task(0)));
+    let synack = one(&gateway.backward(&answer.sent_by_task(0)));
     assert_eq!(synack.ethernet, Some((OUR_MACS[0], CLIENT_MAC)));
     assert!(synack.outer.is_none());
     assert_eq!((synack.src(), synack.dst(), synack.ports()), (VIP, CLIENT, (8080, 40_000)));
@@ -95,31 +100,35 @@ fn the_answer_reaches_the_client() {
 #[test]
 fn timestamps_come_from_one_clock_and_go_back_as_they_came() {
     let mut gateway = Gateway::new(web(&[1]));
-    let syn = one(gateway.forward(&Segment::syn(40_000).from_client()));
+    let syn = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
     // The gateway's clock: 5,000 ms at the start, 100 s later.
     let (value, _) = syn.timestamps().unwrap();
     assert_eq!(value, 105_000);
     let mut answer = answer_of(0, &syn, "SA", 5000, 1001);
     answer.options = vec![etherparse::TcpOptionElement::Timestamp(777, value)];
-    let synack = one(gateway.backward(&answer.from_task(0)));
+    let synack = one(&gateway.backward(&answer.sent_by_task(0)));
     assert_eq!(synack.timestamps(), Some((777, 1_000_000)));
     let mut data = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001);
-    data.options = vec![etherparse::TcpOptionElement::Noop, etherparse::TcpOptionElement::Noop, etherparse::TcpOptionElement::Timestamp(1_000_250, 777)];
-    assert_eq!(one(gateway.forward(&data.from_client())).timestamps(), Some((105_250, 777)));
+    data.options = vec![
+        etherparse::TcpOptionElement::Noop,
+        etherparse::TcpOptionElement::Noop,
+        etherparse::TcpOptionElement::Timestamp(1_000_250, 777),
+    ];
+    assert_eq!(one(&gateway.forward(&data.sent_by_client())).timestamps(), Some((105_250, 777)));
 }
 
 #[test]
 fn a_stray_segment_is_refused_at_once() {
     let mut gateway = Gateway::new(web(&[1]));
-    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 7000, 9000).from_client());
+    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 7000, 9000).sent_by_client());
     gateway.settle();
-    let reset = one(gateway.collect(0, FRONT));
+    let reset = one(&gateway.collect(0, FRONT));
     let tcp = reset.tcp();
     assert!(tcp.rst && !tcp.ack);
     assert_eq!((reset.src(), reset.dst(), reset.ports(), tcp.sequence_number), (VIP, CLIENT, (8080, 40_000), 9000));
     assert_eq!(reset.ethernet, Some((OUR_MACS[0], CLIENT_MAC)));
     assert_eq!(gateway.drops(), [("no_flow_tcp", 1)]);
-    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 7000, 0).from_client());
+    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 7000, 0).sent_by_client());
     gateway.settle();
     assert!(gateway.collect(0, FRONT).is_empty(), "never a RST for a RST");
 }
@@ -127,9 +136,9 @@ fn a_stray_segment_is_refused_at_once() {
 #[test]
 fn nobody_to_serve_means_a_reset_and_not_a_timeout() {
     let mut drained = Gateway::new(web(&[0, 0]));
-    drained.inject(0, FRONT, &Segment::syn(40_000).from_client());
+    drained.inject(0, FRONT, &Segment::syn(40_000).sent_by_client());
     drained.settle();
-    let reset = one(drained.collect(0, FRONT));
+    let reset = one(&drained.collect(0, FRONT));
     assert!(reset.tcp().rst);
     assert_eq!(reset.tcp().acknowledgment_number, 1001);
     assert_eq!(drained.drops(), [("no_backend", 1)]);
@@ -137,9 +146,9 @@ fn nobody_to_serve_means_a_reset_and_not_a_timeout() {
     let mut gateway = Gateway::new(web(&[1]));
     let mut other = Segment::syn(40_000);
     other.dst.1 = 81;
-    gateway.inject(0, FRONT, &other.from_client());
+    gateway.inject(0, FRONT, &other.sent_by_client());
     gateway.settle();
-    assert!(one(gateway.collect(0, FRONT)).tcp().rst);
+    assert!(one(&gateway.collect(0, FRONT)).tcp().rst);
     assert_eq!(gateway.drops(), [("no_service", 1)]);
 }
 
@@ -153,28 +162,28 @@ fn a_removed_backend_ends_its_flow_at_both_ends() {
     let mut fewer = full.clone();
     fewer.services[0].backends.remove(0);
     gateway.publish(fewer);
-    let to_client = one(gateway.collect(0, FRONT));
+    let to_client = one(&gateway.collect(0, FRONT));
     assert!(to_client.tcp().rst);
     assert_eq!((to_client.src(), to_client.ports(), to_client.tcp().sequence_number), (VIP, (8080, 40_000), 5001));
-    let to_task = one(gateway.collect(0, BACK));
+    let to_task = one(&gateway.collect(0, BACK));
     assert!(to_task.tcp().rst);
     assert_eq!((to_task.dst(), to_task.ports(), to_task.tcp().sequence_number), (TASKS[0], syn.ports(), 1001));
     assert_eq!(gateway.totals().flows_reset, 1);
 
     // What is still under way is answered with a RST that must be believed.
     let late = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(b"more");
-    gateway.inject(0, FRONT, &late.from_client());
+    gateway.inject(0, FRONT, &late.sent_by_client());
     gateway.settle();
-    assert_eq!(one(gateway.collect(0, FRONT)).tcp().sequence_number, 5001);
+    assert_eq!(one(&gateway.collect(0, FRONT)).tcp().sequence_number, 5001);
     let challenge = answer_of(0, &syn, "A", 5001, 1001);
-    gateway.inject(0, BACK, &challenge.from_task(0));
+    gateway.inject(0, BACK, &challenge.sent_by_task(0));
     gateway.settle();
     // The node is no VTEP of ours any more: nothing of it is heard.
     assert!(gateway.collect(0, BACK).is_empty());
 
     // The other flow goes on.
     let data = Segment::new((CLIENT, 40_001), (VIP, 8080), "A", 1001, 5001).with(b"hello");
-    assert_eq!(one(gateway.forward(&data.from_client())).dst(), TASKS[1]);
+    assert_eq!(one(&gateway.forward(&data.sent_by_client())).dst(), TASKS[1]);
     gateway.assert_frames_conserved();
 }
 
@@ -189,7 +198,7 @@ fn a_drained_backend_keeps_its_flows() {
     assert_eq!(connect(&mut gateway, 40_001).0, 1);
     assert_eq!(connect(&mut gateway, 40_002).0, 1);
     let data = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(b"hello");
-    assert_eq!(one(gateway.forward(&data.from_client())).dst(), TASKS[0]);
+    assert_eq!(one(&gateway.forward(&data.sent_by_client())).dst(), TASKS[0]);
 }
 
 #[test]
@@ -197,11 +206,11 @@ fn idle_flows_end_with_a_reset_to_both_ends() {
     let mut gateway = Gateway::new(web(&[1]));
     connect(&mut gateway, 40_000);
     let data = Segment::new((CLIENT, 40_000), (VIP, 8080), "PA", 1001, 5001).with(b"hello");
-    one(gateway.forward(&data.from_client()));
+    one(&gateway.forward(&data.sent_by_client()));
     gateway.pass(Duration::from_secs(2 * 3600 - 10));
     assert!(gateway.collect(0, FRONT).is_empty());
     gateway.pass(Duration::from_secs(20));
-    let (to_client, to_task) = (one(gateway.collect(0, FRONT)), one(gateway.collect(0, BACK)));
+    let (to_client, to_task) = (one(&gateway.collect(0, FRONT)), one(&gateway.collect(0, BACK)));
     assert!(to_client.tcp().rst && to_task.tcp().rst);
     assert_eq!(to_client.tcp().sequence_number, 5001);
     assert_eq!(to_task.tcp().sequence_number, 1006);
@@ -216,11 +225,11 @@ fn a_full_table_refuses_new_flows_and_keeps_the_old() {
     for n in 0..capacity {
         connect(&mut gateway, 30_000 + n);
     }
-    assert!(gateway.forward(&Segment::syn(50_000).from_client()).is_empty());
+    assert!(gateway.forward(&Segment::syn(50_000).sent_by_client()).is_empty());
     assert_eq!(gateway.drops(), [("table_full", 1)]);
     for n in 0..capacity {
         let data = Segment::new((CLIENT, 30_000 + n), (VIP, 8080), "A", 1001, 5001);
-        one(gateway.forward(&data.from_client()));
+        one(&gateway.forward(&data.sent_by_client()));
     }
 }
 
@@ -229,7 +238,7 @@ fn backend_counters_tell_active_from_closing() {
     let tables = web(&[1]);
     let stats = std::sync::Arc::clone(&tables.services[0].backends[0].stats);
     let mut gateway = Gateway::new(tables);
-    one(gateway.forward(&Segment::syn(39_999).from_client()));
+    one(&gateway.forward(&Segment::syn(39_999).sent_by_client()));
     connect(&mut gateway, 40_000);
     let totals = stats.totals();
     assert_eq!((totals.connections, totals.active, totals.inactive), (2, 1, 1));
@@ -245,7 +254,7 @@ fn a_dead_end_is_told_to_the_client() {
     let (_, syn) = connect(&mut gateway, 40_000);
     // The task's node: nobody listens on 8000. The error quotes what the task got.
     let error = icmp_error(TASKS[0], OUR_OVERLAY, 3, 3, 0, &syn.bytes);
-    let seen = one(gateway.backward(&Tunnel::from_node(0).wrap(&error)));
+    let seen = one(&gateway.backward(&Tunnel::from_node(0).wrap(&error)));
     assert_eq!((seen.src(), seen.dst()), (VIP, CLIENT));
     let (inner, ports) = etherparse::Ipv4Header::from_slice(&seen.payload()[8..]).unwrap();
     assert_eq!((inner.source, inner.destination), (CLIENT.octets(), VIP.octets()));
@@ -258,10 +267,10 @@ fn a_smaller_mtu_at_the_client_is_told_to_the_task() {
     let mut gateway = Gateway::new(web(&[1]));
     let (_, syn) = connect(&mut gateway, 40_000);
     let data = answer_of(0, &syn, "A", 5001, 1001).with(&[7; 1000]);
-    let sent = one(gateway.backward(&data.from_task(0)));
+    let sent = one(&gateway.backward(&data.sent_by_task(0)));
     let router = "198.19.9.9".parse().unwrap();
     let error = icmp_error(router, VIP, 3, 4, 1300, &sent.bytes);
-    let seen = one(gateway.forward(&lab::packets::ethernet(CLIENT_MAC, OUR_MACS[0], &error)));
+    let seen = one(&gateway.forward(&lab::packets::ethernet(CLIENT_MAC, OUR_MACS[0], &error)));
     assert_eq!((seen.src(), seen.dst()), (OUR_OVERLAY, TASKS[0]));
     assert_eq!(&seen.payload()[4..8], [0, 0, 0x05, 0x14], "next-hop MTU 1300");
     let (inner, ports) = etherparse::Ipv4Header::from_slice(&seen.payload()[8..]).unwrap();
@@ -273,14 +282,14 @@ fn a_smaller_mtu_at_the_client_is_told_to_the_task() {
 #[test]
 fn replies_find_the_worker_that_owns_the_flow() {
     let mut gateway = Gateway::with(web(&[1, 1]), 2, [sys::LinkType::Ethernet; 2], 1024);
-    gateway.inject(1, FRONT, &Segment::syn(40_000).from_client());
+    gateway.inject(1, FRONT, &Segment::syn(40_000).sent_by_client());
     gateway.settle();
-    let syn = one(gateway.collect(1, BACK));
+    let syn = one(&gateway.collect(1, BACK));
     let task = TASKS.iter().position(|task| *task == syn.dst()).unwrap();
     // The answer lands on the other worker's queue.
-    gateway.inject(0, BACK, &answer_of(task, &syn, "SA", 5000, 1001).from_task(task));
+    gateway.inject(0, BACK, &answer_of(task, &syn, "SA", 5000, 1001).sent_by_task(task));
     gateway.settle();
-    assert_eq!(one(gateway.collect(1, FRONT)).ports(), (8080, 40_000));
+    assert_eq!(one(&gateway.collect(1, FRONT)).ports(), (8080, 40_000));
     let totals = gateway.totals();
     assert_eq!((totals.handed_over, totals.received_over), (1, 1));
     assert!(gateway.drops().is_empty());
@@ -290,16 +299,16 @@ fn replies_find_the_worker_that_owns_the_flow() {
 #[test]
 fn errors_find_the_worker_that_owns_the_flow() {
     let mut gateway = Gateway::with(web(&[1]), 2, [sys::LinkType::Ethernet; 2], 1024);
-    gateway.inject(1, FRONT, &Segment::syn(40_000).from_client());
+    gateway.inject(1, FRONT, &Segment::syn(40_000).sent_by_client());
     gateway.settle();
-    let syn = one(gateway.collect(1, BACK));
-    gateway.inject(1, BACK, &answer_of(0, &syn, "SA", 5000, 1001).from_task(0));
+    let syn = one(&gateway.collect(1, BACK));
+    gateway.inject(1, BACK, &answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
     gateway.settle();
-    let synack = one(gateway.collect(1, FRONT));
+    let synack = one(&gateway.collect(1, FRONT));
     let error = icmp_error(CLIENT, VIP, 3, 4, 1300, &synack.bytes);
     gateway.inject(0, FRONT, &lab::packets::ethernet(CLIENT_MAC, OUR_MACS[0], &error));
     gateway.settle();
-    assert_eq!(one(gateway.collect(1, BACK)).dst(), TASKS[0]);
+    assert_eq!(one(&gateway.collect(1, BACK)).dst(), TASKS[0]);
     // About nothing that we know: looked for at each worker once, then dropped.
     let mut stranger = synack.clone();
     stranger.bytes[23] ^= 1;
@@ -312,14 +321,14 @@ fn errors_find_the_worker_that_owns_the_flow() {
 #[test]
 fn an_unfinished_checksum_is_finished() {
     let mut gateway = Gateway::new(web(&[1]));
-    let mut frame = Segment::syn(40_000).from_client();
+    let mut frame = Segment::syn(40_000).sent_by_client();
     // What a kernel leaves for the card: the sum of the pseudo-header alone (CHECKSUM_PARTIAL).
     let tcp_len = (frame.len() - 14 - 20) as u16;
     let sum = etherparse::checksum::Sum16BitWords::new().add_4bytes(CLIENT.octets()).add_4bytes(VIP.octets());
     let partial = !sum.add_2bytes([0, 6]).add_2bytes(tcp_len.to_be_bytes()).ones_complement();
     frame[14 + 20 + 16..14 + 20 + 18].copy_from_slice(&partial.to_be().to_be_bytes());
     // `see` checks the checksum that left.
-    one(gateway.forward(&frame));
+    one(&gateway.forward(&frame));
     assert_eq!(gateway.totals().checksums_finished, 1);
 }
 
@@ -327,9 +336,9 @@ fn an_unfinished_checksum_is_finished() {
 fn ttl_runs_out_at_the_gateway() {
     let mut gateway = Gateway::new(web(&[1]));
     let dying = Segment { ttl: 1, ..Segment::syn(40_000) };
-    gateway.inject(0, FRONT, &dying.from_client());
+    gateway.inject(0, FRONT, &dying.sent_by_client());
     gateway.settle();
-    let seen = one(gateway.collect(0, FRONT));
+    let seen = one(&gateway.collect(0, FRONT));
     assert_eq!((seen.src(), seen.dst(), seen.payload()[0], seen.payload()[1]), (VIP, CLIENT, 11, 0));
     assert_eq!(&seen.payload()[8..28], &dying.ip()[..20], "quotes what the client sent");
     assert!(gateway.collect(0, BACK).is_empty());
@@ -341,9 +350,9 @@ fn a_packet_too_big_for_the_overlay_is_answered_with_its_mtu() {
     let mut gateway = Gateway::new(web(&[1]));
     connect(&mut gateway, 40_000);
     let big = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&[1; 1460]);
-    gateway.inject(0, FRONT, &big.from_client());
+    gateway.inject(0, FRONT, &big.sent_by_client());
     gateway.settle();
-    let seen = one(gateway.collect(0, FRONT));
+    let seen = one(&gateway.collect(0, FRONT));
     assert_eq!((seen.src(), seen.payload()[0], seen.payload()[1]), (VIP, 3, 4));
     assert_eq!(&seen.payload()[4..8], [0, 0, 0x05, 0xaa], "1450");
     assert_eq!(&seen.payload()[8..28], &big.ip()[..20]);
@@ -356,10 +365,10 @@ fn a_forged_reset_ends_nothing() {
     let mut gateway = Gateway::new(web(&[1]));
     connect(&mut gateway, 40_000);
     let forged = Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 900_000_000, 0);
-    assert!(gateway.forward(&forged.from_client()).is_empty());
+    assert!(gateway.forward(&forged.sent_by_client()).is_empty());
     assert_eq!(gateway.drops(), [("reset_out_of_window", 1)]);
     let data = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(b"hello");
-    one(gateway.forward(&data.from_client()));
+    one(&gateway.forward(&data.sent_by_client()));
 }
 
 #[test]
@@ -367,8 +376,8 @@ fn a_syn_on_a_closed_flow_opens_a_new_one_at_once() {
     let mut gateway = Gateway::new(web(&[1, 1]));
     let (task, _) = connect(&mut gateway, 40_000);
     let reset = Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 1001, 0);
-    one(gateway.forward(&reset.from_client()));
-    let again = one(gateway.forward(&Segment { seq: 77_000, ..Segment::syn(40_000) }.from_client()));
+    one(&gateway.forward(&reset.sent_by_client()));
+    let again = one(&gateway.forward(&Segment { seq: 77_000, ..Segment::syn(40_000) }.sent_by_client()));
     assert_ne!(again.dst(), TASKS[task], "scheduled anew");
     assert_eq!(gateway.totals().flows_opened, 2);
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 use wire::Protocol;
 
-use super::{Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService};
+use super::{
+    Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService,
+};
 use crate::adjacency::Adjacency;
 
 /// Ranges longer than this are looked up one by one instead of filling the port index.
@@ -150,7 +152,8 @@ impl Snapshot {
 
     fn overlapping(&self, listen: &Listen) -> Option<ServiceIndex> {
         let same = |other: &Listen| other.address == listen.address && other.protocol == listen.protocol;
-        let meets = |other: &Listen| other.ports.start() <= listen.ports.end() && listen.ports.start() <= other.ports.end();
+        let meets =
+            |other: &Listen| other.ports.start() <= listen.ports.end() && listen.ports.start() <= other.ports.end();
         let in_ranges = self.ranges.iter().find(|(other, _)| same(other) && meets(other)).map(|(_, index)| *index);
         in_ranges.or_else(|| {
             let key = |port| (listen.address, port, listen.protocol);
@@ -216,7 +219,9 @@ impl Snapshot {
     #[must_use]
     pub fn lookup(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Option<&VirtualService> {
         let index = self.ports.get(&(address, port, protocol)).copied().or_else(|| {
-            let covers = |listen: &Listen| listen.address == address && listen.protocol == protocol && listen.ports.contains(&port);
+            let covers = |listen: &Listen| {
+                listen.address == address && listen.protocol == protocol && listen.ports.contains(&port)
+            };
             self.ranges.iter().find(|(listen, _)| covers(listen)).map(|(_, index)| *index)
         })?;
         self.services.get(index.0).map(|compiled| &compiled.service)
@@ -334,7 +339,10 @@ mod tests {
             let mut b = service(&[]);
             b.id = ServiceId(2);
             b.listens[0].ports = second;
-            assert!(matches!(Snapshot::build(tables(vec![a, b])), Err(TablesError::ListenTwice(ServiceId(1), ServiceId(2), _))));
+            assert!(matches!(
+                Snapshot::build(tables(vec![a, b])),
+                Err(TablesError::ListenTwice(ServiceId(1), ServiceId(2), _))
+            ));
         }
     }
 

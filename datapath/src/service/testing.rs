@@ -8,8 +8,8 @@ use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
 use super::{
-    Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind, ServiceId,
-    Tables, Turn, VirtualService,
+    Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
+    ServiceId, Tables, Turn, VirtualService,
 };
 
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);

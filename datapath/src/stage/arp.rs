@@ -38,7 +38,13 @@ impl Core {
         if arp.operation != REQUEST {
             return Verdict::Consumed;
         }
-        let answer = Arp { operation: REPLY, sender_mac: overlay.mac, sender: arp.target, target_mac: arp.sender_mac, target: arp.sender };
+        let answer = Arp {
+            operation: REPLY,
+            sender_mac: overlay.mac,
+            sender: arp.target,
+            target_mac: arp.sender_mac,
+            target: arp.sender,
+        };
         write_arp(frame, &answer);
         as_reply(self.tunnelled(frame, sender.adjacency, 0, ethertype::ARP))
     }

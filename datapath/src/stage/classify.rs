@@ -35,18 +35,15 @@ impl Core {
             Ok(headers) => headers,
             Err(error) => return Classified::Done(frame, Verdict::Drop(error.into())),
         };
-        if let Some(overlay) = tables.overlay()
-            && headers.ip.dst == overlay.vtep
-        {
-            return match headers.l4 {
-                L4::Udp(udp) if udp.dst_port == overlay.port && !headers.ip.is_fragment() => {
-                    self.decapsulate(tables, overlay, frame, &headers.ip, &udp)
+        match (tables.overlay(), headers.l4) {
+            (Some(overlay), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == (overlay.vtep, overlay.port) => {
+                if headers.ip.is_fragment() {
+                    return Classified::Done(frame, Verdict::Drop(DropReason::OuterFragment));
                 }
-                L4::Udp(_) | L4::LaterFragment => Classified::Done(frame, Verdict::Drop(DropReason::OuterFragment)),
-                _ => self.packet(frame, headers, link.origin),
-            };
+                self.decapsulate(tables, overlay, frame, &headers.ip, &udp)
+            }
+            _ => self.packet(frame, headers, link.origin),
         }
-        self.packet(frame, headers, link.origin)
     }
 
     fn link(&self, slot: SlotIndex, bytes: &[u8]) -> Result<Link, DropReason> {
@@ -56,7 +53,9 @@ impl Core {
             Role::OverlaySocket => u16::MAX,
         };
         match info.link {
-            LinkType::Ip => Ok(Link { offset: 0, origin: Origin::Link(ClientLink { interface, ..ClientLink::default() }) }),
+            LinkType::Ip => {
+                Ok(Link { offset: 0, origin: Origin::Link(ClientLink { interface, ..ClientLink::default() }) })
+            }
             LinkType::Ethernet => {
                 let ethernet = wire::ethernet(bytes)?;
                 if ethernet.ethertype != ethertype::IPV4 {

@@ -16,20 +16,33 @@ use std::time::Duration;
 
 impl Core {
     /// Sends a rewritten IP packet on in its direction.
-    pub(crate) fn forward(&mut self, tables: &Snapshot, frame: &mut Frame, facts: &FlowFacts, direction: Direction, target: &BackendRef<'_>) -> Verdict {
+    pub(crate) fn forward(
+        &mut self,
+        tables: &Snapshot,
+        frame: &mut Frame,
+        facts: &FlowFacts,
+        direction: Direction,
+        target: &BackendRef<'_>,
+    ) -> Verdict {
         match direction {
-            Direction::Original => self.to_backend(frame, target.adjacency, vxlan::entropy(&facts.original)),
-            Direction::Reply => self.to_client(tables, frame, facts.client),
+            Direction::Original => self.send_to_backend(frame, target.adjacency, vxlan::entropy(&facts.original)),
+            Direction::Reply => self.send_to_client(tables, frame, facts.client),
         }
     }
 
     /// Towards a task: through the tunnel if there is one.
-    pub(crate) fn to_backend(&mut self, frame: &mut Frame, adjacency: &Adjacency, entropy: u16) -> Verdict {
+    pub(crate) fn send_to_backend(&mut self, frame: &mut Frame, adjacency: &Adjacency, entropy: u16) -> Verdict {
         self.tunnelled(frame, adjacency, entropy, ethertype::IPV4)
     }
 
-    /// As [`Core::to_backend`], for any inner protocol.
-    pub(crate) fn tunnelled(&mut self, frame: &mut Frame, adjacency: &Adjacency, entropy: u16, inner_type: u16) -> Verdict {
+    /// As [`Core::send_to_backend`], for any inner protocol.
+    pub(crate) fn tunnelled(
+        &mut self,
+        frame: &mut Frame,
+        adjacency: &Adjacency,
+        entropy: u16,
+        inner_type: u16,
+    ) -> Verdict {
         if let Some(encap) = &adjacency.encap {
             let inner_len = frame.len();
             let inner_tos = if inner_type == ethertype::IPV4 { frame.bytes().get(1).copied().unwrap_or(0) } else { 0 };
@@ -41,19 +54,19 @@ impl Core {
         }
         match adjacency.hop {
             PreparedHop::Ethernet { interface, header } => self.through(frame, interface, &header),
-            PreparedHop::Kernel => self.to_kernel(adjacency.encap.is_some()),
+            PreparedHop::Kernel => self.hand_to_kernel(adjacency.encap.is_some()),
             PreparedHop::Unresolved => Verdict::Drop(DropReason::Unresolved),
         }
     }
 
     /// Towards a client: back to the neighbour that its packets come from.
-    pub(crate) fn to_client(&mut self, tables: &Snapshot, frame: &mut Frame, client: ClientLink) -> Verdict {
+    pub(crate) fn send_to_client(&mut self, tables: &Snapshot, frame: &mut Frame, client: ClientLink) -> Verdict {
         let interface = InterfaceIndex(client.interface);
         let Some(info) = self.interfaces.get(usize::from(client.interface)) else {
             return Verdict::Drop(DropReason::NoDevice);
         };
         if info.link == LinkType::Ip {
-            return self.to_kernel(false);
+            return self.hand_to_kernel(false);
         }
         match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces()) {
             PreparedHop::Ethernet { interface, header } => self.through(frame, interface, &header),
@@ -81,7 +94,7 @@ impl Core {
     }
 
     /// The device that stands for the kernel: the overlay socket for tunnel packets, the TUN device for others.
-    fn to_kernel(&self, tunnel: bool) -> Verdict {
+    fn hand_to_kernel(&self, tunnel: bool) -> Verdict {
         let fits = |role: Role| (role == Role::OverlaySocket) == tunnel;
         let slot: Option<SlotIndex> = self.slots.iter().position(|slot| slot.link == LinkType::Ip && fits(slot.role));
         slot.map_or(Verdict::Drop(DropReason::NoDevice), Verdict::Tx)
@@ -108,7 +121,15 @@ impl Core {
         self.split(tables, packet, facts, direction, target, mtu)
     }
 
-    fn split(&mut self, tables: &Snapshot, packet: &Packet, facts: &FlowFacts, direction: Direction, target: &BackendRef<'_>, mtu: usize) -> Verdict {
+    fn split(
+        &mut self,
+        tables: &Snapshot,
+        packet: &Packet,
+        facts: &FlowFacts,
+        direction: Direction,
+        target: &BackendRef<'_>,
+        mtu: usize,
+    ) -> Verdict {
         for piece in 0.. {
             let Some(mut frame) = self.pool.take() else {
                 return Verdict::Drop(DropReason::NoFrame);

@@ -12,7 +12,14 @@ use crate::verdict::{DropReason, Verdict};
 
 impl Core {
     /// From a classified packet to its verdict. `hit` is what the burst's lookup found for `key`.
-    pub(crate) fn handle(&mut self, tables: &Snapshot, packet: &mut Packet, key: Option<FiveTuple>, hit: Option<Hit>, now: Duration) -> Verdict {
+    pub(crate) fn handle(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: Option<FiveTuple>,
+        hit: Option<Hit>,
+        now: Duration,
+    ) -> Verdict {
         match (key, &packet.headers.l4) {
             (Some(key), _) => {
                 let verdict = self.handle_flow(tables, packet, key, hit, now);
@@ -25,7 +32,14 @@ impl Core {
         }
     }
 
-    fn handle_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, hit: Option<Hit>, now: Duration) -> Verdict {
+    fn handle_flow(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        hit: Option<Hit>,
+        now: Duration,
+    ) -> Verdict {
         if let Some(hit) = self.confirm(&key, hit) {
             return self.known_flow(tables, packet, key, hit, now);
         }

@@ -27,7 +27,7 @@ impl Core {
                     return Verdict::Drop(DropReason::RateLimited);
                 }
                 wire::echo_reply_in_place(packet.frame.bytes_mut(), &packet.headers.ip, &icmp);
-                as_reply(self.to_client(tables, &mut packet.frame, link))
+                as_reply(self.send_to_client(tables, &mut packet.frame, link))
             }
             _ => Verdict::Drop(DropReason::IcmpUnhandled),
         }
@@ -53,7 +53,13 @@ impl Core {
         }
         let outer = facts.rewrite(hit.direction);
         let inner = sent_by_receiver(&outer);
-        let tuple = FiveTuple { src: inner.src, dst: inner.dst, src_port: inner.src_port, dst_port: inner.dst_port, protocol: key.protocol };
+        let tuple = FiveTuple {
+            src: inner.src,
+            dst: inner.dst,
+            src_port: inner.src_port,
+            dst_port: inner.dst_port,
+            protocol: key.protocol,
+        };
         let frame = packet.frame.bytes_mut();
         wire::decrement_ttl(frame, &packet.headers.ip);
         wire::translate_icmp_error(frame, &packet.headers.ip, icmp, outer.src, outer.dst, tuple);
@@ -89,4 +95,3 @@ pub(crate) fn as_reply(verdict: Verdict) -> Verdict {
         other => other,
     }
 }
-

@@ -39,7 +39,9 @@ impl FlowFacts {
     pub(crate) fn rewrite(&self, direction: Direction) -> Rewrite {
         let NatBinding { backend, snat } = self.binding;
         match direction {
-            Direction::Original => Rewrite { src: *snat.ip(), dst: *backend.ip(), src_port: snat.port(), dst_port: backend.port() },
+            Direction::Original => {
+                Rewrite { src: *snat.ip(), dst: *backend.ip(), src_port: snat.port(), dst_port: backend.port() }
+            }
             Direction::Reply => Rewrite {
                 src: self.original.dst,
                 dst: self.original.src,
@@ -56,10 +58,19 @@ pub(crate) fn is_active(state: State) -> bool {
 }
 
 impl Core {
-    pub(crate) fn known_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, hit: Hit, now: Duration) -> Verdict {
+    pub(crate) fn known_flow(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        hit: Hit,
+        now: Duration,
+    ) -> Verdict {
         if !self.recheck(tables, hit, now) {
             return match hit.direction {
-                Direction::Original if !matches!(packet.headers.l4, L4::Tcp(_)) => self.new_flow(tables, packet, key, now),
+                Direction::Original if !matches!(packet.headers.l4, L4::Tcp(_)) => {
+                    self.new_flow(tables, packet, key, now)
+                }
                 _ => self.refuse(tables, packet, hit, now),
             };
         }
@@ -102,15 +113,12 @@ impl Core {
 
     fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
         let before = self.conntrack.flow(hit.id).state();
-        let track = match &packet.headers.l4 {
-            L4::Tcp(tcp) => {
-                let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));
-                self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), now)
-            }
-            _ => {
-                self.conntrack.datagram(hit.id, hit.direction, now);
-                Track::Forward
-            }
+        let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
+            let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));
+            self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), now)
+        } else {
+            self.conntrack.datagram(hit.id, hit.direction, now);
+            Track::Forward
         };
         let after = self.conntrack.flow(hit.id).state();
         if let Some(stats) = target.backend.stats.worker(self.index) {
@@ -141,7 +149,9 @@ impl Core {
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.packet(hit.direction, len);
         }
-        let client_mtu = tables.interface(crate::service::InterfaceIndex(facts.client.interface)).map_or(1500, |i| usize::from(i.mtu));
+        let client_mtu = tables
+            .interface(crate::service::InterfaceIndex(facts.client.interface))
+            .map_or(1500, |i| usize::from(i.mtu));
         edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         if len > mtu {
@@ -178,8 +188,10 @@ fn reason(invalid: Invalid) -> DropReason {
         Invalid::ResetOutOfWindow => DropReason::ResetOutOfWindow,
         Invalid::FinOutOfWindow => DropReason::FinOutOfWindow,
         Invalid::BadFlags => DropReason::BadTcpFlags,
-        #[allow(unreachable_patterns, reason = "conntrack may learn more reasons; they share one counter until named")]
-        _ => DropReason::InvalidSegment,
+        Invalid::AfterReset => DropReason::FlowReset,
+        Invalid::UnexpectedSyn | Invalid::UnexpectedSynAck | Invalid::BeforeHandshake | Invalid::UnknownFlow => {
+            DropReason::InvalidSegment
+        }
     }
 }
 

@@ -16,7 +16,13 @@ use crate::verdict::{DropReason, Verdict};
 
 impl Core {
     /// Answers a client's segment with a RST, in its own frame.
-    pub(crate) fn answer_reset(&mut self, tables: &Snapshot, packet: &mut Packet, reset: Option<TcpReset>, now: Duration) -> Verdict {
+    pub(crate) fn answer_reset(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        reset: Option<TcpReset>,
+        now: Duration,
+    ) -> Verdict {
         let (Some(reset), Origin::Link(link)) = (reset, packet.origin) else {
             return Verdict::Drop(DropReason::NoFlowTcp);
         };
@@ -24,18 +30,25 @@ impl Core {
             return Verdict::Drop(DropReason::RateLimited);
         }
         write_reset(&mut packet.frame, &reset);
-        as_reply(self.to_client(tables, &mut packet.frame, link))
+        as_reply(self.send_to_client(tables, &mut packet.frame, link))
     }
 
     /// Answers a client's packet with an ICMP error.
-    pub(crate) fn answer_icmp(&mut self, tables: &Snapshot, packet: &mut Packet, error: IcmpError, from: Ipv4Addr, now: Duration) -> Verdict {
+    pub(crate) fn answer_icmp(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        error: IcmpError,
+        from: Ipv4Addr,
+        now: Duration,
+    ) -> Verdict {
         let Origin::Link(link) = packet.origin else {
             return Verdict::Drop(DropReason::NoFlow);
         };
         if let Some(reason) = self.write_icmp(packet, error, from, now) {
             return Verdict::Drop(reason);
         }
-        as_reply(self.to_client(tables, &mut packet.frame, link))
+        as_reply(self.send_to_client(tables, &mut packet.frame, link))
     }
 
     /// Answers a packet of a known flow with an ICMP error towards its sender.
@@ -56,7 +69,14 @@ impl Core {
         self.back_to_sender(tables, &mut packet.frame, facts, direction)
     }
 
-    pub(crate) fn time_exceeded(&mut self, tables: &Snapshot, packet: &mut Packet, facts: &FlowFacts, direction: Direction, now: Duration) -> Verdict {
+    pub(crate) fn time_exceeded(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        facts: &FlowFacts,
+        direction: Direction,
+        now: Duration,
+    ) -> Verdict {
         self.counters.dropped(DropReason::TtlExpired);
         self.answer_flow(tables, packet, facts, direction, IcmpError::TimeExceeded, our_address(facts, direction), now)
     }
@@ -78,16 +98,30 @@ impl Core {
     }
 
     /// Sends an answer of ours back to the side that `direction`'s packets come from.
-    pub(crate) fn back_to_sender(&mut self, tables: &Snapshot, frame: &mut Frame, facts: &FlowFacts, direction: Direction) -> Verdict {
+    pub(crate) fn back_to_sender(
+        &mut self,
+        tables: &Snapshot,
+        frame: &mut Frame,
+        facts: &FlowFacts,
+        direction: Direction,
+    ) -> Verdict {
         match (direction, tables.backend_or_retired(facts.backend)) {
-            (Direction::Original, _) => as_reply(self.to_client(tables, frame, facts.client)),
-            (Direction::Reply, Some(target)) => as_reply(self.to_backend(frame, target.adjacency, vxlan::entropy(&facts.original))),
+            (Direction::Original, _) => as_reply(self.send_to_client(tables, frame, facts.client)),
+            (Direction::Reply, Some(target)) => {
+                as_reply(self.send_to_backend(frame, target.adjacency, vxlan::entropy(&facts.original)))
+            }
             (Direction::Reply, None) => Verdict::Drop(DropReason::BackendGone),
         }
     }
 
     /// Replaces the packet by an ICMP error about it; the reason if there may be none.
-    fn write_icmp(&mut self, packet: &mut Packet, error: IcmpError, from: Ipv4Addr, now: Duration) -> Option<DropReason> {
+    fn write_icmp(
+        &mut self,
+        packet: &mut Packet,
+        error: IcmpError,
+        from: Ipv4Addr,
+        now: Duration,
+    ) -> Option<DropReason> {
         if !wire::deserves_icmp_error(&packet.headers) {
             return Some(DropReason::IcmpUnhandled);
         }
@@ -105,7 +139,13 @@ impl Core {
     }
 
     /// Sends a RST of our own in a frame of its own.
-    pub(crate) fn send_reset(&mut self, tables: &Snapshot, reset: &TcpReset, facts: &FlowFacts, to_sender_of: Direction) {
+    pub(crate) fn send_reset(
+        &mut self,
+        tables: &Snapshot,
+        reset: &TcpReset,
+        facts: &FlowFacts,
+        to_sender_of: Direction,
+    ) {
         let Some(mut frame) = self.pool.take() else {
             self.counters.dropped(DropReason::NoFrame);
             return;

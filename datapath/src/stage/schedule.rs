@@ -15,7 +15,13 @@ use crate::verdict::{DropReason, Verdict};
 
 impl Core {
     /// A packet to a service that belongs to no flow.
-    pub(crate) fn new_flow(&mut self, tables: &Snapshot, packet: &mut Packet, key: FiveTuple, now: Duration) -> Verdict {
+    pub(crate) fn new_flow(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        now: Duration,
+    ) -> Verdict {
         let Origin::Link(_) = packet.origin else {
             return Verdict::Drop(DropReason::NoFlow);
         };
@@ -124,7 +130,14 @@ impl Core {
     }
 
     /// There is nobody to serve this: says so at once, so that the client need not wait for a timeout.
-    fn unreachable(&mut self, tables: &Snapshot, packet: &mut Packet, key: &FiveTuple, reason: DropReason, now: Duration) -> Verdict {
+    fn unreachable(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: &FiveTuple,
+        reason: DropReason,
+        now: Duration,
+    ) -> Verdict {
         let verdict = match (&packet.headers.l4, key.protocol) {
             (L4::Tcp(tcp), _) => {
                 let reset = wire::reset_for(tcp, *key);
@@ -144,4 +157,3 @@ impl Core {
 fn opens(flags: TcpFlags) -> bool {
     flags.syn() && !flags.ack() && !flags.rst() && !flags.fin()
 }
-

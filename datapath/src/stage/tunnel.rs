@@ -11,7 +11,14 @@ use crate::verdict::{DropReason, Verdict};
 
 impl Core {
     /// The frame begins with the outer IPv4 header; what goes on begins with the inner one.
-    pub(crate) fn decapsulate(&mut self, tables: &Snapshot, overlay: &Overlay, mut frame: Frame, outer: &Ipv4, udp: &Udp) -> Classified {
+    pub(crate) fn decapsulate(
+        &mut self,
+        tables: &Snapshot,
+        overlay: &Overlay,
+        mut frame: Frame,
+        outer: &Ipv4,
+        udp: &Udp,
+    ) -> Classified {
         let inner = match accept(tables, overlay, frame.bytes(), outer, udp) {
             Ok(inner) => inner,
             Err(reason) => return Classified::Done(frame, Verdict::Drop(reason)),

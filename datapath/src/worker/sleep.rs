@@ -50,7 +50,8 @@ impl Bed {
     /// Nothing came: sleeps if that has been so for long enough.
     pub(crate) fn rest(&mut self, devices: &[Slot], exchange: &Exchange, counters: &Counters) {
         self.empty_turns += 1;
-        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !exchange.may_sleep() {
+        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !exchange.may_sleep()
+        {
             return;
         }
         counters.sleeps.add(1);

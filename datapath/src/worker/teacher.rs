@@ -40,7 +40,9 @@ impl Teacher {
             return;
         }
         if self.queue.is_empty() && now >= self.next_round {
-            self.queue.extend(tables.backends().filter(|target| target.adjacency.encap.is_some()).map(|target| target.backend.id));
+            self.queue.extend(
+                tables.backends().filter(|target| target.adjacency.encap.is_some()).map(|target| target.backend.id),
+            );
             self.round += 1;
             self.next_round = now + if self.round == 1 { SECOND_ROUND } else { TEACH_EVERY };
         }

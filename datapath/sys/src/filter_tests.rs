@@ -204,7 +204,7 @@ fn takes_fragments_that_may_be_ours() {
     expect(&[
         ("first, published", "fragment", fragment(CLIENT, VIP, UDP, MORE, 53)),
         ("first, not published", "pass_not_ours", fragment(CLIENT, VIP, UDP, MORE, 54)),
-        ("middle", "fragment", fragment(CLIENT, VIP, UDP, MORE | 185, 54)),
+        ("middle", "fragment", fragment(CLIENT, VIP, UDP, MORE | 0xb9, 54)),
         ("last", "fragment", fragment(CLIENT, VIP, UDP, 370, 54)),
         ("don't fragment", "listen", fragment(CLIENT, VIP, UDP, 0x4000, 53)),
         ("other address", "pass_not_ours", fragment(CLIENT, OTHER, UDP, 185, 53)),
@@ -328,12 +328,17 @@ fn says_what_is_wrong() {
     assert!(error.starts_with("nosuch0: there is no such interface"), "{error}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 14..200)) {
-        if let Some(mut filter) = filter() {
-            prop_assert_eq!(filter.run(&bytes), PASS);
-        }
-    }
+#[test]
+fn any_bytes_are_judged() {
+    let Some(filter) = filter() else { return };
+    let filter = std::cell::RefCell::new(filter);
+    let bytes = prop::collection::vec(any::<u8>(), 14..200);
+    // Random bytes rarely look like IPv4: half of them are made to.
+    let packets = prop_oneof![bytes.clone(), bytes.prop_map(|bytes| ethernet(0x0800, &bytes))];
+    proptest::test_runner::TestRunner::default()
+        .run(&packets, |packet| {
+            prop_assert_eq!(filter.borrow_mut().run(&packet), PASS);
+            Ok(())
+        })
+        .unwrap();
 }

@@ -3,6 +3,7 @@
 //!
 //! The data path sees one trait, [`Device`], and one kind of packet memory, [`Frame`].
 
+mod batch;
 mod bind_error;
 pub mod clock;
 mod cpu;
@@ -14,9 +15,11 @@ mod frame;
 mod link;
 mod memory;
 mod os;
+mod overlay;
 mod pool;
 mod queue;
 mod ring;
+mod tun;
 mod umem;
 mod xdp;
 
@@ -29,6 +32,8 @@ pub use filter_rules::{FilterListen, FilterOverlay, FilterPlain, FilterRules, Fi
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
 pub use link::queue_count;
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
+pub use overlay::OverlaySocket;
 pub use pool::FramePool;
+pub use tun::TunDevice;
 pub use umem::{XdpUmem, xdp_pool};
 pub use xdp::{RingSizes, XdpDevice, XdpMode};

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use crate::os;
 
 const SIOCGIFFLAGS: c_ulong = 0x8913;
+const SIOCSIFMTU: c_ulong = 0x8922;
 const SIOCETHTOOL: c_ulong = 0x8946;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
@@ -53,6 +54,14 @@ impl LinkQuery {
         Ok(i32::from(request.value[0]) & ready == ready)
     }
 
+    /// Sets the longest packet that the interface carries.
+    pub(crate) fn set_mtu(&self, interface: &str, mtu: u32) -> io::Result<()> {
+        let mtu = i32::try_from(mtu).map_err(io::Error::other)?;
+        let mut request = Request { name: name_of(interface)?, value: [mtu, 0, 0, 0, 0, 0] };
+        // SAFETY: the kernel reads one `struct ifreq`, which `request` is (40 bytes).
+        os::check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCSIFMTU, &raw mut request) }).map(drop)
+    }
+
     fn channels(&self, interface: &str) -> io::Result<u32> {
         let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
         let mut request = Request { name: name_of(interface)?, value: [&raw mut channels; 3] };
@@ -63,7 +72,7 @@ impl LinkQuery {
     }
 }
 
-fn name_of(interface: &str) -> io::Result<[u8; libc::IFNAMSIZ]> {
+pub(crate) fn name_of(interface: &str) -> io::Result<[u8; libc::IFNAMSIZ]> {
     let mut name = [0; libc::IFNAMSIZ];
     let bytes = interface.as_bytes();
     if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {

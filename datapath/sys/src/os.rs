@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::SocketAddrV4;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
 /// Types that the kernel may fill with any bytes, and whose bytes the kernel may read.
@@ -13,6 +14,8 @@ use std::ptr::{self, NonNull};
 pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: integers.
 unsafe impl Plain for u32 {}
+// SAFETY: an array of integers.
+unsafe impl Plain for [u32; 9] {}
 // SAFETY: four rings of four u64 each.
 unsafe impl Plain for libc::xdp_mmap_offsets {}
 
@@ -48,6 +51,37 @@ pub(crate) fn enlarge_buffers(fd: BorrowedFd<'_>, bytes: u32) {
             let _ = set_option(fd, libc::SOL_SOCKET, plain, bytes);
         }
     }
+}
+
+/// A new IPv4 socket that never blocks.
+pub(crate) fn socket(kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, protocol) })?;
+    // SAFETY: opened just now, and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives a socket its local address.
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
+    let address = to_kernel(address);
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `address`.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) }).map(drop)
+}
+
+/// An address as the kernel takes it.
+pub(crate) fn to_kernel(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    }
+}
+
+/// An address as the kernel gives it.
+pub(crate) fn from_kernel(address: &libc::sockaddr_in) -> SocketAddrV4 {
+    SocketAddrV4::new(address.sin_addr.s_addr.to_ne_bytes().into(), u16::from_be(address.sin_port))
 }
 
 /// Makes reads and writes return at once.

@@ -1,6 +1,7 @@
 //! A gateway in memory: real workers with devices of which the test holds the other ends, and a clock that the test
 //! moves. What goes in is built by etherparse, what comes out is read by etherparse: never our own emitter.
 #![allow(dead_code, reason = "every test file uses another part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs, reason = "test code")]
 
 pub mod packets;
 
@@ -17,8 +18,8 @@ use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::{Desk, Publisher};
 use datapath::service::{
-    Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind, ServiceId,
-    Snapshot, Tables, Turn, VirtualService,
+    Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
+    ServiceId, Snapshot, Tables, Turn, VirtualService,
 };
 use datapath::worker::{Shared, TablesDesk, Worker};
 use datapath::{Role, Slot, SnatPorts};
@@ -52,7 +53,8 @@ pub fn our_overlay_mac() -> MacAddr {
 
 /// A service on `VIP:port` with one VXLAN backend for each weight.
 pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> VirtualService {
-    let backends = weights.iter().enumerate().map(|(n, weight)| overlay_backend(id * 100 + n as u32, n, *weight)).collect();
+    let backends =
+        weights.iter().enumerate().map(|(n, weight)| overlay_backend(id * 100 + n as u32, n, *weight)).collect();
     VirtualService {
         id: ServiceId(id),
         listens: vec![Listen { address: VIP, ports: port..=port, protocol }],
@@ -173,7 +175,10 @@ impl Gateway {
             counters: Arc::clone(&counters),
             pool: FramePool::heap(FRAMES, 2048),
             slots: roles.iter().zip(links).map(|(role, link)| SlotInfo { role: *role, link, steers: false }).collect(),
-            interfaces: links.iter().map(|link| InterfaceInfo { link: *link, workers: (0..workers).collect() }).collect(),
+            interfaces: links
+                .iter()
+                .map(|link| InterfaceInfo { link: *link, workers: (0..workers).collect() })
+                .collect(),
             exchange: Exchange::new(index, Arc::clone(boxes)),
             ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
             epoch_millis: 5_000,

@@ -1,5 +1,6 @@
 //! Packets in and out, by etherparse.
 #![allow(dead_code, reason = "every test file uses another part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs, reason = "test code")]
 
 use std::net::Ipv4Addr;
 
@@ -72,12 +73,12 @@ impl Segment {
     }
 
     /// As the client's neighbour sends it to us.
-    pub fn from_client(&self) -> Vec<u8> {
+    pub fn sent_by_client(&self) -> Vec<u8> {
         ethernet(CLIENT_MAC, OUR_MACS[0], &self.ip())
     }
 
     /// As the task's node sends it to us.
-    pub fn from_task(&self, n: usize) -> Vec<u8> {
+    pub fn sent_by_task(&self, n: usize) -> Vec<u8> {
         Tunnel::from_node(n).wrap(&self.ip())
     }
 }
