@@ -1,6 +1,10 @@
 //! `sluicegate`: the gateway's one binary. It runs the gateway, checks its config, and talks to a running one.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[macro_use]
+mod words;
+
 mod api;
 mod catalog;
 mod cli;

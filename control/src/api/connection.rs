@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -67,10 +67,7 @@ async fn connection<O: Operations>(stream: UnixStream, gateway: Arc<Mutex<O>>) {
     }
 }
 
-async fn respond<O: Operations>(
-    request: hyper::Request<Incoming>,
-    gateway: Arc<Mutex<O>>,
-) -> Response<Full<Bytes>> {
+async fn respond<O: Operations>(request: hyper::Request<Incoming>, gateway: Arc<Mutex<O>>) -> Response<Full<Bytes>> {
     let request = match read_whole(request).await {
         Ok(request) => request,
         Err(failure) => return write(Err(failure)),
@@ -87,13 +84,13 @@ async fn respond<O: Operations>(
 
 async fn read_whole(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
     let (head, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_LIMIT_BYTES as u64 {
+        return Err(too_large());
+    }
     let reading = Limited::new(body, BODY_LIMIT_BYTES).collect();
     let body = match tokio::time::timeout(READ_PATIENCE, reading).await {
         Ok(Ok(body)) => body.to_bytes().to_vec(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let hint = format!("at most {BODY_LIMIT_BYTES} bytes");
-            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", hint));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(error)) => {
             return Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body is broken: {error}"), ""));
         }
@@ -108,6 +105,11 @@ async fn read_whole(request: hyper::Request<Incoming>) -> Result<Request, Failur
         query: head.uri.query().unwrap_or_default().to_owned(),
         body,
     })
+}
+
+fn too_large() -> Failure {
+    let hint = format!("at most {BODY_LIMIT_BYTES} bytes");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", hint)
 }
 
 fn write(outcome: Result<Reply, Failure>) -> Response<Full<Bytes>> {

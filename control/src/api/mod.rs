@@ -20,4 +20,4 @@ pub use connection::serve;
 pub use socket::bind;
 
 #[cfg(test)]
-pub use fake::Fake;
+pub use fake::{Fake, tempdir};

@@ -1,1 +1,336 @@
+//! The API over a real socket, with friendly and with hostile clients. Requests are written by hand: nothing of ours
+//! stands between the test and the bytes.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::fake::tempdir::Directory;
+use super::fake::{CONFIG, Fake, Served};
+
+/// Sends bytes, and reads until the gateway closes.
+fn raw(served: &Served, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(&served.path).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // A gateway that has heard enough closes while we still write.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+/// Status and body of one request.
+fn ask(served: &Served, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let answer = raw(served, format!("{head}{body}").as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+    (status, serde_json::from_str(body).unwrap())
+}
+
+fn get(served: &Served, path: &str) -> (u16, Value) {
+    ask(served, "GET", path, "")
+}
+
+/// All services, for "nothing has changed".
+fn services(served: &Served) -> Value {
+    get(served, "/v1/services").1
+}
+
+#[test]
+fn everything_can_be_read() {
+    let served = Fake::new().serve();
+    let paths = [
+        "/v1/status",
+        "/v1/services",
+        "/v1/services/games",
+        "/v1/services/games/backends/192.0.2.7",
+        "/v1/backends?service=my-web",
+        "/v1/flows?service=my-web&limit=1",
+        "/v1/flows/count",
+        "/v1/counters",
+    ];
+    let answers: Vec<String> = paths
+        .iter()
+        .map(|path| {
+            let (status, body) = get(&served, path);
+            format!("GET {path} → {status}\n{}\n", serde_json::to_string_pretty(&body).unwrap())
+        })
+        .collect();
+    assert_words!(answers.join("\n"));
+    assert_eq!(get(&served, "/v1/backends").1.as_array().unwrap().len(), 3);
+    assert_eq!(get(&served, "/v1/services/my-web/backends").1.as_array().unwrap().len(), 2);
+    assert_eq!(get(&served, "/v1/flows").1.as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn services_come_change_and_go() {
+    let served = Fake::new().serve();
+    let body = r#"{"name": "new", "listen": "198.18.0.9:80", "backends": [{"address": "192.0.2.1:80", "weight": 5}]}"#;
+    let (status, view) = ask(&served, "POST", "/v1/services", body);
+    assert_eq!((status, &view["listen"]), (201, &json!(["198.18.0.9:80/tcp"])));
+    assert_eq!(view["backends"][0]["weight"], 5);
+    let body = r#"{"listen": ["198.18.0.9:81", "198.18.0.9:82/udp"], "timestamps": "keep"}"#;
+    let (status, view) = ask(&served, "PATCH", "/v1/services/new", body);
+    assert_eq!((status, &view["listen"]), (200, &json!(["198.18.0.9:81/tcp", "198.18.0.9:82/udp"])));
+    assert_eq!((&view["timestamps"], &view["scheduler"]), (&json!("keep"), &json!("rr")));
+    let put = r#"{"name": "new", "listen": "198.18.0.9:83"}"#;
+    assert_eq!(ask(&served, "PUT", "/v1/services/new", put).0, 200);
+    assert_eq!(get(&served, "/v1/services/new").1["backends"], json!([]));
+    assert_eq!(ask(&served, "DELETE", "/v1/services/new", ""), (200, json!({"removed": "new"})));
+    assert_eq!(get(&served, "/v1/services/new").0, 404);
+    assert_eq!(ask(&served, "PUT", "/v1/services/new", put).0, 201);
+}
+
+#[test]
+fn backends_come_change_and_go() {
+    let served = Fake::new().serve();
+    let path = "/v1/services/my-web/backends";
+    let body = r#"{"address": "10.0.0.13:8000", "vtep": "198.18.1.13"}"#;
+    let (status, view) = ask(&served, "POST", path, body);
+    assert_eq!((status, &view["forward"], &view["weight"]), (201, &json!("vxlan"), &json!(1)));
+    let one = format!("{path}/10.0.0.13:8000");
+    assert_eq!(ask(&served, "PATCH", &one, r#"{"weight": 9, "mac": "02:00:00:00:00:01"}"#).0, 200);
+    let view = get(&served, &one).1;
+    assert_eq!((&view["weight"], &view["mac"]), (&json!(9), &json!("02:00:00:00:00:01")));
+    assert_eq!(ask(&served, "PATCH", &one, r#"{"mac": null, "vtep": null}"#).1["forward"], "route");
+    assert_eq!(ask(&served, "POST", &format!("{one}/drain"), "").1["weight"], 0);
+    assert_eq!(ask(&served, "DELETE", &one, "").0, 200);
+    assert_eq!(get(&served, &one).0, 404);
+}
+
+#[test]
+fn names_and_addresses_may_be_percent_encoded() {
+    let served = Fake::new().serve();
+    assert_eq!(get(&served, "/v1/services/my%2Dweb/backends/10.0.0.11%3A8000").0, 200);
+    assert_eq!(get(&served, "/v1/services/%zz").0, 400);
+    assert_eq!(get(&served, "/v1/services/%ff").0, 400);
+    assert_eq!(get(&served, "/v1/services/%e2%82").0, 400);
+}
+
+#[test]
+fn a_reload_says_what_changed_or_what_is_wrong() {
+    let served = Fake::new().serve();
+    served.gateway.lock().unwrap().write_file(&CONFIG.replace("weight  = 300", "weight  = 70000\ncolour = 1"));
+    let before = services(&served);
+    let (status, body) = ask(&served, "POST", "/v1/reload", "");
+    assert_eq!(status, 422);
+    assert_eq!(body["error"], "the config has 2 errors: nothing has changed");
+    assert_eq!(body["problems"].as_array().unwrap().len(), 2);
+    assert_eq!(body["problems"][0]["file"], "/etc/gw.toml");
+    assert_eq!(body["problems"][0]["line"], 20);
+    assert_eq!(body["problems"][0]["field"], "service[0].backend[1].weight");
+    assert_eq!(services(&served), before);
+    served.gateway.lock().unwrap().write_file(&CONFIG.replace("weight  = 300", "weight  = 7"));
+    let (status, body) = ask(&served, "POST", "/v1/reload", "");
+    assert_eq!((status, &body["backends_changed"]), (200, &json!(["my-web 10.0.0.12:8000"])));
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_changes_nothing() {
+    let served = Fake::new().serve();
+    let before = services(&served);
+    let web = "/v1/services/my-web";
+    let one = "/v1/services/my-web/backends/10.0.0.11:8000";
+    let requests = [
+        ("POST", "/v1/services", "{"),
+        ("POST", "/v1/services", ""),
+        ("POST", "/v1/services", "[]"),
+        (
+            "POST",
+            "/v1/services",
+            r#"{"nam": "x", "listen": 80, "backends": [{"address": "10.0.0.11:0", "wieght": "1"}]}"#,
+        ),
+        ("POST", "/v1/services", r#"{"name": "my-web", "listen": "198.18.0.77:1"}"#),
+        ("POST", "/v1/services", r#"{"name": "x", "listen": "198.18.0.1:8080"}"#),
+        ("POST", "/v1/services", r#"{"name": "x", "listen": []}"#),
+        ("PUT", web, r#"{"name": "other", "listen": "198.18.0.77:1"}"#),
+        ("PATCH", web, r#"{"name": "other"}"#),
+        ("PATCH", web, r#"{"scheduler": "rrr"}"#),
+        ("PATCH", web, r#"{"listen": []}"#),
+        ("PATCH", web, r#"{"listen": ["198.18.0.1:8080", "nonsense"]}"#),
+        ("PATCH", "/v1/services/my-wbe", r#"{"scheduler": "rr"}"#),
+        ("DELETE", web, "please"),
+        ("PATCH", one, r#"{"weight": 65536}"#),
+        ("PATCH", one, r#"{"weight": 1.5}"#),
+        ("PATCH", one, r#"{"weight": "1"}"#),
+        ("PATCH", one, r#"{"address": "10.0.0.99:1"}"#),
+        ("PATCH", one, r#"{"vtep": "198.18.1.1"}"#),
+        ("POST", "/v1/services/my-web/backends", r#"{"address": "10.0.0.11:8000", "vtep": "198.18.1.11"}"#),
+        ("POST", "/v1/services/my-web/backends", r#"{"address": "10.0.9.9:1", "vtep": "198.18.1.11"}"#),
+        ("GET", "/v1/services/my-web/backends/nowhere", ""),
+        ("DELETE", "/v1/services/my-web/backends/10.0.0.11:1", ""),
+        ("GET", "/v1/flows?limit=0", ""),
+        ("GET", "/v1/flows?limt=3", ""),
+        ("GET", "/v1/flows?service=nobody", ""),
+        ("GET", "/v1/status?verbose", ""),
+        ("GET", "/", ""),
+        ("GET", "/v1/service", ""),
+        ("GET", "/v2/services", ""),
+        ("POST", "/v1/status", ""),
+        ("DELETE", "/v1/services", ""),
+        ("BREW", web, ""),
+        ("GET", "/v1/reload", ""),
+    ];
+    let answers: Vec<String> = requests
+        .iter()
+        .map(|(method, path, body)| {
+            let (status, answer) = ask(&served, method, path, body);
+            let hint = answer.get("hint").and_then(Value::as_str).unwrap_or("-");
+            let problems = answer.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+            let more = problems.iter().map(|found| format!("\n    {}: {}", found["field"], found["message"]));
+            let more: String = if problems.len() > 1 { more.collect() } else { String::new() };
+            format!("{method} {path} {body}\n  {status} {} ({hint}){more}\n", answer["error"].as_str().unwrap())
+        })
+        .collect();
+    assert_words!(answers.join(""));
+    assert_eq!(services(&served), before);
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_ones() {
+    let served = Fake::new().serve();
+    let answer = raw(&served, b"PATCH /v1/services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(answer.to_lowercase().contains("\r\nallow: get, post\r\n"), "{answer}");
+}
+
+#[test]
+fn a_huge_body_is_refused() {
+    let served = Fake::new().serve();
+    let before = services(&served);
+    let head = "POST /v1/services HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000000000\r\n\r\n";
+    assert!(raw(&served, head.as_bytes()).starts_with("HTTP/1.1 413 "));
+    let body = format!("{{\"name\": \"{}\"}}", "x".repeat(super::connection::BODY_LIMIT_BYTES));
+    let mut chunked =
+        b"POST /v1/services HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    chunked.extend(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).bytes());
+    assert!(raw(&served, &chunked).starts_with("HTTP/1.1 413 "));
+    assert_eq!(services(&served), before);
+}
+
+#[test]
+fn deep_and_odd_json_is_only_wrong() {
+    let served = Fake::new().serve();
+    let deep = "[".repeat(100_000);
+    assert_eq!(ask(&served, "POST", "/v1/services", &deep).0, 400);
+    assert_eq!(ask(&served, "POST", "/v1/services", "\"\\u0000\"").0, 422);
+    assert_eq!(ask(&served, "POST", "/v1/services", "18446744073709551616").0, 422);
+    assert_eq!(ask(&served, "PATCH", "/v1/services/my-web", r#"{"listen": [[["198.18.0.1:1"]]]}"#).0, 422);
+}
+
+#[test]
+fn noise_is_closed_and_the_next_one_is_served() {
+    let served = Fake::new().serve();
+    for noise in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\r\n\r\n\r\n", b"GET\r\n\r\n", &[0; 4096]] {
+        let answer = raw(&served, &[noise, b"\r\n\r\n"].concat());
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    let headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X-A: b\r\n".repeat(100_000));
+    assert!(!raw(&served, headers.as_bytes()).starts_with("HTTP/1.1 200"));
+    assert_eq!(get(&served, "/v1/status").0, 200);
+}
+
+#[test]
+fn slow_clients_hold_nobody_up_and_are_sent_away() {
+    let served = Fake::new().serve();
+    let start = Instant::now();
+    let dawdlers: Vec<UnixStream> = (0..40)
+        .map(|n| {
+            let mut stream = UnixStream::connect(&served.path).unwrap();
+            let begun: &[u8] = if n % 2 == 0 {
+                b"GET /v1/sta"
+            } else {
+                b"POST /v1/services HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            };
+            stream.write_all(begun).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(&served, "/v1/status").0, 200);
+    assert!(start.elapsed() < Duration::from_secs(2), "a slow client held us up");
+    for (n, mut stream) in dawdlers.into_iter().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 408 "), n % 2 == 1, "{answer}");
+    }
+}
+
+#[test]
+fn a_connection_may_ask_many_times() {
+    let served = Fake::new().serve();
+    let one = "GET /v1/flows/count HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /v1/flows/count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answers = raw(&served, format!("{}{last}", one.repeat(20)).as_bytes());
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 21);
+}
+
+fn in_runtime<T>(work: impl FnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    work()
+}
+
+#[test]
+fn the_socket_is_its_owner_s_alone_and_goes_away() {
+    let directory = Directory::new();
+    let path = directory.path.join("made/by/us/api.sock");
+    in_runtime(|| {
+        let listener = super::bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(listener);
+    });
+    assert!(!path.exists() && !path.parent().unwrap().exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let directory = Directory::new();
+    let path = directory.path.join("api.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    in_runtime(|| super::bind(&path).map(drop)).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_gateway_that_lives_is_left_alone() {
+    let served = Fake::new().serve();
+    let error = in_runtime(|| super::bind(&served.path)).unwrap_err();
+    let wanted = format!(
+        "gateway.api: another sluicegate (pid {}) serves {}\n  help: stop it, or give this gateway another gateway.api",
+        std::process::id(),
+        served.path.display()
+    );
+    assert_eq!(error.to_string(), wanted);
+    assert_eq!(get(&served, "/v1/status").0, 200);
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let directory = Directory::new();
+    let path = directory.path.join("notes.txt");
+    std::fs::write(&path, "keep me").unwrap();
+    let error = in_runtime(|| super::bind(&path)).unwrap_err();
+    assert!(error.to_string().contains("is there already and is not a socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "keep me");
+}
+
+#[test]
+fn somebody_else_s_file_under_our_path_stays() {
+    let directory = Directory::new();
+    let path = directory.path.join("api.sock");
+    in_runtime(|| {
+        let listener = super::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "another's").unwrap();
+        drop(listener);
+    });
+    assert!(path.exists());
+}

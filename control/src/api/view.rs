@@ -1,5 +1,7 @@
 //! Services and backends as the API shows them.
 
+pub use super::failure::{ErrorBody, ProblemBody};
+
 use datapath::service::BackendTotals;
 use serde::{Deserialize, Serialize};
 

@@ -136,7 +136,8 @@ impl Catalog {
         }
         for (at, listen) in listens.iter().enumerate() {
             let others = self.services.iter().filter(|service| service.name != name);
-            let theirs = others.flat_map(|service| service.listens.iter().map(|listen| (service.name.as_str(), listen)));
+            let theirs =
+                others.flat_map(|service| service.listens.iter().map(|listen| (service.name.as_str(), listen)));
             let ours = listens[..at].iter().map(|listen| (name, listen));
             if let Some((owner, other)) = theirs.chain(ours).find(|(_, other)| rules::overlap(listen, other)) {
                 let complaint = rules::taken_by(listen, other, owner);

@@ -9,7 +9,7 @@ use wire::MacAddr;
 
 use super::{Catalog, Resolve};
 use crate::config::{BackendConfig, Config, parse};
-use crate::operations::{Edit, EditErrorKind};
+use crate::operations::Edit;
 
 const OVERLAY: &str = "[[interface]]\nname = \"eth0\"\n[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\n\
                        address = \"10.0.0.3/24\"\nsnat = \"10.0.0.4\"\n";
@@ -89,8 +89,7 @@ fn edits_do_what_they_say() {
     assert_eq!(ids(&catalog, "web"), [1, 2]);
     catalog.apply(&Edit::RemoveBackend { service: web.clone(), address }).unwrap();
     assert_eq!(ids(&catalog, "web"), [2]);
-    let set =
-        Edit::SetService { name: web.clone(), listens: None, scheduler: None, rewrite_timestamps: Some(false) };
+    let set = Edit::SetService { name: web.clone(), listens: None, scheduler: None, rewrite_timestamps: Some(false) };
     catalog.apply(&set).unwrap();
     assert!(!catalog.service("web").unwrap().rewrite_timestamps);
     catalog.apply(&Edit::RemoveService { name: web }).unwrap();
@@ -109,11 +108,11 @@ fn put_makes_or_replaces() {
 }
 
 /// Kind, words and hint of a refusal, and proof that it changed nothing.
-fn refusal(catalog: &mut Catalog, edit: &Edit) -> (EditErrorKind, String) {
+fn refusal(catalog: &mut Catalog, edit: &Edit) -> String {
     let before = format!("{:?}", catalog.services);
     let error = catalog.apply(edit).unwrap_err();
     assert_eq!(format!("{:?}", catalog.services), before);
-    (error.kind, format!("{error} ({})", error.hint.clone().unwrap()))
+    format!("{:?}: {error} ({})", error.kind, error.hint.clone().unwrap())
 }
 
 #[test]
@@ -137,7 +136,7 @@ fn refusals_change_nothing() {
         Edit::SetBackend { service: web(), address, weight: Some(5), vtep: None, mac: Some(Some(MacAddr([2; 6]))) },
     ];
     let words: Vec<_> = edits.iter().map(|edit| refusal(&mut catalog, edit)).collect();
-    insta::assert_debug_snapshot!(words);
+    assert_words!(words.join("\n"));
 }
 
 /// A kernel that knows one node.

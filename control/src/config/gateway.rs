@@ -35,7 +35,8 @@ pub fn read(mut section: Section<'_>, cpus: &[usize], report: &mut Report) -> Ga
     if let Some(flows) = section.integer("flows", 1..=MOST_FLOWS, report) {
         config.flows = usize::try_from(flows.value).unwrap_or(usize::MAX);
         if config.flows < config.cpus.len() {
-            let message = format!("`flows` is {}, less than one for each of {} workers", flows.value, config.cpus.len());
+            let message =
+                format!("`flows` is {}, less than one for each of {} workers", flows.value, config.cpus.len());
             report.error(&flows.at, Complaint::hinted(message, format!("the default is {DEFAULT_FLOWS}")));
         }
     }

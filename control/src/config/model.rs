@@ -159,7 +159,8 @@ impl FromStr for BackendAddress {
             None => (text, None),
         };
         let ip = ip.parse().map_err(|_| format!("`{ip}` is not an IPv4 address"))?;
-        let port = port.map(|port| port.parse().map_err(|_| format!("`{port}` is not a port (1 to 65535)"))).transpose()?;
+        let port =
+            port.map(|port| port.parse().map_err(|_| format!("`{port}` is not a port (1 to 65535)"))).transpose()?;
         Ok(BackendAddress { ip, port })
     }
 }

@@ -95,7 +95,11 @@ pub fn from_json(json: serde_json::Value) -> Node {
     let value = match json {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(truth) => Value::Bool(truth),
-        serde_json::Value::Number(number) => number.as_i64().map_or(Value::Other("such a number"), Value::Integer),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Value::Integer(number),
+            None if number.is_f64() => Value::Other("a fraction"),
+            None => Value::Other("a number that is too large"),
+        },
         serde_json::Value::String(text) => Value::Text(text),
         serde_json::Value::Array(list) => Value::List(list.into_iter().map(from_json).collect()),
         serde_json::Value::Object(map) => {

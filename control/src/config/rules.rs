@@ -134,7 +134,10 @@ fn check_backends(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Rep
         }
         if seen.contains(&backend.address) {
             let message = format!("backend `{}` is in this service twice", backend.address);
-            report.error(place_of(draft, "address"), Complaint::hinted(message, "use `weight` to give it a larger share"));
+            report.error(
+                place_of(draft, "address"),
+                Complaint::hinted(message, "use `weight` to give it a larger share"),
+            );
         }
         seen.push(backend.address);
     }

@@ -158,18 +158,23 @@ fn last_key(at: &At) -> &str {
 
 /// The complaint about a value of the wrong kind.
 pub fn wrong_type(at: &At, wanted: &str, value: &Value) -> Complaint {
+    // What has no place came as JSON, which has other words.
+    let is_json = at.span.is_empty();
     let name = match last_key(at) {
         "" => "this".to_owned(),
         key => format!("`{key}`"),
     };
-    let message = format!("{name} must be {wanted}, not {}", value.kind());
+    let in_words = |kind: &str| if is_json { kind.replace("a table", "an object") } else { kind.to_owned() };
+    let message = format!("{name} must be {}, not {}", in_words(wanted), in_words(value.kind()));
     let hint = match value {
         Value::Text(text) if wanted == "an integer" && text.parse::<i64>().is_ok() => {
             Some(format!("write {text} without quotes"))
         }
         Value::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\" with quotes")),
-        Value::Table(_) if wanted == "a list" => Some(format!("write [[{}]] with two brackets", at.field)),
-        Value::List(_) if wanted == "a table" => Some(format!("write [{}] with one bracket, once", at.field)),
+        Value::Table(_) if wanted == "a list" && !is_json => Some(format!("write [[{}]] with two brackets", at.field)),
+        Value::List(_) if wanted == "a table" && !is_json => {
+            Some(format!("write [{}] with one bracket, once", at.field))
+        }
         _ => None,
     };
     Complaint { message, hint }

@@ -128,9 +128,9 @@ pub fn backend_address(text: &str) -> Result<BackendAddress, Complaint> {
 
 /// `127.0.0.1:9180`
 pub fn socket(text: &str) -> Result<SocketAddr, Complaint> {
-    let socket: SocketAddr = text.parse().map_err(|_| {
-        Complaint::hinted(format!("`{text}` is not an address and a port"), "e.g. \"127.0.0.1:9180\"")
-    })?;
+    let socket: SocketAddr = text
+        .parse()
+        .map_err(|_| Complaint::hinted(format!("`{text}` is not an address and a port"), "e.g. \"127.0.0.1:9180\""))?;
     port(&socket.port().to_string())?;
     Ok(socket)
 }

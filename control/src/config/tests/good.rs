@@ -7,7 +7,7 @@ use datapath::service::{Listen, SchedulerKind};
 use wire::{MacAddr, Protocol};
 
 use super::super::{DEFAULT_API, Driver, Mode, load};
-use super::{BASE, CPUS, FULL, OVERLAY, assert_words, parse_text, rendered};
+use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
 fn every_key_is_read() {

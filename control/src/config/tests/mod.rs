@@ -32,16 +32,6 @@ fn cases(cases: &[(&str, String)]) -> String {
     cases.iter().map(|(title, text)| format!("## {title}\n{}\n", rendered(text))).collect()
 }
 
-/// Compares with `snapshots/`; a file there holds nothing but the titles and the words.
-macro_rules! assert_words {
-    ($words:expr) => {{
-        let mut settings = insta::Settings::clone_current();
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!($words));
-    }};
-}
-use assert_words;
-
 /// A valid file for mutations.
 const FULL: &str = include_str!("full.toml");
 

@@ -1,7 +1,7 @@
 //! What is wrong, where, and what to do about it: the words are in `snapshots/`.
 
 use super::super::parse;
-use super::{BASE, CPUS, OVERLAY, assert_words, cases, parse_text, rendered};
+use super::{BASE, CPUS, OVERLAY, cases, parse_text, rendered};
 
 /// One line in `[gateway]`.
 fn gateway(title: &'static str, line: &str) -> (&'static str, String) {
@@ -35,7 +35,10 @@ fn backend(title: &'static str, lines: &str) -> (&'static str, String) {
 #[test]
 fn syntax() {
     assert_words!(cases(&[
-        ("an address without quotes", format!("{BASE}[overlay]\nvni = 1\nvtep = 198.18.1.1\naddress = \"10.0.0.3/24\"\n")),
+        (
+            "an address without quotes",
+            format!("{BASE}[overlay]\nvni = 1\nvtep = 198.18.1.1\naddress = \"10.0.0.3/24\"\n")
+        ),
         ("two broken lines", format!("{BASE}[gateway]\nflows = \ncpus = [0\n\nmetrics = \"127.0.0.1:1\"\n")),
         ("a key twice", format!("{BASE}[gateway]\nflows = 1000\nflows = 2000\n")),
         ("an open string", format!("{BASE}[gateway]\napi = \"/run/x\n")),

@@ -1,0 +1,229 @@
+//! What the command line may say.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use wire::MacAddr;
+
+use crate::config::report::Complaint;
+use crate::config::{BackendAddress, DEFAULT_API, value};
+
+/// A userspace L4 ingress gateway.
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The gateway's API socket
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_API)]
+    pub socket: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the gateway in the foreground until SIGTERM or SIGINT
+    Run {
+        /// The config file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a config file and report every error
+    Check {
+        /// The config file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    #[command(flatten)]
+    Ask(Question),
+}
+
+/// What a running gateway is asked.
+#[derive(Debug, Subcommand)]
+pub enum Question {
+    /// Devices and their mode, workers, generations, table occupancy, build
+    Status,
+    /// Services: list, show, add, set, remove
+    #[command(subcommand, visible_alias = "services")]
+    Service(ServiceVerb),
+    /// Backends of services: list, add, set, drain, remove
+    #[command(subcommand, visible_alias = "backends")]
+    Backend(BackendVerb),
+    /// Flows: list, count
+    #[command(subcommand, visible_alias = "flows")]
+    Flow(FlowVerb),
+    /// Packets, bytes, every drop reason, per worker and in all
+    Counters {
+        /// Print again every second, with rates
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Read the config file again
+    Reload,
+}
+
+/// `service …`
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// All services with their backends
+    #[command(visible_alias = "ls")]
+    List,
+    /// One service
+    Show {
+        /// The service
+        name: String,
+    },
+    /// A new service
+    Add {
+        /// The service
+        #[arg(value_parser = checked(value::service_name))]
+        name: String,
+        #[command(flatten)]
+        listen: Listens,
+        #[command(flatten)]
+        change: ServiceChange,
+    },
+    /// Change a service
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps"]))]
+    Set {
+        /// The service
+        name: String,
+        #[command(flatten)]
+        listen: MaybeListens,
+        #[command(flatten)]
+        change: ServiceChange,
+    },
+    /// Take a service away; its flows are ended
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The service
+        name: String,
+    },
+}
+
+/// Where a new service listens.
+#[derive(Debug, Args)]
+pub struct Listens {
+    /// VIP:port/protocol, e.g. 198.18.0.1:8080/tcp; ports may be a range; may be given several times
+    #[arg(short, long, required = true, value_name = "LISTEN", value_delimiter = ',', value_parser = checked(listen))]
+    pub listen: Vec<String>,
+}
+
+/// Where a service shall listen from now on.
+#[derive(Debug, Args)]
+pub struct MaybeListens {
+    /// VIP:port/protocol in place of the old ones; may be given several times
+    #[arg(short, long, value_name = "LISTEN", value_delimiter = ',', value_parser = checked(listen))]
+    pub listen: Vec<String>,
+}
+
+/// What a service has beside its listens.
+#[derive(Debug, Args)]
+pub struct ServiceChange {
+    /// How a backend is picked, e.g. rr
+    #[arg(short, long, value_name = "SCHEDULER", value_parser = checked(scheduler))]
+    pub scheduler: Option<String>,
+    /// TCP timestamps towards the tasks: from one clock, or as the clients sent them
+    #[arg(long, value_parser = ["rewrite", "keep"])]
+    pub timestamps: Option<String>,
+}
+
+/// `backend …`
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Backends of one service or of all, with what they have carried
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only this service
+        service: Option<String>,
+    },
+    /// A new backend
+    Add {
+        #[command(flatten)]
+        place: BackendPlace,
+        #[command(flatten)]
+        change: BackendChange,
+    },
+    /// Change a backend
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["weight", "vtep", "mac"]))]
+    Set {
+        #[command(flatten)]
+        place: BackendPlace,
+        #[command(flatten)]
+        change: BackendChange,
+    },
+    /// Weight 0: open connections go on, no new ones
+    Drain {
+        #[command(flatten)]
+        place: BackendPlace,
+    },
+    /// Take a backend away; its flows are ended
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[command(flatten)]
+        place: BackendPlace,
+    },
+}
+
+/// Which backend.
+#[derive(Debug, Args)]
+pub struct BackendPlace {
+    /// The service
+    pub service: String,
+    /// The backend, address:port, or the address alone to keep the port that the client asked for
+    #[arg(value_parser = checked(value::backend_address))]
+    pub address: BackendAddress,
+}
+
+/// What a backend has.
+#[derive(Debug, Args)]
+pub struct BackendChange {
+    /// Its share; 0 drains
+    #[arg(short, long)]
+    pub weight: Option<u16>,
+    /// The underlay address of the node that runs it; left out: plain routing
+    #[arg(long, value_parser = checked(value::host))]
+    pub vtep: Option<Ipv4Addr>,
+    /// Its MAC address in the overlay
+    #[arg(long, value_parser = checked(value::mac))]
+    pub mac: Option<MacAddr>,
+}
+
+/// `flow …`
+#[derive(Debug, Subcommand)]
+pub enum FlowVerb {
+    /// Flows with their addresses and state
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// At most so many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// How many flows there are, and how many there can be
+    Count,
+}
+
+/// The config's own understanding of a value, with its hint, as clap wants it.
+fn checked<T>(parse: impl Fn(&str) -> Result<T, Complaint> + Clone) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        parse(text).map_err(|complaint| match complaint.hint {
+            Some(hint) => format!("{} ({hint})", complaint.message),
+            None => complaint.message,
+        })
+    }
+}
+
+fn listen(text: &str) -> Result<String, Complaint> {
+    value::listen(text).map(|listen| value::show_listen(&listen))
+}
+
+fn scheduler(text: &str) -> Result<String, Complaint> {
+    value::scheduler(text).map(|scheduler| scheduler.to_string())
+}

@@ -1,0 +1,162 @@
+//! The verbs that ask a running gateway.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Map, Value, json};
+
+use super::Failed;
+use super::args::{BackendChange, BackendPlace, BackendVerb, FlowVerb, Question, ServiceChange, ServiceVerb};
+use super::client::{Client, segment};
+use super::output::Output;
+use super::show;
+use crate::api::view::{BackendView, ServiceView};
+use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status};
+
+/// Asks, and prints the answer.
+///
+/// # Errors
+/// When the gateway can't be asked, or refuses.
+pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>) -> Result<u8, Failed> {
+    let client = Client { socket };
+    match question {
+        Question::Status => output.print(&client.get::<Status>("/v1/status")?, show::status)?,
+        Question::Service(verb) => service(verb, &client, output)?,
+        Question::Backend(verb) => backend(verb, &client, output)?,
+        Question::Flow(FlowVerb::List { service, limit }) => flows(service.as_deref(), *limit, &client, output)?,
+        Question::Flow(FlowVerb::Count) => {
+            output.print(&client.get::<FlowCount>("/v1/flows/count")?, |count| show::flow_count(*count))?;
+        }
+        Question::Counters { watch: false } => {
+            output.print(&client.get::<CountersView>("/v1/counters")?, |counters| show::counters(counters, None))?;
+        }
+        Question::Counters { watch: true } => watch(&client, output)?,
+        Question::Reload => {
+            output.print(&client.ask::<ReloadReport>(&Method::POST, "/v1/reload", None)?, show::reload)?;
+        }
+    }
+    Ok(0)
+}
+
+fn service(verb: &ServiceVerb, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {
+    let path = |name: &str| format!("/v1/services/{}", segment(name));
+    match verb {
+        ServiceVerb::List => {
+            output.print(&client.get::<Vec<ServiceView>>("/v1/services")?, |services| show::services(services))?;
+        }
+        ServiceVerb::Show { name } => output.print(&client.get::<ServiceView>(&path(name))?, show::service)?,
+        ServiceVerb::Add { name, listen, change } => {
+            let mut body = service_body(&listen.listen, change);
+            body.insert("name".to_owned(), json!(name));
+            let view: ServiceView = client.ask(&Method::POST, "/v1/services", Some(&body.into()))?;
+            output.print(&view, |view| format!("service {} added\n", view.name))?;
+        }
+        ServiceVerb::Set { name, listen, change } => {
+            let body = service_body(&listen.listen, change).into();
+            let view: ServiceView = client.ask(&Method::PATCH, &path(name), Some(&body))?;
+            output.print(&view, |view| format!("service {} set\n", view.name))?;
+        }
+        ServiceVerb::Remove { name } => {
+            let removed: Value = client.ask(&Method::DELETE, &path(name), None)?;
+            output.print(&removed, |_| format!("service {name} removed\n"))?;
+        }
+    }
+    Ok(())
+}
+
+fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value> {
+    let mut body = Map::new();
+    if !listen.is_empty() {
+        body.insert("listen".to_owned(), json!(listen));
+    }
+    if let Some(scheduler) = &change.scheduler {
+        body.insert("scheduler".to_owned(), json!(scheduler));
+    }
+    if let Some(timestamps) = &change.timestamps {
+        body.insert("timestamps".to_owned(), json!(timestamps));
+    }
+    body
+}
+
+fn backend(verb: &BackendVerb, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {
+    match verb {
+        BackendVerb::List { service } => {
+            let path = match service {
+                Some(service) => format!("/v1/services/{}/backends", segment(service)),
+                None => "/v1/backends".to_owned(),
+            };
+            output.print(&client.get::<Vec<BackendView>>(&path)?, |backends| show::backends(backends))?;
+        }
+        BackendVerb::Add { place, change } => {
+            let mut body = backend_body(change);
+            body.insert("address".to_owned(), json!(place.address.to_string()));
+            let path = format!("/v1/services/{}/backends", segment(&place.service));
+            said(&client.ask(&Method::POST, &path, Some(&body.into()))?, "added", output)?;
+        }
+        BackendVerb::Set { place, change } => {
+            let body = backend_body(change).into();
+            said(&client.ask(&Method::PATCH, &backend_path(place), Some(&body))?, "set", output)?;
+        }
+        BackendVerb::Drain { place } => {
+            let path = format!("{}/drain", backend_path(place));
+            said(&client.ask(&Method::POST, &path, None)?, "draining", output)?;
+        }
+        BackendVerb::Remove { place } => {
+            let removed: Value = client.ask(&Method::DELETE, &backend_path(place), None)?;
+            output.print(&removed, |_| format!("backend {} of {} removed\n", place.address, place.service))?;
+        }
+    }
+    Ok(())
+}
+
+fn backend_path(place: &BackendPlace) -> String {
+    format!("/v1/services/{}/backends/{}", segment(&place.service), place.address)
+}
+
+fn backend_body(change: &BackendChange) -> Map<String, Value> {
+    let mut body = Map::new();
+    if let Some(weight) = change.weight {
+        body.insert("weight".to_owned(), json!(weight));
+    }
+    if let Some(vtep) = change.vtep {
+        body.insert("vtep".to_owned(), json!(vtep.to_string()));
+    }
+    if let Some(mac) = change.mac {
+        body.insert("mac".to_owned(), json!(mac.to_string()));
+    }
+    body
+}
+
+fn said(view: &BackendView, done: &str, output: &mut Output<'_>) -> Result<(), Failed> {
+    let text =
+        |view: &BackendView| format!("backend {} of {} {done}, weight {}\n", view.address, view.service, view.weight);
+    Ok(output.print(view, text)?)
+}
+
+fn flows(service: Option<&str>, limit: u32, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {
+    let service = service.map(|name| format!("service={}&", segment(name))).unwrap_or_default();
+    let flows: Vec<FlowView> = client.get(&format!("/v1/flows?{service}limit={limit}"))?;
+    let at_limit = flows.len() >= limit as usize;
+    output.print(&flows, |flows| show::flows(flows))?;
+    if at_limit && !output.json {
+        output.text(&format!("… at most {limit} are shown, see --limit\n"))?;
+    }
+    Ok(())
+}
+
+/// Every second, until interrupted or until nobody reads it.
+fn watch(client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {
+    let mut before: Option<CountersView> = None;
+    loop {
+        let now: CountersView = client.get("/v1/counters")?;
+        if output.json {
+            output.print_line(&now)?;
+        } else {
+            output.text(&show::counters(&now, before.as_ref()))?;
+            output.text("\n")?;
+        }
+        before = Some(now);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}

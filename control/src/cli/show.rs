@@ -1,0 +1,257 @@
+//! Answers as people read them.
+
+use crate::api::view::{BackendView, ProblemBody, ServiceView};
+use crate::operations::{CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, Status};
+
+use super::table::Table;
+
+/// As `ipvsadm -Ln`: services, and under each its backends.
+pub fn services(services: &[ServiceView]) -> String {
+    // One table of all backends, so that their columns stand under each other; then the services' lines between them.
+    let mut table = backend_table();
+    services.iter().flat_map(|service| &service.backends).for_each(|backend| table.row(backend_row(backend)));
+    let rendered = table.render("  -> ");
+    let mut backends = rendered.lines();
+    let mut heads = Table::new(&["Service", "Listen", "Scheduler"]);
+    for service in services {
+        heads.row([service.name.clone(), service.listen.join(","), service.scheduler.clone()]);
+    }
+    let heads = heads.render("");
+    let mut out = String::new();
+    let mut add = |line: &str| {
+        out += line;
+        out.push('\n');
+    };
+    let mut heads = heads.lines();
+    heads.by_ref().take(1).for_each(&mut add);
+    backends.by_ref().take(1).for_each(&mut add);
+    for (head, service) in heads.zip(services) {
+        add(head);
+        backends.by_ref().take(service.backends.len()).for_each(&mut add);
+    }
+    out
+}
+
+fn backend_table() -> Table {
+    Table::new(&["Backend", "Forward", "Vtep", "Weight", "ActiveConn", "InActConn"])
+}
+
+fn backend_row(backend: &BackendView) -> [String; 6] {
+    [
+        backend.address.clone(),
+        forward(backend),
+        or_dash(backend.vtep.as_deref()),
+        backend.weight.to_string(),
+        backend.active_connections.to_string(),
+        backend.inactive_connections.to_string(),
+    ]
+}
+
+/// With a capital, as `ipvsadm` writes its forwarding methods.
+fn forward(backend: &BackendView) -> String {
+    match backend.forward.as_str() {
+        "vxlan" => "Vxlan".to_owned(),
+        "route" => "Route".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.unwrap_or("-").to_owned()
+}
+
+/// One service with all that there is to say.
+pub fn service(service: &ServiceView) -> String {
+    let listen = service.listen.join(", ");
+    format!(
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nBackends:   {}\n{}",
+        service.name,
+        service.scheduler,
+        service.timestamps,
+        service.backends.len(),
+        if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
+    )
+}
+
+/// Backends with what they have carried.
+pub fn backends(backends: &[BackendView]) -> String {
+    let mut table = Table::new(&[
+        "Service",
+        "Backend",
+        "Forward",
+        "Vtep",
+        "Mac",
+        "Weight",
+        "ActiveConn",
+        "InActConn",
+        "Conns",
+        "InPkts",
+        "OutPkts",
+        "InBytes",
+        "OutBytes",
+    ]);
+    for backend in backends {
+        table.row([
+            backend.service.clone(),
+            backend.address.clone(),
+            forward(backend),
+            or_dash(backend.vtep.as_deref()),
+            or_dash(backend.mac.as_deref()),
+            backend.weight.to_string(),
+            backend.active_connections.to_string(),
+            backend.inactive_connections.to_string(),
+            backend.connections.to_string(),
+            backend.packets_in.to_string(),
+            backend.packets_out.to_string(),
+            backend.bytes_in.to_string(),
+            backend.bytes_out.to_string(),
+        ]);
+    }
+    table.render("")
+}
+
+/// Flows, one a line. Packets and bytes are those from the client and those to it.
+pub fn flows(flows: &[FlowView]) -> String {
+    let mut table = Table::new(&[
+        "Proto", "State", "Expires", "Client", "Vip", "Snat", "Backend", "Service", "Worker", "Packets", "Bytes",
+    ]);
+    for flow in flows {
+        table.row([
+            flow.protocol.to_uppercase(),
+            flow.state.clone(),
+            duration(flow.expires_in_seconds),
+            flow.client.to_string(),
+            flow.vip.to_string(),
+            flow.snat.to_string(),
+            flow.backend.to_string(),
+            if flow.service.is_empty() { "-".to_owned() } else { flow.service.clone() },
+            flow.worker.to_string(),
+            format!("{}/{}", flow.packets.original, flow.packets.reply),
+            format!("{}/{}", flow.bytes.original, flow.bytes.reply),
+        ]);
+    }
+    table.render("")
+}
+
+/// `93784` → `1d2h3m4s`
+fn duration(seconds: u64) -> String {
+    let parts = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut rest = seconds;
+    let mut out = String::new();
+    for (unit, name) in parts {
+        if rest >= unit {
+            out += &format!("{}{name}", rest / unit);
+            rest %= unit;
+        }
+    }
+    if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+/// One number and the room there is.
+pub fn flow_count(count: FlowCount) -> String {
+    format!("{} flows of {}\n", count.flows, count.capacity)
+}
+
+/// A table of counters, and one of drops. With the counters of a second ago: rates.
+pub fn counters(now: &CountersView, before: Option<&CountersView>) -> String {
+    let part = |title: &str, pick: fn(&CounterSet) -> &std::collections::BTreeMap<String, u64>| {
+        let workers: Vec<String> = (0..now.workers.len()).map(|worker| format!("Worker{worker}")).collect();
+        let mut heads = vec![title, "Total"];
+        heads.extend(before.map(|_| "PerSecond"));
+        heads.extend(workers.iter().map(String::as_str));
+        let mut table = Table::new(&heads);
+        for (name, total) in pick(&now.total) {
+            let mut cells = vec![name.clone(), total.to_string()];
+            cells.extend(before.map(|before| {
+                let earlier = pick(&before.total).get(name).copied().unwrap_or(0);
+                total.saturating_sub(earlier).to_string()
+            }));
+            let of_worker = |set: &CounterSet| pick(set).get(name).copied().unwrap_or(0).to_string();
+            cells.extend(now.workers.iter().map(of_worker));
+            table.cells(cells);
+        }
+        table.render("")
+    };
+    format!("{}\n{}", part("Counter", |set| &set.counters), part("Drop", |set| &set.drops))
+}
+
+/// Everything about the gateway itself.
+pub fn status(status: &Status) -> String {
+    let mut out = format!(
+        "Build:      {}\nPid:        {}\nUptime:     {}\nConfig:     {}\nGeneration: {}\nFlows:      {} of {}\n",
+        status.build,
+        status.pid,
+        duration(status.uptime_seconds),
+        status.config,
+        status.generation,
+        status.flows.flows,
+        status.flows.capacity
+    );
+    let mut workers = Table::new(&["Worker", "Cpu", "Generation", "State"]);
+    for worker in &status.workers {
+        let state = match worker {
+            worker if !worker.alive => "failed",
+            worker if worker.generation < status.generation => "behind",
+            _ => "ok",
+        };
+        workers.row([
+            worker.worker.to_string(),
+            worker.cpu.to_string(),
+            worker.generation.to_string(),
+            state.to_owned(),
+        ]);
+    }
+    out += &format!("\n{}\n{}", workers.render(""), devices(&status.devices));
+    for note in &status.notes {
+        out += &format!("note: {note}\n");
+    }
+    out
+}
+
+fn devices(devices: &[DeviceStatus]) -> String {
+    let mut table = Table::new(&["Device", "Queue", "Worker", "Driver", "Mode", "State", "RxDropped", "Error"]);
+    for device in devices {
+        table.row([
+            device.name.clone(),
+            device.queue.to_string(),
+            device.worker.to_string(),
+            device.driver.clone(),
+            device.mode.clone(),
+            if device.up { "up" } else { "down" }.to_owned(),
+            device.rx_dropped.to_string(),
+            or_dash(device.error.as_deref()),
+        ]);
+    }
+    table.render("")
+}
+
+/// What a reload did, one change a line.
+pub fn reload(report: &ReloadReport) -> String {
+    let changes = &report.changes;
+    let groups = [
+        ("service added:", &changes.services_added),
+        ("service removed:", &changes.services_removed),
+        ("service changed:", &changes.services_changed),
+        ("backend added:", &changes.backends_added),
+        ("backend removed:", &changes.backends_removed),
+        ("backend changed:", &changes.backends_changed),
+        ("needs a restart:", &report.needs_restart),
+    ];
+    let lines = groups.iter().flat_map(|(title, names)| names.iter().map(move |name| format!("{title} {name}\n")));
+    let lines: String = lines.collect();
+    let warnings: String = report.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    let changes = if lines.is_empty() { "nothing has changed\n" } else { &lines };
+    format!("reloaded\n{changes}{warnings}")
+}
+
+/// A problem that the gateway reports: with its place in the config file, or else with its key.
+pub fn problem(problem: &ProblemBody) -> String {
+    let number = |number: Option<usize>| number.map(|number| format!(":{number}")).unwrap_or_default();
+    let place = match &problem.file {
+        Some(file) => format!("{file}{}{}: ", number(problem.line), number(problem.column)),
+        None if problem.field.is_empty() => String::new(),
+        None => format!("{}: ", problem.field),
+    };
+    let help = problem.hint.as_ref().map(|hint| format!("  help: {hint}\n")).unwrap_or_default();
+    format!("{place}{}: {}\n{help}", problem.severity, problem.message)
+}
