@@ -8,21 +8,20 @@ use std::ops::RangeInclusive;
 
 use datapath::service::InterfaceIndex;
 use datapath::{Role, Slot, WorkerDevices};
-use sys::{Device, FramePool, OverlaySocket, RingSizes, TunDevice, XdpDevice, XdpUmem};
+use sys::{FramePool, OverlaySocket, RingSizes, TunDevice, XdpDevice, XdpMode, XdpUmem};
 
 pub use filter::Filter;
 
 use crate::config::{Config, Driver, InterfaceConfig, OverlayConfig};
 use crate::gateway::{StartError, has_tun};
 use crate::kernel::KernelView;
-use filter::xdp_mode;
 use plan::{Queue, place};
 
 /// Everything that is open. Dropping it undoes it.
 pub struct Devices {
     /// What each worker gets.
     pub workers: Vec<WorkerDevices>,
-    /// The XDP filter, with the sockets in its map, not attached yet.
+    /// The XDP filter, attached, with the sockets in its map; without rules it takes nothing yet.
     pub filter: Option<Filter>,
 }
 
@@ -33,18 +32,19 @@ const SPARE_FRAMES: usize = 2048;
 pub const TUN_MTU: u32 = 1500;
 
 /// Opens all devices. `plain_ports` are the SNAT ports of plain backends, for the filter.
-pub fn open(
-    config: &Config,
-    view: &KernelView,
-    plain_ports: RangeInclusive<u16>,
-) -> Result<Devices, StartError> {
+pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>) -> Result<Devices, StartError> {
     let queues = find_queues(config, view)?;
-    let hands = plan::deal(&queues, config.gateway.cpus.len());
     let frame_size = plan::frame_size(&config.interfaces, view)?;
-    let mut filter = if queues.is_empty() { None } else { Some(Filter::load(plain_ports)?) };
+    let mut sockets = match queues.is_empty() {
+        true => None,
+        false => Some(Sockets::prepare(config, plain_ports)?),
+    };
     let mut workers = Vec::new();
-    for hand in hands {
-        workers.push(open_worker(config, &hand, frame_size, filter.as_mut())?);
+    for hand in plan::deal(&queues, config.gateway.cpus.len()) {
+        workers.push(match &mut sockets {
+            Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,
+            _ => WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, frame_size), devices: Vec::new() },
+        });
     }
     open_tuns(config, &mut workers)?;
     if let Some(overlay) = &config.overlay
@@ -52,7 +52,7 @@ pub fn open(
     {
         open_overlay(overlay, &mut workers)?;
     }
-    Ok(Devices { workers, filter })
+    Ok(Devices { workers, filter: sockets.map(|sockets| sockets.filter) })
 }
 
 fn indexed(config: &Config, driver: Driver) -> impl Iterator<Item = (InterfaceIndex, &InterfaceConfig)> {
@@ -66,9 +66,8 @@ fn find_queues(config: &Config, view: &KernelView) -> Result<Vec<Queue>, StartEr
         if view.link_named(&interface.name).is_none() {
             return Err(missing(interface, view));
         }
-        let count = sys::queue_count(&interface.name).map_err(|error| {
-            StartError::new(place(interface), format!("cannot count its queues: {error}"), "")
-        })?;
+        let count = sys::queue_count(&interface.name)
+            .map_err(|error| StartError::new(place(interface), format!("cannot count its queues: {error}"), ""))?;
         queues.extend(plan::queues(index, interface, count)?);
     }
     Ok(queues)
@@ -80,47 +79,57 @@ fn missing(interface: &InterfaceConfig, view: &KernelView) -> StartError {
     StartError::new(place(interface), "there is no such interface", hint)
 }
 
-fn open_worker(
-    config: &Config,
-    hand: &[Queue],
-    frame_size: usize,
-    filter: Option<&mut Filter>,
-) -> Result<WorkerDevices, StartError> {
-    let Some(filter) = filter.filter(|_| !hand.is_empty()) else {
-        return Ok(WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, frame_size), devices: Vec::new() });
-    };
-    let sizes = RingSizes::default();
-    let frames = hand.len() * sizes.frames() + SPARE_FRAMES;
-    let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(|error| StartError::new("[[interface]]", error, ""))?;
-    let mut devices = Vec::new();
-    for queue in hand {
-        let device = bind(config, *queue, &umem, &mut pool, sizes, filter)?;
-        devices.push(Slot { role: Role::Interface(queue.interface), device });
-    }
-    Ok(WorkerDevices { pool, devices })
+/// Makes the AF_XDP sockets.
+struct Sockets<'a> {
+    config: &'a Config,
+    filter: Filter,
+    /// By interface; what the attached filter allows.
+    modes: Vec<XdpMode>,
 }
 
-fn bind(
-    config: &Config,
-    queue: Queue,
-    umem: &XdpUmem,
-    pool: &mut FramePool,
-    sizes: RingSizes,
-    filter: &mut Filter,
-) -> Result<Box<dyn Device>, StartError> {
-    let interface = &config.interfaces[usize::from(queue.interface.0)];
-    let (name, mode) = (interface.name.as_str(), xdp_mode(interface.mode));
-    let device = XdpDevice::bind(umem, pool, name, queue.queue, mode, sizes)
-        .map_err(|error| StartError::new(place(interface), error, ""))?;
-    let set = filter.program().set_socket(name, queue.queue, device.socket());
-    set.map_err(|error| StartError::new(place(interface), error, ""))?;
-    Ok(Box::new(device))
+impl Sockets<'_> {
+    /// The filter comes first, without rules, so that it takes nothing: it tells in which mode the sockets can run.
+    fn prepare(config: &Config, plain_ports: RangeInclusive<u16>) -> Result<Sockets<'_>, StartError> {
+        let mut filter = Filter::load(plain_ports)?;
+        let mut modes = Vec::new();
+        for interface in &config.interfaces {
+            modes.push(match interface.driver {
+                Driver::AfXdp => filter.attach(interface)?,
+                Driver::Tun => XdpMode::Auto,
+            });
+        }
+        Ok(Sockets { config, filter, modes })
+    }
+
+    /// One worker's packet memory and sockets.
+    fn open(&mut self, hand: &[Queue], frame_size: usize) -> Result<WorkerDevices, StartError> {
+        let frames = hand.len() * RingSizes::default().frames() + SPARE_FRAMES;
+        let failed = |error: io::Error| StartError::new("[[interface]]", error, "");
+        let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(failed)?;
+        let mut devices = Vec::new();
+        for queue in hand {
+            let device = self.bind(*queue, &umem, &mut pool)?;
+            devices.push(Slot { role: Role::Interface(queue.interface), device: Box::new(device) });
+        }
+        Ok(WorkerDevices { pool, devices })
+    }
+
+    fn bind(&mut self, queue: Queue, umem: &XdpUmem, pool: &mut FramePool) -> Result<XdpDevice, StartError> {
+        let index = usize::from(queue.interface.0);
+        let interface = &self.config.interfaces[index];
+        let (name, sizes) = (interface.name.as_str(), RingSizes::default());
+        let device = XdpDevice::bind(umem, pool, name, queue.queue, self.modes[index], sizes)
+            .map_err(|error| StartError::new(place(interface), error, ""))?;
+        let set = self.filter.program().set_socket(name, queue.queue, device.socket());
+        set.map_err(|error| StartError::new(place(interface), error, ""))?;
+        Ok(device)
+    }
 }
 
 /// The first worker reads a TUN device, all of them write to it.
 fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), StartError> {
     for (index, interface) in indexed(config, Driver::Tun) {
-        let failed = |error: io::Error| tun_error(interface, &error);
+        let failed = |error: io::Error| StartError::new(place(interface), error, "");
         let first = TunDevice::open(&interface.name, TUN_MTU).map_err(failed)?;
         let mut siblings = Vec::new();
         for _ in 1..workers.len() {
@@ -133,31 +142,11 @@ fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), Start
     Ok(())
 }
 
-fn tun_error(interface: &InterfaceConfig, error: &io::Error) -> StartError {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run as root, or give CAP_NET_ADMIN",
-        io::ErrorKind::NotFound => "there is no /dev/net/tun: `modprobe tun`, or give the container that device",
-        io::ErrorKind::ResourceBusy => "another program has it open, or a device of that name exists: choose another name",
-        _ => "",
-    };
-    StartError::new(place(interface), format!("cannot make the TUN device: {error}"), hint)
-}
-
 fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Result<(), StartError> {
-    for worker in workers {
-        let socket = OverlaySocket::bind(overlay.vtep, overlay.port).map_err(|error| overlay_error(overlay, &error))?;
+    let sockets = OverlaySocket::bind_group(overlay.vtep, overlay.port, workers.len());
+    let sockets = sockets.map_err(|error| StartError::new("[overlay]", error, ""))?;
+    for (worker, socket) in workers.iter_mut().zip(sockets) {
         worker.devices.push(Slot { role: Role::OverlaySocket, device: Box::new(socket) });
     }
     Ok(())
-}
-
-fn overlay_error(overlay: &OverlayConfig, error: &io::Error) -> StartError {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "a VXLAN device of this machine or another program has that port: see `ss -lnup`; a swarm member needs driver = \"af_xdp\"",
-        io::ErrorKind::AddrNotAvailable => "overlay.vtep must be an address of this machine: see `ip -4 addr`",
-        io::ErrorKind::PermissionDenied => "run as root, or give CAP_NET_RAW",
-        _ => "",
-    };
-    let message = format!("cannot open UDP {}:{}: {error}", overlay.vtep, overlay.port);
-    StartError::new("[overlay]", message, hint)
 }

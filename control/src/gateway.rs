@@ -9,6 +9,8 @@ mod resolve;
 mod rules;
 mod start_error;
 mod status;
+#[cfg(test)]
+mod tests;
 mod tun_routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +48,7 @@ pub struct Parts {
     pub catalog: Catalog,
     /// The workers, running on `first`.
     pub engine: Engine,
-    /// The XDP filter, attached; none over TUN alone.
+    /// The XDP filter, with its first rules; none over TUN alone.
     pub filter: Option<Filter>,
     /// The kernel.
     pub kernel: Arc<Kernel>,

@@ -19,7 +19,7 @@ use crate::operations::{CounterSet, DeviceStatus, Operations, Status};
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Everything in the OpenMetrics text format.
+/// Everything in the `OpenMetrics` text format.
 ///
 /// # Errors
 /// Writing to a string does not fail; the formatting traits say it could.

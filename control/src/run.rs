@@ -29,7 +29,7 @@ pub fn run(config_path: &Path) -> ExitCode {
     let loaded = match config::load(config_path, &cpus) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            problems.iter().for_each(|problem| eprint!("{}", config::render(problem)));
+            print_problems(&problems);
             return ExitCode::from(2);
         }
     };
@@ -44,6 +44,12 @@ pub fn run(config_path: &Path) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(1)
         }
+    }
+}
+
+fn print_problems(problems: &[config::Problem]) {
+    for problem in problems {
+        eprint!("{}", config::render(problem));
     }
 }
 
@@ -133,7 +139,7 @@ fn reload(gateway: &Mutex<Gateway>) {
         Ok(report) => tracing::info!(changes = ?report.changes, "reloaded"),
         Err(problems) => {
             tracing::error!("the config was not reloaded, nothing has changed");
-            problems.iter().for_each(|problem| eprint!("{}", config::render(problem)));
+            print_problems(&problems);
         }
     }
     notify(&[NotifyState::Ready]);

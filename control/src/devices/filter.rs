@@ -8,19 +8,18 @@ use super::plan::place;
 use crate::config::{InterfaceConfig, Mode};
 use crate::gateway::{Rules, StartError};
 
-/// The filter, loaded; attached once [`Filter::attach`] was called. It goes away when dropped.
+/// The filter on its interfaces. It goes away when dropped.
 pub struct Filter {
     program: XdpFilter,
     plain_ports: RangeInclusive<u16>,
+    /// Names of the interfaces without XDP in the driver.
     generic: Vec<String>,
 }
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
-        let failed = |error: FilterError| {
-            StartError::new("XDP filter", error, "AF_XDP needs a kernel from 5.10 on, and root (or CAP_BPF and CAP_NET_ADMIN)")
-        };
-        Ok(Filter { program: XdpFilter::load().map_err(failed)?, plain_ports, generic: Vec::new() })
+        let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, ""))?;
+        Ok(Filter { program, plain_ports, generic: Vec::new() })
     }
 
     pub(super) fn program(&mut self) -> &mut XdpFilter {
@@ -32,18 +31,18 @@ impl Filter {
         self.program.publish(&rules.to_filter(&self.plain_ports))
     }
 
-    /// Puts the filter on the interface: from now on frames reach the sockets.
-    pub fn attach(&mut self, interface: &InterfaceConfig) -> Result<(), StartError> {
-        let failed = |error: FilterError| {
-            let hint = format!("if another XDP program is attached (`ip link show {}`), remove it", interface.name);
-            StartError::new(place(interface), error, hint)
-        };
-        let attached = self.program.attach(&interface.name, xdp_mode(interface.mode)).map_err(failed)?;
-        if matches!(attached, AttachMode::Generic) {
-            tracing::info!("{}: generic XDP, the slowest mode: the driver has none of its own", interface.name);
+    /// Puts the filter on the interface and gives the mode for its sockets. While it has no rules it takes nothing.
+    pub(super) fn attach(&mut self, interface: &InterfaceConfig) -> Result<XdpMode, StartError> {
+        let asked = xdp_mode(interface.mode);
+        let attached = self.program.attach(&interface.name, asked);
+        let attached = attached.map_err(|error| StartError::new(place(interface), error, ""))?;
+        if attached == AttachMode::Generic {
+            if asked == XdpMode::Auto {
+                tracing::warn!("{}: generic XDP, the slowest mode: the driver has none of its own", interface.name);
+            }
             self.generic.push(interface.name.clone());
         }
-        Ok(())
+        Ok(attached.socket_mode(asked))
     }
 
     /// Whether the interface runs the kernel's generic XDP.
@@ -58,7 +57,7 @@ impl Filter {
 }
 
 /// The mode of an interface, in the words of `sys`.
-pub fn xdp_mode(mode: Mode) -> XdpMode {
+fn xdp_mode(mode: Mode) -> XdpMode {
     match mode {
         Mode::Auto => XdpMode::Auto,
         Mode::ZeroCopy => XdpMode::ZeroCopy,

@@ -6,7 +6,7 @@ use crate::config::InterfaceConfig;
 use crate::gateway::StartError;
 use crate::kernel::KernelView;
 
-/// A queue of an AF_XDP interface.
+/// A queue of an `AF_XDP` interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
     /// Which `[[interface]]`.
@@ -26,11 +26,7 @@ pub fn deal(queues: &[Queue], workers: usize) -> Vec<Vec<Queue>> {
 }
 
 /// The queues of an interface that are to be served, out of `count` that it has.
-pub fn queues(
-    interface: InterfaceIndex,
-    config: &InterfaceConfig,
-    count: u32,
-) -> Result<Vec<Queue>, StartError> {
+pub fn queues(interface: InterfaceIndex, config: &InterfaceConfig, count: u32) -> Result<Vec<Queue>, StartError> {
     let wanted = config.queues.clone().unwrap_or_else(|| (0..count).collect());
     if let Some(missing) = wanted.iter().find(|queue| **queue >= count) {
         return Err(StartError::new(
@@ -49,7 +45,7 @@ pub fn place(config: &InterfaceConfig) -> String {
 
 /// What a frame must hold in front of the packet, and the Ethernet header.
 const FRONT_BYTES: usize = sys::DEFAULT_HEADROOM + wire::ETHERNET_LEN;
-/// The frame sizes that AF_XDP knows.
+/// The frame sizes that `AF_XDP` knows.
 const FRAME_SIZES: [usize; 2] = [2048, 4096];
 
 /// The smallest frame that holds a packet of any of these interfaces.

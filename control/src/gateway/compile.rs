@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 
 use datapath::service::{BackendId, Generation, Interface, Path, Tables};
 
+use super::resolve::{Findings, OverlayMacs, Resolver};
+use super::rules::Rules;
 use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
 use crate::kernel::KernelView;
-use super::resolve::{Findings, OverlayMacs, Resolver};
-use super::rules::Rules;
 
 /// Everything that one generation consists of.
 #[derive(Debug)]
@@ -76,11 +76,7 @@ pub fn tun_addresses(config: &Config, catalog: &Catalog) -> BTreeSet<Ipv4Addr> {
 
 /// Over TUN, an address of the machine itself never reaches us: the kernel takes its packets. Says which
 /// one, and where it is.
-pub fn taken_by_kernel(
-    config: &Config,
-    catalog: &Catalog,
-    view: &KernelView,
-) -> Option<(Ipv4Addr, String)> {
+pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Option<(Ipv4Addr, String)> {
     if !has_tun(config) {
         return None;
     }

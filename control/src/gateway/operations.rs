@@ -33,7 +33,7 @@ impl Operations for Gateway {
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
         let mut catalog = self.catalog.clone();
         catalog.apply(&edit)?;
-        self.adopt(catalog).map_err(refused)
+        self.adopt(catalog).map_err(|error| refused(&error))
     }
 
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
@@ -71,8 +71,8 @@ impl Operations for Gateway {
     }
 }
 
-fn refused(error: PublishError) -> EditError {
-    let (kind, hint) = match &error {
+fn refused(error: &PublishError) -> EditError {
+    let (kind, hint) = match error {
         PublishError::Tables(_) => (EditErrorKind::Invalid, None),
         PublishError::Filter(_) => (EditErrorKind::Failed, None),
         PublishError::TakenByKernel(address, link) => {

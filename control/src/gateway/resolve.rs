@@ -41,14 +41,7 @@ impl<'a> Resolver<'a> {
         learned: &'a OverlayMacs,
         vteps: &'a BTreeSet<Ipv4Addr>,
     ) -> Resolver<'a> {
-        Resolver {
-            config,
-            view,
-            learned,
-            vteps,
-            asked: RefCell::default(),
-            problems: RefCell::default(),
-        }
+        Resolver { config, view, learned, vteps, asked: RefCell::default(), problems: RefCell::default() }
     }
 
     /// What was asked for, and what is wrong.
@@ -60,12 +53,11 @@ impl<'a> Resolver<'a> {
         self.config.interfaces.iter().any(|interface| interface.driver == Driver::Tun)
     }
 
-    /// Which AF_XDP interface the link is.
+    /// Which `AF_XDP` interface the link is.
     fn xdp_interface(&self, link: u32) -> Option<InterfaceIndex> {
         let name = &self.view.links.get(&link)?.name;
-        let is_it = |interface: &crate::config::InterfaceConfig| {
-            interface.driver == Driver::AfXdp && interface.name == *name
-        };
+        let is_it =
+            |interface: &crate::config::InterfaceConfig| interface.driver == Driver::AfXdp && interface.name == *name;
         let position = self.config.interfaces.iter().position(is_it)?;
         Some(InterfaceIndex(u16::try_from(position).ok()?))
     }
@@ -81,9 +73,7 @@ impl<'a> Resolver<'a> {
         let name = self.view.link_name(link);
         match (self.xdp_interface(link), mac) {
             (Some(interface), Some(mac)) => Hop::Ethernet { interface, mac },
-            (Some(_), None) => {
-                self.unresolved(address, &format!("no ARP answer from {next_hop} on {name}"))
-            }
+            (Some(_), None) => self.unresolved(address, &format!("no ARP answer from {next_hop} on {name}")),
             (None, _) if self.has_tun() => Hop::Kernel,
             (None, _) => {
                 let why = format!("the route leaves by {name}, which is no [[interface]]");
@@ -97,15 +87,12 @@ impl Resolve for Resolver<'_> {
     fn hop(&self, address: Ipv4Addr) -> Hop {
         self.asked.borrow_mut().insert(address);
         match self.view.paths.get(&address) {
-            Some(Path::Link { link, next_hop, mac, .. }) => {
-                self.over_link(address, *link, *next_hop, *mac)
-            }
-            Some(Path::Local) if self.has_tun() => Hop::Kernel,
+            Some(Path::Link { link, next_hop, mac, .. }) => self.over_link(address, *link, *next_hop, *mac),
+            // Delivered on this machine, or not asked about yet: over TUN that is the kernel's affair.
+            Some(Path::Local) | None if self.has_tun() => Hop::Kernel,
             Some(Path::Local) => self.unresolved(address, "it is an address of this machine"),
             Some(Path::NoRoute(why)) => self.unresolved(address, why),
-            // The kernel has not been asked yet: the answer comes with the next table. Over TUN it
-            // does not matter.
-            None if self.has_tun() => Hop::Kernel,
+            // The answer comes with the next table.
             None => Hop::Unresolved,
         }
     }
@@ -116,9 +103,7 @@ impl Resolve for Resolver<'_> {
             return self.config.gateway.snat.clone();
         }
         match self.view.paths.get(&backend) {
-            Some(Path::Link { link, source: Some(source), .. })
-                if self.xdp_interface(*link).is_some() =>
-            {
+            Some(Path::Link { link, source: Some(source), .. }) if self.xdp_interface(*link).is_some() => {
                 vec![*source]
             }
             _ => vec![vip],

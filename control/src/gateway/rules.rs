@@ -72,8 +72,7 @@ impl Rules {
             vni: *vni,
             addresses: addresses.clone(),
         };
-        let plain =
-            |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend, port, protocol };
+        let plain = |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend, port, protocol };
         let snat = |&address: &Ipv4Addr| FilterSnat { address, ports: plain_ports.clone() };
         FilterRules {
             listens: self.listens.iter().map(listen).collect(),
@@ -92,10 +91,14 @@ fn overlay(overlay: &Overlay) -> (Ipv4Addr, u16, u32, Vec<Ipv4Addr>) {
 /// ports that the kernel gives to its own connections: the larger piece beside those.
 pub fn plain_ports(kernels: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     const FIRST: u16 = 1024;
+    // A kernel that was given (nearly) all ports leaves no choice: then both share the lower half.
+    const ENOUGH: u32 = 1024;
+    const SHARED: RangeInclusive<u16> = FIRST..=32767;
     let below = FIRST..=kernels.start().saturating_sub(1);
     let above = kernels.end().saturating_add(1).max(FIRST)..=u16::MAX;
     let len = |ports: &RangeInclusive<u16>| u32::from(*ports.end()).saturating_sub(u32::from(*ports.start()));
-    if len(&below) >= len(&above) { below } else { above }
+    let larger = if len(&below) >= len(&above) { below } else { above };
+    if len(&larger) < ENOUGH { SHARED } else { larger }
 }
 
 /// Keeps the compiler honest about the numbers that the filter compares.
@@ -110,5 +113,6 @@ mod tests {
         assert_eq!(plain_ports(&(32768..=60999)), 1024..=32767);
         assert_eq!(plain_ports(&(1024..=20000)), 20001..=65535);
         assert_eq!(plain_ports(&(10000..=65535)), 1024..=9999);
+        assert_eq!(plain_ports(&(1024..=65535)), 1024..=32767);
     }
 }

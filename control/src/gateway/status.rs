@@ -95,15 +95,16 @@ fn device_note(state: &DeviceState) -> Option<String> {
     if let Some(error) = &state.error {
         return Some(format!("{name} queue {queue}: {error}"));
     }
-    (state.fill_ring_empty > 0).then(|| {
-        format!("{name} queue {queue}: {} frames lost because its worker was too slow", state.fill_ring_empty)
-    })
+    (state.fill_ring_empty > 0)
+        .then(|| format!("{name} queue {queue}: {} frames lost because its worker was too slow", state.fill_ring_empty))
 }
 
 /// Counters by worker and in all. Those of the XDP filter belong to no worker.
 pub fn counters(workers: &[WorkerCounters], filter: &[(&'static str, u64)]) -> CountersView {
     let mut sum = WorkerCounters::default();
-    workers.iter().for_each(|worker| sum.add(worker));
+    for worker in workers {
+        sum.add(worker);
+    }
     let mut total = set(&sum);
     total.counters.extend(filter.iter().map(|(name, n)| (format!("xdp_{name}"), *n)));
     CountersView { total, workers: workers.iter().map(set).collect() }

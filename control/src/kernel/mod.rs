@@ -39,9 +39,4 @@ impl KernelError {
         };
         KernelError::new(what, source)
     }
-
-    /// The number of the operating system's error, if it was one.
-    pub fn code(&self) -> Option<i32> {
-        self.source.raw_os_error()
-    }
 }

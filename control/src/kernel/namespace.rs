@@ -19,9 +19,9 @@ pub fn in_namespace(name: &str, test: impl FnOnce()) {
     let mut command = Command::new("unshare");
     command.args(["--net", "--"]).arg(binary).args(["--exact", name, "--nocapture", "--test-threads=1"]);
     let done = command.env(INSIDE, "1").output().unwrap();
-    let text = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "the name {name:?} is not that of the test: {text}");
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "the name {name:?} is not that of the test: {said}");
 }
 
 /// Runs a command, which must succeed, and gives what it says.
@@ -45,7 +45,8 @@ pub struct Peer {
 impl Peer {
     /// A namespace at the other end of a veth: `here` and `there` are the names of its ends.
     pub fn on_veth(here: &str, there: &str) -> Peer {
-        let holder = Command::new("unshare").args(["--net", "--", "sleep", "60"]).stdout(Stdio::null()).spawn().unwrap();
+        let holder =
+            Command::new("unshare").args(["--net", "--", "sleep", "60"]).stdout(Stdio::null()).spawn().unwrap();
         let peer = Peer { holder };
         ip(&format!("link add {here} type veth peer name {there}"));
         peer.wait_for_namespace();

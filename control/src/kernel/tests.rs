@@ -90,10 +90,8 @@ async fn follow_everything(peer: &Peer) {
     })
     .await;
     ip("link set gw0 up");
-    until(&mut view, "the link up", |view| {
-        view.link_named("gw0").unwrap().up && mac_of(view, NODE) == mac(SECOND_MAC)
-    })
-    .await;
+    until(&mut view, "the link up", |view| view.link_named("gw0").unwrap().up && mac_of(view, NODE) == mac(SECOND_MAC))
+        .await;
 
     ip("link set gw0 mtu 1300");
     until(&mut view, "the MTU", |view| view.link_named("gw0").unwrap().mtu == 1300).await;

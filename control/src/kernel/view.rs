@@ -80,12 +80,10 @@ impl KernelView {
     }
 
     /// The addresses of `wanted` to which no way is known yet, or no Ethernet address on it.
-    pub fn unresolved<'a>(
-        &'a self,
-        wanted: &'a BTreeSet<Ipv4Addr>,
-    ) -> impl Iterator<Item = Ipv4Addr> + 'a {
-        wanted.iter().copied().filter(|address| {
-            matches!(self.paths.get(address), None | Some(Path::Link { mac: None, .. }))
-        })
+    pub fn unresolved<'a>(&'a self, wanted: &'a BTreeSet<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        wanted
+            .iter()
+            .copied()
+            .filter(|address| matches!(self.paths.get(address), None | Some(Path::Link { mac: None, .. })))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datapath::service::Generation;
@@ -52,7 +52,13 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
     let mut view = kernel.view();
     let parts = open(config, config_path, cpus, Arc::clone(&kernel), &mut view).await?;
     let gateway = Arc::new(Mutex::new(Gateway::new(parts)));
-    settle(&gateway).await?;
+    if let Err(error) = settle(&gateway).await {
+        // Nobody else has it yet.
+        if let Some(gateway) = Arc::into_inner(gateway) {
+            gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop();
+        }
+        return Err(error);
+    }
     let mut servers = JoinSet::new();
     servers.spawn(crate::api::serve(api, Arc::clone(&gateway)));
     if let Some(metrics) = metrics {
@@ -87,7 +93,7 @@ async fn open(
     let engine_config = EngineConfig {
         cpus: config.gateway.cpus.clone(),
         flows: config.gateway.flows,
-        timeouts: config.timeouts.clone(),
+        timeouts: config.timeouts,
         plain_ports,
         overlay_ports: OVERLAY_PORTS,
         seed: random_seed(),
@@ -202,9 +208,6 @@ async fn connect(
     if let Some(filter) = &mut filter {
         let failed = |error| StartError::new("XDP filter", error, "");
         filter.publish(first.rules()).map_err(failed)?;
-        for interface in config.interfaces.iter().filter(|interface| interface.driver == Driver::AfXdp) {
-            filter.attach(interface)?;
-        }
     }
     let Some(mut routes) = routes else { return Ok((filter, None)) };
     let addresses = tun_addresses(config, catalog);

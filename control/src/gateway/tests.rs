@@ -1,0 +1,201 @@
+//! Tables from made-up kernels.
+
+use std::net::Ipv4Addr;
+
+use datapath::service::{Generation, Hop, InterfaceIndex, Path as Way};
+use wire::MacAddr;
+
+use super::compile::{self, Compiled, taken_by_kernel};
+use super::resolve::OverlayMacs;
+use crate::catalog::Catalog;
+use crate::config::{self, Config};
+use crate::kernel::{KernelView, Link, LocalAddress, Path};
+
+const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
+const PLAIN: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 12);
+const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const SELF: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+const TASK: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
+const NODE_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
+
+const REST: &str = r#"
+[overlay]
+vni = 4096
+vtep = "198.18.1.1"
+address = "10.0.0.3/24"
+
+[[service]]
+name = "web"
+listen = ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp"]
+[[service.backend]]
+address = "10.0.0.11:8000"
+vtep = "198.18.1.11"
+[[service.backend]]
+address = "198.18.1.12:80"
+"#;
+
+fn config(interfaces: &str, gateway: &str) -> Config {
+    let text = format!("[gateway]\ncpus = [0]\n{gateway}\n{interfaces}\n{REST}");
+    match config::parse("test.toml", text.as_bytes(), &[0]) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems:#?}"),
+    }
+}
+
+const XDP: &str =
+    "[[interface]]\nname = \"front\"\ndriver = \"af_xdp\"\n[[interface]]\nname = \"eth0\"\ndriver = \"af_xdp\"";
+const TUN: &str = "[[interface]]\nname = \"sg0\"\ndriver = \"tun\"";
+
+fn link(index: u32, name: &str) -> (u32, Link) {
+    let mac = MacAddr([2, 0, 0, 0, 1, index as u8]);
+    (index, Link { index, name: name.to_owned(), mac, mtu: 1500, up: true })
+}
+
+fn on_link(link: u32, mac: Option<MacAddr>) -> Path {
+    Path::Link { link, next_hop: NODE, mac, source: Some(SELF) }
+}
+
+/// `eth0` is link 2, `eth1` is link 3; the machine is 198.18.1.1.
+fn view(paths: &[(Ipv4Addr, Path)]) -> KernelView {
+    KernelView {
+        links: [link(2, "eth0"), link(3, "eth1"), link(4, "front")].into(),
+        addresses: [LocalAddress { address: SELF, prefix_len: 24, link: 2 }].into(),
+        paths: paths.iter().cloned().collect(),
+    }
+}
+
+fn compiled(config: &Config, view: &KernelView) -> Compiled {
+    let catalog = Catalog::from_config(config, 1);
+    compile::compile(config, &catalog, view, &OverlayMacs::new(), Generation(1))
+}
+
+fn ways(compiled: &Compiled) -> Vec<Way> {
+    compiled.tables.services[0].backends.iter().map(|backend| backend.path.clone()).collect()
+}
+
+fn problems(compiled: &Compiled) -> Vec<&str> {
+    compiled.findings.problems.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn over_af_xdp_a_hop_is_an_interface_and_a_mac() {
+    let config = config(XDP, "");
+    let to_node = on_link(2, Some(NODE_MAC));
+    let compiled = compiled(&config, &view(&[(NODE, to_node.clone()), (PLAIN, to_node)]));
+    let hop = Hop::Ethernet { interface: InterfaceIndex(1), mac: NODE_MAC };
+    let overlay = Way::Overlay { vtep: NODE, mac: MacAddr::docker(TASK), hop };
+    assert_eq!(ways(&compiled), [overlay, Way::Plain { snat: vec![SELF], hop }]);
+    assert_eq!(problems(&compiled), [""; 0]);
+    assert_eq!(compiled.findings.asked, [NODE, PLAIN].into());
+    let interface = &compiled.tables.interfaces[1];
+    assert_eq!((interface.name.as_str(), interface.mac.0[5], interface.mtu, interface.up), ("eth0", 2, 1500, true));
+}
+
+#[test]
+fn what_is_unreachable_is_said_in_one_sentence() {
+    let config = config(XDP, "");
+    let no_route = Path::NoRoute("no route to 198.18.1.12".to_owned());
+    let compiled = compiled(&config, &view(&[(NODE, on_link(3, None)), (PLAIN, no_route)]));
+    assert!(ways(&compiled).iter().all(|way| way.hop() == Hop::Unresolved));
+    assert_eq!(
+        problems(&compiled),
+        [
+            "backend 198.18.1.12: no route to 198.18.1.12",
+            "vtep 198.18.1.11: the route leaves by eth1, which is no [[interface]]",
+        ]
+    );
+    let compiled = super::tests::compiled(&config, &view(&[(NODE, on_link(2, None)), (PLAIN, Path::Local)]));
+    assert_eq!(
+        problems(&compiled),
+        [
+            "backend 198.18.1.12: it is an address of this machine",
+            "vtep 198.18.1.11: no ARP answer from 198.18.1.11 on eth0",
+        ]
+    );
+}
+
+#[test]
+fn before_the_kernel_was_asked_nothing_is_wrong_yet() {
+    let compiled = compiled(&config(XDP, ""), &KernelView::default());
+    assert!(ways(&compiled).iter().all(|way| way.hop() == Hop::Unresolved));
+    assert_eq!(problems(&compiled), [""; 0]);
+    assert_eq!(ways(&compiled)[1], Way::Plain { snat: vec![VIP], hop: Hop::Unresolved });
+}
+
+#[test]
+fn over_tun_the_kernel_routes_and_the_vip_is_the_source() {
+    let config = config(TUN, "");
+    let compiled = compiled(&config, &view(&[(NODE, on_link(3, None)), (PLAIN, on_link(2, None))]));
+    assert!(ways(&compiled).iter().all(|way| way.hop() == Hop::Kernel));
+    assert_eq!(ways(&compiled)[1], Way::Plain { snat: vec![VIP], hop: Hop::Kernel });
+    assert_eq!(problems(&compiled), [""; 0]);
+}
+
+#[test]
+fn a_configured_source_and_a_learned_mac_come_first() {
+    let config = config(XDP, "snat = [\"198.18.1.77\", \"198.18.1.78\"]");
+    let catalog = Catalog::from_config(&config, 1);
+    let learned = OverlayMacs::from([(TASK, MacAddr([2, 9, 9, 9, 9, 9]))]);
+    let view = view(&[(PLAIN, on_link(2, Some(NODE_MAC)))]);
+    let compiled = compile::compile(&config, &catalog, &view, &learned, Generation(1));
+    let Way::Overlay { mac, .. } = ways(&compiled)[0] else { panic!("{:?}", ways(&compiled)) };
+    assert_eq!(mac, MacAddr([2, 9, 9, 9, 9, 9]));
+    let Way::Plain { snat, .. } = &ways(&compiled)[1] else { panic!("{:?}", ways(&compiled)) };
+    assert_eq!(snat, &[Ipv4Addr::new(198, 18, 1, 77), Ipv4Addr::new(198, 18, 1, 78)]);
+}
+
+#[test]
+fn the_filter_takes_the_vips_our_overlay_and_answers_of_plain_backends() {
+    let to_node = on_link(2, Some(NODE_MAC));
+    let compiled = compiled(&config(XDP, ""), &view(&[(NODE, to_node.clone()), (PLAIN, to_node)]));
+    let filter = compiled.rules.to_filter(&(1024..=32767));
+    let listens: Vec<_> = filter.listens.iter().map(|l| (l.address, l.ports.clone(), l.protocol)).collect();
+    assert_eq!(listens, [(VIP, 8080..=8080, 6), (VIP, 8080..=8080, 17)]);
+    let overlay = &filter.overlays[0];
+    assert_eq!((overlay.vtep, overlay.port, overlay.vni), (SELF, 4789, 4096));
+    assert_eq!(overlay.addresses, [Ipv4Addr::new(10, 0, 0, 3)]);
+    let plain: Vec<_> = filter.plain.iter().map(|p| (p.backend, p.port, p.protocol)).collect();
+    assert_eq!(plain, [(PLAIN, 80, 6), (PLAIN, 80, 17)]);
+    assert_eq!((filter.snat[0].address, filter.snat[0].ports.clone()), (SELF, 1024..=32767));
+    assert_eq!((filter.overlays.len(), filter.snat.len()), (1, 1));
+}
+
+#[test]
+fn while_workers_change_tables_the_filter_takes_what_either_needs() {
+    let both = config(XDP, "");
+    let mut less = both.clone();
+    less.services[0].listens.pop();
+    less.services[0].backends.pop();
+    let before = compiled(&both, &view(&[])).rules;
+    let after = compiled(&less, &view(&[])).rules;
+    assert_ne!(before, after);
+    assert_eq!(before.union(&after), before);
+    assert_eq!(after.union(&before), before);
+}
+
+#[test]
+fn the_same_ways_need_no_new_table() {
+    let config = config(XDP, "");
+    let here = view(&[(NODE, on_link(2, Some(NODE_MAC)))]);
+    let mut elsewhere = here.clone();
+    let address = LocalAddress { address: Ipv4Addr::LOCALHOST, prefix_len: 8, link: 1 };
+    elsewhere.addresses.insert(address);
+    assert_eq!(compiled(&config, &here).ways, compiled(&config, &elsewhere).ways);
+    let moved = view(&[(NODE, on_link(2, Some(MacAddr([2, 0, 0, 0, 0, 0x22]))))]);
+    assert_ne!(compiled(&config, &here).ways, compiled(&config, &moved).ways);
+    let mut down = here.clone();
+    down.links.get_mut(&2).unwrap().up = false;
+    assert_ne!(compiled(&config, &here).ways, compiled(&config, &down).ways);
+}
+
+#[test]
+fn over_tun_a_vip_must_not_be_the_machines_own() {
+    let mut here = view(&[]);
+    here.addresses.insert(LocalAddress { address: VIP, prefix_len: 32, link: 3 });
+    let taken = |interfaces| {
+        let config = config(interfaces, "");
+        taken_by_kernel(&config, &Catalog::from_config(&config, 1), &here)
+    };
+    assert_eq!(taken(TUN), Some((VIP, "eth1".to_owned())));
+    assert_eq!(taken(XDP), None);
+}
