@@ -27,7 +27,8 @@ pub use flags::opens;
 pub enum Track {
     /// Send it on.
     Forward,
-    /// A SYN of the client on a closing flow: close the flow and open a new one for it.
+    /// A SYN of the client on a closing flow: close the flow and open a new one for it. (If the flow is not
+    /// closed yet, [`crate::Conntrack::reset`] gives the RST that frees the old backend.)
     Reopen,
     /// Do not send it on.
     Drop(Invalid),

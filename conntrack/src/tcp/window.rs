@@ -47,8 +47,11 @@ pub(super) fn admits(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     let to = from.reversed();
     let window = window_bytes(flow, to);
     let right_edge = flow.acks[to.index()].wrapping_add(window);
-    let oldest = flow.ends[from.index()].wrapping_sub(window);
-    !before(right_edge, tcp.seq) && !before(end_of(tcp), oldest) && admits_ack(flow, from, tcp.ack)
+    let sent = flow.ends[from.index()];
+    // Nothing comes after a FIN.
+    let over = flow.has_fin(from) && before(sent, end_of(tcp));
+    let fits = !before(right_edge, tcp.seq) && !before(end_of(tcp), sent.wrapping_sub(window));
+    fits && !over && admits_ack(flow, from, tcp.ack)
 }
 
 fn admits_ack(flow: &Flow, from: Direction, ack: u32) -> bool {

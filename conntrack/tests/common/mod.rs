@@ -1,0 +1,126 @@
+//! One TCP connection through a table, written as what each side sends.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::time::Duration;
+
+use conntrack::{ClientLink, Conntrack, Direction, FlowId, Open, OpenError, SnatRange, State, Timeouts, Track};
+use wire::{FiveTuple, Protocol, Tcp, TcpFlags, TcpOptions};
+
+pub const SYN: u8 = 0x02;
+pub const SYN_ACK: u8 = 0x12;
+pub const ACK: u8 = 0x10;
+pub const FIN_ACK: u8 = 0x11;
+pub const RST: u8 = 0x04;
+pub const RST_ACK: u8 = 0x14;
+
+pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const SNAT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+pub const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 11), 8000);
+
+/// The `number`-th client.
+pub fn client(number: u32, protocol: Protocol) -> FiveTuple {
+    FiveTuple {
+        src: Ipv4Addr::from(0xcb00_7100 + number / 50_000),
+        dst: VIP,
+        src_port: 10_000 + (number % 50_000) as u16,
+        dst_port: 8080,
+        protocol,
+    }
+}
+
+pub fn open_to(
+    table: &mut Conntrack,
+    original: FiveTuple,
+    backend: SocketAddrV4,
+    snat: SnatRange,
+    now: Duration,
+) -> Result<FlowId, OpenError> {
+    let open =
+        Open { original, backend, snat, service: 1, backend_id: 2, generation: 3, client: ClientLink::default() };
+    table.open(&open, now)
+}
+
+pub fn all_ports() -> SnatRange<'static> {
+    SnatRange { addresses: &[SNAT], ports: 1024..=65_535 }
+}
+
+pub fn segment(flags: u8, seq: u32, ack: u32, payload_len: usize) -> Tcp {
+    Tcp {
+        offset: 34,
+        header_len: 20,
+        src_port: 0,
+        dst_port: 0,
+        seq,
+        ack,
+        flags: TcpFlags(flags),
+        window: 8192,
+        payload_len,
+    }
+}
+
+pub fn options(window_scale: Option<u8>) -> TcpOptions {
+    TcpOptions { mss: Some(1460), mss_offset: None, window_scale, sack_permitted: true, timestamps: None }
+}
+
+/// A table with one flow.
+pub struct Lab {
+    pub table: Conntrack,
+    pub id: FlowId,
+    pub now: Duration,
+    pub scale: Option<u8>,
+}
+
+impl Lab {
+    pub fn new() -> Lab {
+        Lab::with(Timeouts::default())
+    }
+
+    #[expect(clippy::unwrap_used, reason = "an empty table takes a flow")]
+    pub fn with(timeouts: Timeouts) -> Lab {
+        let mut table = Conntrack::new(8, timeouts, 0x5eed);
+        let id = open_to(&mut table, client(0, Protocol::Tcp), BACKEND, all_ports(), Duration::ZERO).unwrap();
+        Lab { table, id, now: Duration::ZERO, scale: None }
+    }
+
+    /// After RFC 9293, figure 6: SYN 100, SYN-ACK 300, ACK.
+    pub fn established() -> Lab {
+        let mut lab = Lab::new();
+        lab.handshake();
+        lab
+    }
+
+    pub fn handshake(&mut self) {
+        assert_eq!(self.client(SYN, 100, 0, 0), Track::Forward);
+        assert_eq!(self.backend(SYN_ACK, 300, 101, 0), Track::Forward);
+        assert_eq!(self.client(ACK, 101, 301, 0), Track::Forward);
+        assert_eq!(self.state(), State::Established);
+    }
+
+    pub fn send(&mut self, from: Direction, tcp: &Tcp) -> Track {
+        let options = options(self.scale);
+        let of_syn = tcp.flags.syn().then_some(&options);
+        self.table.segment(self.id, from, tcp, of_syn, self.now)
+    }
+
+    pub fn client(&mut self, flags: u8, seq: u32, ack: u32, len: usize) -> Track {
+        self.send(Direction::Original, &segment(flags, seq, ack, len))
+    }
+
+    pub fn backend(&mut self, flags: u8, seq: u32, ack: u32, len: usize) -> Track {
+        self.send(Direction::Reply, &segment(flags, seq, ack, len))
+    }
+
+    pub fn state(&self) -> State {
+        self.table.flow(self.id).state()
+    }
+
+    /// Time left until the flow expires.
+    pub fn left(&self) -> Duration {
+        self.table.flow(self.id).deadline() - self.now
+    }
+
+    pub fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+}
