@@ -1,4 +1,5 @@
 //! SNAT ports seen from outside: many short connections to one task, exhaustion, and who may be evicted.
+#![allow(clippy::duration_suboptimal_units, reason = "timeouts are compared: all in seconds")]
 
 mod common;
 

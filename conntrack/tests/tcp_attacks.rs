@@ -1,5 +1,6 @@
 //! What somebody who does not see the traffic can do with forged segments (RFC 5961), and what honest ends do that looks
 //! alike: half-open connections, reused ports, resets.
+#![allow(clippy::duration_suboptimal_units, reason = "timeouts are compared: all in seconds")]
 
 mod common;
 
@@ -9,7 +10,7 @@ use core::time::Duration;
 
 /// A lab in every state that a connection goes through, with what comes next from the client and from the backend.
 fn states() -> Vec<(State, Lab, u32, u32)> {
-    let drive: [(State, &[(Direction, u8, u32, u32)], u32, u32); 6] = [
+    let drive: [(State, &[Sent], u32, u32); 6] = [
         (State::Established, &[], 101, 301),
         (State::FinWait, &[(Direction::Original, FIN_ACK, 101, 301)], 102, 301),
         (State::FinWait, &[(Direction::Reply, FIN_ACK, 301, 101)], 101, 302),
@@ -172,7 +173,7 @@ fn half_open_at_the_backend() {
 fn half_open_at_the_gateway() {
     for steps in 0..4 {
         let mut lab = Lab::established();
-        let closing: [(Direction, u8, u32, u32); 3] = [
+        let closing: [Sent; 3] = [
             (Direction::Reply, FIN_ACK, 301, 101),
             (Direction::Original, ACK, 101, 302),
             (Direction::Original, FIN_ACK, 101, 302),

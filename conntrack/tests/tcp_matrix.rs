@@ -16,8 +16,6 @@ use wire::Tcp;
 const CLIENT: Direction = Direction::Original;
 const BACKEND: Direction = Direction::Reply;
 
-type Sent = (Direction, u8, u32, u32);
-
 /// How to get to each state. The client begins at 100, the backend at 300.
 fn ways() -> Vec<(&'static str, State, Vec<Sent>)> {
     let syn = (CLIENT, SYN, 100, 0);

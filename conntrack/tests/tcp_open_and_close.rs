@@ -1,4 +1,5 @@
 //! Connections that open and close as RFC 9293 draws them. Sequence numbers are those of its figures.
+#![allow(clippy::duration_suboptimal_units, reason = "timeouts are compared: all in seconds")]
 
 mod common;
 

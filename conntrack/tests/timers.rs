@@ -1,4 +1,5 @@
 //! Expiry: never early, never missed, never more work at once than allowed; and what the ends are told.
+#![allow(clippy::duration_suboptimal_units, reason = "timeouts are compared: all in seconds")]
 
 mod common;
 
@@ -87,7 +88,7 @@ fn udp_is_short_until_it_goes_on() {
     let id = open_to(&mut table, client(0, Protocol::Udp), BACKEND, all_ports(), second).unwrap();
     let mut state = |direction, now| {
         table.datagram(id, direction, now);
-        (table.flow(id).state(), table.flow(id).deadline() - now)
+        (table.flow(id).state(), table.flow(id).deadline().saturating_sub(now))
     };
     let (new, stream) = ((State::UdpNew, 30 * second), (State::UdpStream, 120 * second));
     assert_eq!(state(Direction::Original, second), new);

@@ -18,6 +18,9 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub const SNAT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 pub const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 11), 8000);
 
+/// What a side sends: flags, sequence number, acknowledgment.
+pub type Sent = (Direction, u8, u32, u32);
+
 /// The `number`-th client.
 pub fn client(number: u32, protocol: Protocol) -> FiveTuple {
     FiveTuple {
@@ -117,7 +120,7 @@ impl Lab {
 
     /// Time left until the flow expires.
     pub fn left(&self) -> Duration {
-        self.table.flow(self.id).deadline() - self.now
+        self.table.flow(self.id).deadline().saturating_sub(self.now)
     }
 
     pub fn wait(&mut self, seconds: u64) {
