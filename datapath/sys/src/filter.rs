@@ -203,6 +203,15 @@ impl XdpFilter {
         self.sockets.set(base + queue, fd.as_raw_fd(), 0).map_err(|error| FilterError::table("sockets", error))
     }
 
+    /// Packets on this queue stay with the kernel from now on. To be called before dropping a device whose UMEM lives on.
+    ///
+    /// # Errors
+    /// No such interface, or no socket was set.
+    pub fn clear_socket(&mut self, interface: &str, queue: u32) -> Result<(), FilterError> {
+        let base = self.base(index_of(interface)?, interface)?;
+        self.sockets.unset(base + queue.min(QUEUES - 1)).map_err(|error| FilterError::table("sockets", error))
+    }
+
     /// Where the interface's sockets begin in their map.
     fn base(&mut self, index: u32, interface: &str) -> Result<u32, FilterError> {
         if let Some(known) = self.interfaces.get(&index) {

@@ -10,13 +10,16 @@ const FRAME_SIZES: std::ops::RangeInclusive<usize> = 512..=65_024;
 /// Where a pool's memory comes from, which decides whether it is ever given back.
 enum Memory {
     Heap,
-    /// Registered with the kernel as UMEM: mapped for as long as the process lives.
+    /// Registered with the kernel as UMEM.
     Umem(Custody),
 }
 
 /// Who has each chunk of a UMEM: `USER`, or the tag under which a socket gave it to the kernel.
 struct Custody {
     holders: Vec<u8>,
+    lent: usize,
+    /// Keeps the memory mapped.
+    owner: Box<dyn Send>,
 }
 
 const USER: u8 = 0;
@@ -48,13 +51,18 @@ impl FramePool {
     /// A pool over UMEM, whose frames may be handed to the kernel. None when `frame_size` cannot be a chunk.
     ///
     /// # Safety
-    /// `base` points to `frames * frame_size` initialised bytes that stay mapped for as long as the process lives and that nobody
+    /// `base` points to `frames * frame_size` initialised bytes that stay mapped for as long as `owner` exists and that nobody
     /// touches but this pool's frames and the kernel, to which they are given.
-    pub(crate) unsafe fn umem(base: NonNull<u8>, frames: usize, frame_size: usize) -> Option<FramePool> {
+    pub(crate) unsafe fn umem(
+        base: NonNull<u8>,
+        frames: usize,
+        frame_size: usize,
+        owner: impl Send + 'static,
+    ) -> Option<FramePool> {
         if !FRAME_SIZES.contains(&frame_size) {
             return None;
         }
-        let custody = Memory::Umem(Custody { holders: vec![USER; frames] });
+        let custody = Memory::Umem(Custody { holders: vec![USER; frames], lent: 0, owner: Box::new(owner) });
         // SAFETY: just what the caller promises.
         Some(unsafe { FramePool::over(base, frames, frame_size, custody) })
     }
@@ -146,6 +154,7 @@ impl FramePool {
         }
         let chunk = frame.index();
         custody.holders[chunk as usize] = holder;
+        custody.lent += 1;
         let lent =
             Lent { chunk, address: chunk as usize * self.frame_size + frame.headroom(), len: frame.len() as u32 };
         // The handle ends here; `reclaim` makes the next one.
@@ -164,6 +173,7 @@ impl FramePool {
             return None;
         }
         *slot = USER;
+        custody.lent -= 1;
         // SAFETY: the chunk is inside the region, and its last handle ended in `lend`, which alone sets a holder; clearing the
         // holder makes this the only new one. The kernel has given the chunk up, as the descriptor under this holder says.
         Some(unsafe { Frame::new(self.base.add(chunk * self.frame_size), chunk as u32, self.frame_size as u16) })
@@ -178,14 +188,19 @@ pub(crate) struct Lent {
 }
 
 impl Drop for FramePool {
+    /// The memory goes if no frame is left anywhere that leads into it; else it stays for as long as the process lives.
     fn drop(&mut self) {
-        let all_home = self.free.len() == self.total;
+        let home = self.free.len();
         self.free.drain(..).for_each(std::mem::forget);
-        if all_home && matches!(self.memory, Memory::Heap) {
-            let bytes = ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.total * self.frame_size);
-            // SAFETY: this is the boxed slice that `heap` leaked, and no frame of it is left. With frames still out it stays
-            // leaked.
-            drop(unsafe { Box::from_raw(bytes) });
+        match std::mem::replace(&mut self.memory, Memory::Heap) {
+            Memory::Heap if home == self.total => {
+                let bytes = ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.total * self.frame_size);
+                // SAFETY: this is the boxed slice that `heap` leaked, and no frame of it is left.
+                drop(unsafe { Box::from_raw(bytes) });
+            }
+            // What the kernel has, it keeps by itself.
+            Memory::Umem(custody) if home + custody.lent < self.total => std::mem::forget(custody.owner),
+            Memory::Heap | Memory::Umem(_) => {}
         }
     }
 }

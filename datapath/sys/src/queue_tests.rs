@@ -103,7 +103,7 @@ impl Kernel for FakeKernel {
 fn pool(frames: usize) -> FramePool {
     let memory = Box::leak(vec![0_u8; frames * SIZE].into_boxed_slice());
     // SAFETY: leaked just now, for this pool alone.
-    unsafe { FramePool::umem(NonNull::from(memory).cast(), frames, SIZE) }.unwrap()
+    unsafe { FramePool::umem(NonNull::from(memory).cast(), frames, SIZE, ()) }.unwrap()
 }
 
 fn queue(tx_size: u32, fill_target: usize) -> Queue<FakeKernel> {
@@ -308,6 +308,32 @@ fn frames_of_another_queue_are_not_taken_over() {
 fn there_are_tags_for_127_queues() {
     assert!(Tags::new(126).is_some());
     assert!(Tags::new(127).is_none());
+}
+
+/// Tells when it is dropped.
+struct Owner(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn memory_goes_with_its_pool_unless_a_frame_is_left() {
+    for (keep, expected) in [(false, true), (true, false)] {
+        let memory = Box::leak(vec![0_u8; 4 * SIZE].into_boxed_slice());
+        let gone = std::sync::Arc::default();
+        let owner = Owner(std::sync::Arc::clone(&gone));
+        // SAFETY: leaked just now, for this pool alone.
+        let mut pool = unsafe { FramePool::umem(NonNull::from(memory).cast(), 4, SIZE, owner) }.unwrap();
+        let lent = pool.take().unwrap();
+        assert!(pool.lend(lent, 1).is_ok());
+        let frame = keep.then(|| pool.take().unwrap());
+        drop(pool);
+        assert_eq!(gone.load(std::sync::atomic::Ordering::Relaxed), expected);
+        std::mem::forget(frame);
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -16,7 +16,8 @@ use crate::{DEFAULT_HEADROOM, FramePool};
 /// Slots of the fill and completion rings of each socket.
 pub(crate) const RING_SLOTS: u32 = 4096;
 
-/// One worker's UMEM. Its sockets hold it; the memory lives as long as the process.
+/// One worker's UMEM. The kernel keeps the first socket made with it, and that socket's queue, until the UMEM, its pool and all of
+/// its devices are dropped.
 pub struct XdpUmem {
     pub(crate) umem: Umem,
     /// One per chunk, for the fill ring.
@@ -57,12 +58,11 @@ pub fn xdp_pool(frames: usize, frame_size: usize) -> io::Result<(XdpUmem, FrameP
         .map_err(io::Error::other)?;
     debug_assert_eq!(config.xdp_headroom() as usize, DEFAULT_HEADROOM);
     let (umem, chunks) = Umem::new(config, count, false).map_err(|error| explain(&error))?;
-    // The frames hold plain pointers: never unmap.
-    std::mem::forget(umem.clone());
     let base = base_of(&umem)?;
-    // SAFETY: xsk-rs has mapped `frames * frame_size` zeroed bytes there, which the forgotten clone keeps mapped; we never ask it
-    // for them again, so that this pool and the kernel are the only ones to touch them.
-    let pool = unsafe { FramePool::umem(base, frames, frame_size) }.ok_or_else(|| wrong("unusable frame size"))?;
+    // SAFETY: xsk-rs has mapped `frames * frame_size` zeroed bytes there, which the clone keeps mapped; we never ask it for them
+    // again, so that this pool and the kernel are the only ones to touch them.
+    let pool = unsafe { FramePool::umem(base, frames, frame_size, umem.clone()) }
+        .ok_or_else(|| wrong("unusable frame size"))?;
     Ok((XdpUmem { umem, chunks: chunks.into(), base, queues: AtomicU8::new(0) }, pool))
 }
 

@@ -1,5 +1,7 @@
 //! A network of its own for each test: a thread in a fresh, nameless network namespace, which is gone when the thread is.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
@@ -43,7 +45,16 @@ pub fn veth(near: &str, far: &str, queues: u32) {
     ip(&format!("link set {far} up"));
 }
 
+thread_local! {
+    /// Each test has a thread of its own, so these are the addresses of its namespace.
+    static MACS: RefCell<HashMap<String, [u8; 6]>> = RefCell::default();
+}
+
 pub fn mac_of(interface: &str) -> [u8; 6] {
+    MACS.with_borrow_mut(|macs| *macs.entry(interface.to_owned()).or_insert_with(|| ask_mac_of(interface)))
+}
+
+fn ask_mac_of(interface: &str) -> [u8; 6] {
     let text = ip(&format!("-o link show {interface}"));
     let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
     let mut mac = [0; 6];
@@ -70,7 +81,7 @@ impl Wire {
             unsafe { (std::mem::zeroed(), libc::if_nametoindex(name.as_ptr())) };
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_protocol = protocol;
-        address.sll_ifindex = index as i32;
+        address.sll_ifindex = index.cast_signed();
         // SAFETY: the kernel reads one address.
         let bound = unsafe { libc::bind(fd, (&raw const address).cast(), size_of_val(&address) as u32) };
         assert_eq!(bound, 0);
@@ -83,7 +94,7 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) {
         // SAFETY: the kernel reads the frame.
         let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+        assert_eq!(sent, frame.len().cast_signed(), "{}", std::io::Error::last_os_error());
     }
 
     /// The next frame that came from the other end.
@@ -100,7 +111,7 @@ impl Wire {
                 return None;
             }
             if from.sll_pkttype != libc::PACKET_OUTGOING {
-                buffer.truncate(len as usize);
+                buffer.truncate(len.cast_unsigned());
                 return Some(buffer);
             }
         }
@@ -123,7 +134,8 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub fn receive(device: &mut impl Device, pool: &mut FramePool, count: usize) -> Vec<Frame> {
     let mut burst = Vec::new();
     eventually("frames", || {
-        device.rx(pool, &mut burst, count - burst.len());
+        let missing = count - burst.len();
+        device.rx(pool, &mut burst, missing);
         (burst.len() >= count).then_some(())
     });
     burst

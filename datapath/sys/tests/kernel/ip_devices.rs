@@ -1,11 +1,9 @@
-//! TUN and the overlay socket against the real kernel, in namespaces of their own.
-
-mod lab;
+//! TUN and the overlay socket.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use lab::{eventually, frame, in_namespace, ip, receive, udp};
+use crate::lab::{eventually, frame, in_namespace, ip, receive, udp};
 use sys::{Device, Frame, FramePool, LinkType, OverlaySocket, TunDevice};
 
 /// Turns a UDP packet around. All checksums stay right: they are sums, and the terms only change places.
