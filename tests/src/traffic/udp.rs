@@ -34,6 +34,9 @@ pub struct Exchange {
     /// Pause between two datagrams.
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
+    /// Stop after so many lost datagrams: what comes after would say no more.
+    #[arg(long, default_value_t = 10)]
+    give_up: usize,
     /// Time to live of what is sent.
     #[arg(long)]
     ttl: Option<u32>,
@@ -68,6 +71,9 @@ impl Exchange {
                     socket = self.socket()?;
                 }
                 self.exchange(&socket, len, &mut report);
+                if report.lost.len() >= self.give_up || report.retried.len() >= self.give_up {
+                    return Ok(report);
+                }
                 std::thread::sleep(Duration::from_millis(self.pause_ms));
             }
         }

@@ -177,6 +177,10 @@ fn missing_interface_or_address(driver: Driver) -> Outcome {
         ensure!(log.contains("eth7"), "the message does not name eth7: {log}");
         nothing_left(&network, &socket)?;
     }
+    if driver == Driver::AfXdp {
+        // A VTEP that is no address of this machine only earns a warning there: another host may answer ARP for it.
+        return Ok(());
+    }
     let overlay = good.overlay.as_ref().map(|lines| lines.replace("198.18.1.1", "198.18.1.250"));
     let log = refused(&network, &Config { overlay, ..good })?;
     ensure!(log.contains("198.18.1.250"), "the message does not name the missing VTEP address: {log}");
