@@ -35,6 +35,7 @@ pub trait Operations: Send + 'static {
 }
 
 /// One change to the catalog.
+#[expect(clippy::option_option, reason = "None leaves the thing as it is, Some(None) takes it away: PATCH's null")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// A new service, maybe with backends.

@@ -26,7 +26,7 @@ pub const BODY_LIMIT_BYTES: usize = 1 << 20;
 /// How long a client may take over a request's head, and again over its body.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may live in all: nobody needs an hour to ask something.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECTION_PATIENCE: Duration = Duration::from_mins(1);
 /// More wait in the socket's backlog.
 const MOST_CONNECTIONS: usize = 64;
 

@@ -85,13 +85,11 @@ pub fn flow_count(gateway: &dyn Operations, request: &Request) -> Outcome {
 }
 
 fn parse_limit(text: &str) -> Result<usize, Failure> {
-    match text.parse() {
-        Ok(limit @ 1..=MOST_FLOWS) => Ok(limit),
-        _ => {
-            let hint = format!("a number from 1 to {MOST_FLOWS}");
-            Err(Failure::new(StatusCode::BAD_REQUEST, format!("`limit` can't be `{text}`"), hint))
-        }
+    if let Ok(limit @ 1..=MOST_FLOWS) = text.parse() {
+        return Ok(limit);
     }
+    let hint = format!("a number from 1 to {MOST_FLOWS}");
+    Err(Failure::new(StatusCode::BAD_REQUEST, format!("`limit` can't be `{text}`"), hint))
 }
 
 /// The service with that name.

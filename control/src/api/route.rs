@@ -103,7 +103,6 @@ fn services(gateway: &mut dyn Operations, method: Verb, rest: &[&str], request: 
     match (rest, method) {
         ([], Verb::Get) => read::services(gateway, request),
         ([], Verb::Post) => change::add_service(gateway, request),
-        ([], _) => Err(wrong_method("GET, POST")),
         ([name], Verb::Get) => read::service(gateway, name, request),
         ([name], Verb::Put) => change::put_service(gateway, name, request),
         ([name], Verb::Patch) => change::set_service(gateway, name, request),
@@ -111,7 +110,7 @@ fn services(gateway: &mut dyn Operations, method: Verb, rest: &[&str], request: 
         ([_], _) => Err(wrong_method("GET, PUT, PATCH, DELETE")),
         ([name, "backends"], Verb::Get) => read::backends(gateway, name, request),
         ([name, "backends"], Verb::Post) => change::add_backend(gateway, name, request),
-        ([_, "backends"], _) => Err(wrong_method("GET, POST")),
+        ([] | [_, "backends"], _) => Err(wrong_method("GET, POST")),
         ([name, "backends", address], Verb::Get) => read::backend(gateway, name, address, request),
         ([name, "backends", address], Verb::Patch) => change::set_backend(gateway, name, address, request),
         ([name, "backends", address], Verb::Delete) => change::remove_backend(gateway, name, address, request),

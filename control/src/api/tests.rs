@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -239,7 +239,7 @@ fn noise_is_closed_and_the_next_one_is_served() {
 #[test]
 fn slow_clients_hold_nobody_up_and_are_sent_away() {
     let served = Fake::new().serve();
-    let start = Instant::now();
+    let start = sys::clock::now();
     let dawdlers: Vec<UnixStream> = (0..40)
         .map(|n| {
             let mut stream = UnixStream::connect(&served.path).unwrap();
@@ -253,7 +253,7 @@ fn slow_clients_hold_nobody_up_and_are_sent_away() {
         })
         .collect();
     assert_eq!(get(&served, "/v1/status").0, 200);
-    assert!(start.elapsed() < Duration::from_secs(2), "a slow client held us up");
+    assert!(sys::clock::now().saturating_sub(start) < Duration::from_secs(2), "a slow client held us up");
     for (n, mut stream) in dawdlers.into_iter().enumerate() {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut answer = String::new();

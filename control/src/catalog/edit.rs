@@ -59,17 +59,10 @@ impl Catalog {
             }
         }
         let mut changes = Changes::default();
-        match self.services.iter().position(|service| service.name == wanted.name) {
-            Some(at) => {
-                let present = self.services.remove(at);
-                let service = self.merge(Some(present), wanted, &mut changes);
-                self.services.insert(at, service);
-            }
-            None => {
-                let service = self.merge(None, wanted, &mut changes);
-                self.services.push(service);
-            }
-        }
+        let at = self.services.iter().position(|service| service.name == wanted.name);
+        let present = at.map(|at| self.services.remove(at));
+        let service = self.merge(present, wanted, &mut changes);
+        self.services.insert(at.unwrap_or(self.services.len()), service);
         Ok(())
     }
 
@@ -105,6 +98,7 @@ impl Catalog {
         Ok(())
     }
 
+    #[expect(clippy::option_option, reason = "as in Edit::SetBackend: None leaves it, Some(None) takes it away")]
     fn set_backend(
         &mut self,
         service: &str,

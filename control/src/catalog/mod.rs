@@ -15,7 +15,7 @@ use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, Schedul
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
-use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig, ServiceConfig};
+use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig};
 
 /// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
 #[derive(Debug, Clone)]
@@ -94,11 +94,6 @@ impl Catalog {
         catalog
     }
 
-    /// The overlay, if there is one.
-    pub fn overlay(&self) -> Option<&OverlayConfig> {
-        self.overlay.as_ref()
-    }
-
     /// All services, in the order of the file, then of the API's additions.
     pub fn services(&self) -> &[ServiceEntry] {
         &self.services
@@ -127,16 +122,5 @@ impl ServiceEntry {
     /// The backend with that address and port.
     pub fn backend(&self, address: BackendAddress) -> Option<&BackendEntry> {
         self.backends.iter().find(|backend| backend.config.address == address)
-    }
-
-    /// The service as a config file would say it.
-    pub fn to_config(&self) -> ServiceConfig {
-        ServiceConfig {
-            name: self.name.clone(),
-            listens: self.listens.clone(),
-            scheduler: self.scheduler,
-            rewrite_timestamps: self.rewrite_timestamps,
-            backends: self.backends.iter().map(|backend| backend.config.clone()).collect(),
-        }
     }
 }

@@ -32,17 +32,14 @@ impl Catalog {
         wanted: &ServiceConfig,
         changes: &mut Changes,
     ) -> ServiceEntry {
-        let mut service = match present {
-            Some(mut service) => {
-                if update(&mut service, wanted) {
-                    changes.services_changed.push(wanted.name.clone());
-                }
-                service
+        let mut service = if let Some(mut service) = present {
+            if update(&mut service, wanted) {
+                changes.services_changed.push(wanted.name.clone());
             }
-            None => {
-                changes.services_added.push(wanted.name.clone());
-                self.new_service(wanted)
-            }
+            service
+        } else {
+            changes.services_added.push(wanted.name.clone());
+            self.new_service(wanted)
         };
         let old = std::mem::take(&mut service.backends);
         service.backends = self.merge_backends(&wanted.name, old, &wanted.backends, changes);
@@ -58,20 +55,17 @@ impl Catalog {
     ) -> Vec<BackendEntry> {
         let mut backends = Vec::with_capacity(wanted.len());
         for config in wanted {
-            let backend = match old.iter().position(|backend| backend.config.address == config.address) {
-                Some(at) => {
-                    let mut backend = old.remove(at);
-                    if backend.config != *config {
-                        changes.backends_changed.push(label(service, config));
-                        backend.config = config.clone();
-                    }
-                    backend
-                }
-                None => {
-                    changes.backends_added.push(label(service, config));
-                    self.new_backend(config)
-                }
+            let present = old.iter().position(|backend| backend.config.address == config.address);
+            let mut backend = if let Some(at) = present {
+                old.remove(at)
+            } else {
+                changes.backends_added.push(label(service, config));
+                self.new_backend(config)
             };
+            if backend.config != *config {
+                changes.backends_changed.push(label(service, config));
+                backend.config = config.clone();
+            }
             backends.push(backend);
         }
         changes.backends_removed.extend(old.iter().map(|backend| label(service, &backend.config)));

@@ -31,9 +31,9 @@ pub fn check(path: &Path, cpus: &[usize], output: &mut Output<'_>, errors: &mut 
     let text: String = problems.iter().map(|problem: &Problem| render(problem)).collect();
     errors.write_all(text.as_bytes())?;
     if code == 0 {
-        output.text(&summary)?
+        output.text(&summary)?;
     } else {
-        errors.write_all(summary.as_bytes())?
+        errors.write_all(summary.as_bytes())?;
     }
     Ok(code)
 }

@@ -107,7 +107,7 @@ fn refused(status: StatusCode, bytes: &[u8]) -> Failed {
         .unwrap_or_else(|_| ErrorBody { error: format!("the gateway answered {status}"), ..ErrorBody::default() });
     let mut message = format!("error: {}\n", body.error);
     if let Some(hint) = &body.hint {
-        message += &format!("  help: {hint}\n");
+        message = message + "  help: " + hint + "\n";
     }
     // One problem alone is the error itself.
     if body.problems.len() > 1 || body.problems.iter().any(|found| !body.error.ends_with(&found.message)) {
@@ -121,13 +121,8 @@ fn refused(status: StatusCode, bytes: &[u8]) -> Failed {
 
 /// A name as a segment of a path.
 pub fn segment(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out += &format!("%{byte:02X}");
-        }
-    }
-    out
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

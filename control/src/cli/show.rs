@@ -137,14 +137,13 @@ pub fn flows(flows: &[FlowView]) -> String {
 fn duration(seconds: u64) -> String {
     let parts = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let mut rest = seconds;
-    let mut out = String::new();
-    for (unit, name) in parts {
-        if rest >= unit {
-            out += &format!("{}{name}", rest / unit);
-            rest %= unit;
-        }
-    }
-    if out.is_empty() { "0s".to_owned() } else { out }
+    let mut part = |(unit, name): &(u64, &str)| {
+        let whole = rest / unit;
+        rest %= unit;
+        if whole == 0 { String::new() } else { format!("{whole}{name}") }
+    };
+    let text: String = parts.iter().map(&mut part).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// One number and the room there is.
@@ -177,7 +176,7 @@ pub fn counters(now: &CountersView, before: Option<&CountersView>) -> String {
 
 /// Everything about the gateway itself.
 pub fn status(status: &Status) -> String {
-    let mut out = format!(
+    let head = format!(
         "Build:      {}\nPid:        {}\nUptime:     {}\nConfig:     {}\nGeneration: {}\nFlows:      {} of {}\n",
         status.build,
         status.pid,
@@ -201,11 +200,8 @@ pub fn status(status: &Status) -> String {
             state.to_owned(),
         ]);
     }
-    out += &format!("\n{}\n{}", workers.render(""), devices(&status.devices));
-    for note in &status.notes {
-        out += &format!("note: {note}\n");
-    }
-    out
+    let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    format!("{head}\n{}\n{}{}", workers.render(""), devices(&status.devices), notes.concat())
 }
 
 fn devices(devices: &[DeviceStatus]) -> String {
@@ -239,7 +235,7 @@ pub fn reload(report: &ReloadReport) -> String {
     ];
     let lines = groups.iter().flat_map(|(title, names)| names.iter().map(move |name| format!("{title} {name}\n")));
     let lines: String = lines.collect();
-    let warnings: String = report.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    let warnings: String = report.warnings.iter().flat_map(|warning| [warning, "\n"]).collect();
     let changes = if lines.is_empty() { "nothing has changed\n" } else { &lines };
     format!("reloaded\n{changes}{warnings}")
 }

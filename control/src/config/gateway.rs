@@ -9,7 +9,7 @@ use super::{GatewayConfig, value};
 
 /// Where the API listens unless the config says otherwise.
 pub const DEFAULT_API: &str = "/run/sluicegate/api.sock";
-const DEFAULT_FLOWS: i64 = 1_000_000;
+const DEFAULT_FLOWS: usize = 1_000_000;
 /// A quarter of a billion flows is 32 GB: more is a slip of the finger.
 const MOST_FLOWS: i64 = 1 << 28;
 /// `sockaddr_un` has no room for more.
@@ -19,7 +19,7 @@ const LONGEST_API_PATH: usize = 107;
 pub fn default(cpus: &[usize]) -> GatewayConfig {
     GatewayConfig {
         cpus: cpus.to_vec(),
-        flows: usize::try_from(DEFAULT_FLOWS).unwrap_or(usize::MAX),
+        flows: DEFAULT_FLOWS,
         api: PathBuf::from(DEFAULT_API),
         metrics: None,
         snat: Vec::new(),
@@ -33,7 +33,7 @@ pub fn read(mut section: Section<'_>, cpus: &[usize], report: &mut Report) -> Ga
         config.cpus = read_cpus(&mut section, cpus, report);
     }
     if let Some(flows) = section.integer("flows", 1..=MOST_FLOWS, report) {
-        config.flows = usize::try_from(flows.value).unwrap_or(usize::MAX);
+        config.flows = flows.value;
         if config.flows < config.cpus.len() {
             let message =
                 format!("`flows` is {}, less than one for each of {} workers", flows.value, config.cpus.len());
@@ -60,8 +60,8 @@ fn read_cpus(section: &mut Section<'_>, allowed: &[usize], report: &mut Report) 
     }
     for (node, at) in items {
         let found = Located { value: &node.value, at };
-        let Some(cpu) = integer(found, 0..=65_535, report) else { continue };
-        let number = usize::try_from(cpu.value).unwrap_or(usize::MAX);
+        let Some(cpu) = integer::<usize>(found, 0..=65_535, report) else { continue };
+        let number = cpu.value;
         let complaint = if cpus.contains(&number) {
             Some(Complaint::hinted(format!("CPU {number} is listed twice"), "one worker per CPU"))
         } else if allowed.contains(&number) {

@@ -75,8 +75,8 @@ fn read_queues(section: &mut Section<'_>, report: &mut Report) -> Vec<u32> {
     }
     for (node, at) in items {
         let found = super::report::Located { value: &node.value, at };
-        let Some(queue) = super::section::integer(found, 0..=4_095, report) else { continue };
-        let number = u32::try_from(queue.value).unwrap_or(u32::MAX);
+        let Some(queue) = super::section::integer::<u32>(found, 0..=4_095, report) else { continue };
+        let number = queue.value;
         if queues.contains(&number) {
             report.error(&queue.at, Complaint::hinted(format!("queue {number} is listed twice"), "remove one of them"));
         } else {

@@ -22,8 +22,6 @@ pub enum Value {
     Text(String),
     /// A whole number.
     Integer(i64),
-    /// `true` or `false`.
-    Bool(bool),
     /// JSON's null.
     Null,
     /// A kind that no key takes, by its name with an article.
@@ -51,7 +49,6 @@ impl Value {
         match self {
             Value::Text(_) => "a string",
             Value::Integer(_) => "an integer",
-            Value::Bool(_) => "a boolean",
             Value::Null => "null",
             Value::Other(kind) => kind,
             Value::List(_) => "a list",
@@ -80,7 +77,7 @@ fn toml_value(value: &DeValue<'_>) -> Value {
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map_or(Value::Other("a number that is too large"), Value::Integer),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(truth) => Value::Bool(*truth),
+        DeValue::Boolean(_) => Value::Other("a boolean"),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Array(list) => {
             let node = |item: &Spanned<DeValue<'_>>| Node { span: item.span(), value: toml_value(item.get_ref()) };
@@ -94,7 +91,7 @@ fn toml_value(value: &DeValue<'_>) -> Value {
 pub fn from_json(json: serde_json::Value) -> Node {
     let value = match json {
         serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(truth) => Value::Bool(truth),
+        serde_json::Value::Bool(_) => Value::Other("a boolean"),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(number) => Value::Integer(number),
             None if number.is_f64() => Value::Other("a fraction"),

@@ -19,7 +19,7 @@ pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConf
     section.require("vni", "4096", report);
     section.require("vtep", "\"198.18.1.1\"", report);
     section.require("address", "\"10.0.0.3/24\"", report);
-    let vni = section.integer("vni", 1..=LARGEST_VNI, report).and_then(|vni| to_vni(vni.value));
+    let vni = section.integer::<u32>("vni", 1..=LARGEST_VNI, report).and_then(|vni| Vni::try_from(vni.value).ok());
     let port = section.integer("port", 1..=65_535, report);
     let vtep = section.text("vtep", report, value::host);
     let address = section.text("address", report, value::subnet);
@@ -27,25 +27,21 @@ pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConf
     let mac = section.text("mac", report, value::mac);
     let mtu = section.integer("mtu", MTUS, report);
     section.close(report);
-    let (address, prefix_bits) = check_address(address?, report)?;
+    let (address, prefix_bits) = check_address(&address?, report)?;
     let snat = check_snat(snat, address, prefix_bits, report);
     Some(OverlayConfig {
         vni: vni?,
-        port: port.map_or(vxlan::PORT, |port| port.value as u16),
+        port: port.map_or(vxlan::PORT, |port| port.value),
         vtep: vtep?.value,
         address,
         prefix_bits,
         snat,
         mac: mac.map_or_else(|| MacAddr::docker(address), |mac| mac.value),
-        mtu: mtu.map_or(DEFAULT_MTU, |mtu| mtu.value as u16),
+        mtu: mtu.map_or(DEFAULT_MTU, |mtu| mtu.value),
     })
 }
 
-fn to_vni(number: i64) -> Option<Vni> {
-    u32::try_from(number).ok().and_then(|number| Vni::try_from(number).ok())
-}
-
-fn check_address(found: Located<(Ipv4Addr, u8)>, report: &mut Report) -> Option<(Ipv4Addr, u8)> {
+fn check_address(found: &Located<(Ipv4Addr, u8)>, report: &mut Report) -> Option<(Ipv4Addr, u8)> {
     let (address, bits) = found.value;
     report.check(&found.at, rules::host_in_subnet(address, address, bits))?;
     Some((address, bits))

@@ -50,11 +50,6 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// A complaint without a remedy.
-    pub fn new(message: impl Into<String>) -> Complaint {
-        Complaint { message: message.into(), hint: None }
-    }
-
     /// A complaint with a remedy.
     pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Complaint {
         Complaint { message: message.into(), hint: Some(hint.into()) }
@@ -121,7 +116,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// "did you mean", or else all that is known.
-pub fn suggest<'a>(word: &str, known: &[&'a str]) -> String {
+pub fn suggest(word: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None => format!("known: {}", known.join(", ")),

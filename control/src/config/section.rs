@@ -52,12 +52,12 @@ impl<'a> Section<'a> {
     }
 
     /// A key's whole number within a range.
-    pub fn integer(
+    pub fn integer<T: TryFrom<i64>>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<i64>,
         report: &mut Report,
-    ) -> Option<Located<i64>> {
+    ) -> Option<Located<T>> {
         let found = self.find(key)?;
         integer(found, range, report)
     }
@@ -137,14 +137,20 @@ fn text_or<T>(
     Some(Located { value, at: found.at })
 }
 
-/// A whole number within a range.
-pub fn integer(found: Found<'_>, range: RangeInclusive<i64>, report: &mut Report) -> Option<Located<i64>> {
+/// A whole number within a range. `T` has room for all of the range.
+pub fn integer<T: TryFrom<i64>>(
+    found: Found<'_>,
+    range: RangeInclusive<i64>,
+    report: &mut Report,
+) -> Option<Located<T>> {
     let result = match found.value {
-        Value::Integer(value) if range.contains(value) => Ok(*value),
-        Value::Integer(value) => Err(Complaint::hinted(
-            format!("`{}` is {value}, which is out of range", last_key(&found.at)),
-            format!("from {} to {}", range.start(), range.end()),
-        )),
+        Value::Integer(value) => {
+            let fitting = Some(*value).filter(|value| range.contains(value)).and_then(|value| T::try_from(value).ok());
+            fitting.ok_or_else(|| {
+                let message = format!("`{}` is {value}, which is out of range", last_key(&found.at));
+                Complaint::hinted(message, format!("from {} to {}", range.start(), range.end()))
+            })
+        }
         other => Err(wrong_type(&found.at, "an integer", other)),
     };
     let value = report.check(&found.at, result)?;

@@ -16,8 +16,6 @@ const TIMESTAMPS: &[(&str, bool)] = &[("rewrite", true), ("keep", false)];
 /// A service as far as it could be read.
 #[derive(Debug)]
 pub struct ServiceDraft {
-    /// Its table.
-    pub at: At,
     /// Unique.
     pub name: Option<Located<String>>,
     /// Those that could be read.
@@ -77,10 +75,9 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
-    let at = section.at.clone();
     section.close(report);
     let rewrite_timestamps = timestamps.map(|timestamps| timestamps.value);
-    Some(ServiceDraft { at, name, listens, scheduler, rewrite_timestamps, backends })
+    Some(ServiceDraft { name, listens, scheduler, rewrite_timestamps, backends })
 }
 
 /// Reads a backend. A change leaves its address out.
@@ -93,7 +90,7 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
     }
     let vtep = nullable(&mut section, "vtep", report, value::host);
     let mac = nullable(&mut section, "mac", report, value::mac);
-    let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value as u16);
+    let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value);
     let at = section.at.clone();
     section.close(report);
     Some(BackendDraft { at, address, vtep, mac, weight })

@@ -31,7 +31,7 @@ const KEYS: &[Key] = &[
 /// A flow that ends at once can't carry anything.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Thirty days: more is a slip of the finger.
-const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// Reads the table.
 pub fn read(mut section: Section<'_>, report: &mut Report) -> Timeouts {

@@ -157,13 +157,11 @@ pub fn scheduler(text: &str) -> Result<SchedulerKind, Complaint> {
 
 /// One of a few words.
 pub fn word<T: Copy>(what: &str, text: &str, known: &[(&str, T)]) -> Result<T, Complaint> {
-    match known.iter().find(|(name, _)| *name == text) {
-        Some((_, value)) => Ok(*value),
-        None => {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            Err(Complaint::hinted(format!("unknown {what} `{text}`"), suggest(text, &names)))
-        }
+    if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
     }
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    Err(Complaint::hinted(format!("unknown {what} `{text}`"), suggest(text, &names)))
 }
 
 /// A service's name: it stands in URLs and labels.

@@ -29,7 +29,7 @@ fn rendered(text: &str) -> String {
 
 /// A title, and what is said about each text.
 fn cases(cases: &[(&str, String)]) -> String {
-    cases.iter().map(|(title, text)| format!("## {title}\n{}\n", rendered(text))).collect()
+    cases.iter().map(|(title, text)| format!("## {title}\n{}\n", rendered(text))).collect::<Vec<_>>().concat()
 }
 
 /// A valid file for mutations.

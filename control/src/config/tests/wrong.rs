@@ -11,7 +11,7 @@ fn gateway(title: &'static str, line: &str) -> (&'static str, String) {
 /// One line in `[overlay]`, in the place of the line with the same key.
 fn overlay(title: &'static str, line: &str) -> (&'static str, String) {
     let key = line.split(' ').next().unwrap();
-    let kept: String = OVERLAY.lines().filter(|old| !old.starts_with(key)).map(|old| format!("{old}\n")).collect();
+    let kept: String = OVERLAY.lines().filter(|old| !old.starts_with(key)).flat_map(|old| [old, "\n"]).collect();
     (title, format!("{BASE}{kept}{line}\n"))
 }
 
@@ -21,7 +21,7 @@ fn service(title: &'static str, line: &str) -> (&'static str, String) {
     let table: String = ["name = \"web\"", "listen = \"198.18.0.1:80\""]
         .iter()
         .filter(|old| !old.starts_with(key))
-        .map(|old| format!("{old}\n"))
+        .flat_map(|old| [*old, "\n"])
         .collect();
     (title, format!("{BASE}[[service]]\n{table}{line}\n[[service.backend]]\naddress = \"192.0.2.1\"\n"))
 }
