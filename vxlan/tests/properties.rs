@@ -104,6 +104,15 @@ fn entropy_spreads_flows() {
         protocol: Protocol::Tcp,
     };
     assert_eq!(entropy(&flow(1)), entropy(&flow(1)), "one flow, one port");
+    let base = flow(1);
+    let others = [
+        FiveTuple { src: Ipv4Addr::new(10, 0, 0, 4), ..base },
+        FiveTuple { dst: Ipv4Addr::new(10, 0, 0, 12), ..base },
+        FiveTuple { dst_port: 8001, ..base },
+        FiveTuple { protocol: Protocol::Udp, ..base },
+        base.reversed(),
+    ];
+    assert!(others.iter().all(|other| entropy(other) != entropy(&base)), "every part of the key counts");
     let ports: HashSet<u16> = (0..16384).map(|port| entropy(&flow(20000 + port)) % 16384).collect();
     // Chance would give 1 - 1/e of them: 10,356.
     assert!(ports.len() > 9_800, "{}", ports.len());

@@ -117,3 +117,29 @@ fn blank_options(options: &mut [u8]) {
         rest = behind;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::blank_options;
+
+    fn blanked(options: &[u8]) -> Vec<u8> {
+        let mut options = options.to_vec();
+        blank_options(&mut options);
+        options
+    }
+
+    #[test]
+    fn options_without_the_copy_flag_become_nops() {
+        assert_eq!(blanked(&[7, 3, 4, 0x83, 3, 4, 0x44, 2]), [1, 1, 1, 0x83, 3, 4, 1, 1]);
+        assert_eq!(blanked(&[1, 7, 2, 1]), [1, 1, 1, 1]);
+        assert_eq!(blanked(&[]), []);
+    }
+
+    #[test]
+    fn what_is_no_option_stays() {
+        assert_eq!(blanked(&[0, 7, 3, 4]), [0, 7, 3, 4], "behind the end");
+        assert_eq!(blanked(&[7, 2, 7, 1]), [1, 1, 7, 1], "too short");
+        assert_eq!(blanked(&[7, 2, 7, 3]), [1, 1, 7, 3], "too long");
+        assert_eq!(blanked(&[7, 2, 1, 7]), [1, 1, 1, 7], "no length");
+    }
+}

@@ -95,3 +95,27 @@ impl Icmp {
         self.rest as u16
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, code: u8) -> Icmp {
+        Icmp { offset: 20, end: 28, kind, code, rest: 0x1234_05aa }
+    }
+
+    #[test]
+    fn which_messages_are_errors() {
+        let errors: Vec<u8> = (0..=255).filter(|&kind| message(kind, 0).is_error()).collect();
+        assert_eq!(errors, [3, 4, 5, 11, 12]);
+    }
+
+    #[test]
+    fn which_messages_mean_what() {
+        assert!(message(8, 0).is_echo_request());
+        assert!(!message(8, 1).is_echo_request() && !message(0, 0).is_echo_request());
+        assert!(message(3, 4).is_fragmentation_needed());
+        assert!(!message(3, 3).is_fragmentation_needed() && !message(11, 4).is_fragmentation_needed());
+        assert_eq!(message(3, 4).mtu(), 0x05aa);
+    }
+}

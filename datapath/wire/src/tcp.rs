@@ -159,3 +159,30 @@ impl Tcp {
         self.payload_len as u32 + self.flags.syn() as u32 + self.flags.fin() as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TcpFlags;
+
+    #[test]
+    fn flags_as_tcpdump_writes_them() {
+        let flags = [
+            (TcpFlags::FIN, 0x01, "F"),
+            (TcpFlags::SYN, 0x02, "S"),
+            (TcpFlags::RST, 0x04, "R"),
+            (TcpFlags::PSH, 0x08, "P"),
+            (TcpFlags::ACK, 0x10, "."),
+            (TcpFlags::URG, 0x20, "U"),
+            (TcpFlags::ECE, 0x40, "E"),
+            (TcpFlags::CWR, 0x80, "W"),
+            (TcpFlags::SYN | TcpFlags::ACK, 0x12, "S."),
+            (TcpFlags::default(), 0, "none"),
+        ];
+        for (flag, bits, text) in flags {
+            assert_eq!((flag.0, flag.to_string().as_str()), (bits, text));
+        }
+        let syn_ack = TcpFlags(0x12);
+        assert_eq!((syn_ack.syn(), syn_ack.ack(), syn_ack.fin(), syn_ack.rst()), (true, true, false, false));
+        assert!(!TcpFlags::SYN.contains(syn_ack), "all of them or not");
+    }
+}

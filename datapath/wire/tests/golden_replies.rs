@@ -50,6 +50,23 @@ fn fragmentation_needed() {
 }
 
 #[test]
+fn no_room() {
+    let original = Golden::read("nat_udp").packet("before");
+    let mut buf = [0xee; 100];
+    let len = 28 + original.len();
+    let mut write = |room: usize, original: &[u8]| {
+        write_icmp_error(&mut buf[..room], IcmpError::HostUnreachable, GATEWAY, CLIENT, original)
+    };
+    assert_eq!(write(len, &original), len);
+    assert_eq!(write(len - 1, &original), 0);
+    assert_eq!(write(len, &original[..3]), 0, "not even a total length");
+    let tuple = parse(&original).five_tuple().expect("ports");
+    let reset = wire::TcpReset { tuple, seq: 0, ack: None };
+    assert_eq!(write_tcp_reset(&mut buf[..39], &reset), 0);
+    assert_eq!(write_tcp_reset(&mut buf[..40], &reset), 40);
+}
+
+#[test]
 fn resets() {
     for name in ["tcp_reset_of_syn", "tcp_reset_of_ack"] {
         let golden = Golden::read(name);
@@ -107,4 +124,39 @@ fn partial_checksums() {
         }
         assert_eq!(packet, golden.packet("finished"), "{name}");
     }
+}
+
+/// One in 65,536 finished checksums equals the sum of its pseudo header. It must not be "finished" again.
+#[test]
+fn a_right_checksum_that_looks_partial_stays() {
+    let mut packet = Golden::read("partial_udp").packet("finished");
+    let ip = parse(&packet).ip;
+    let pseudo = checksum::pseudo_header(ip.src, ip.dst, 17, 18);
+    packet[26..28].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
+    // The first two bytes of data make up for it.
+    packet[28..30].fill(0);
+    let rest = checksum::sum(&packet[20..]) + pseudo;
+    packet[28..30].copy_from_slice(&(!checksum::fold(rest)).to_be_bytes());
+    let before = packet.clone();
+    let headers = parse(&packet);
+    assert!(l4_checksum_ok(&packet, &headers));
+    assert!(!finish_partial_checksum(&mut packet, &headers));
+    assert_eq!(packet, before);
+}
+
+#[test]
+fn checksums_that_cannot_be_told_are_not_wrong() {
+    for name in ["nat_udp_first_fragment", "nat_udp_later_fragment", "nat_udp_no_checksum"] {
+        let mut packet = Golden::read(name).packet("before");
+        if let Some(last) = packet.last_mut() {
+            *last ^= 1;
+        }
+        let headers = parse(&packet);
+        assert!(l4_checksum_ok(&packet, &headers), "{name}");
+        assert!(!finish_partial_checksum(&mut packet, &headers), "{name}");
+    }
+    let mut packet = Golden::read("icmp_echo").packet("request");
+    assert!(l4_checksum_ok(&packet, &parse(&packet)));
+    packet[44] ^= 1;
+    assert!(!l4_checksum_ok(&packet, &parse(&packet)));
 }

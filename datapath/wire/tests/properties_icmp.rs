@@ -163,7 +163,8 @@ fn no_error_about_what_has_no_sender() {
         deserves_icmp_error(&headers)
     };
     assert!(deserves([198, 18, 0, 2], [10, 0, 0, 11]));
-    for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [240, 0, 0, 1]] {
+    assert!(deserves([10, 0, 0, 1], [223, 0, 0, 0]));
+    for bad in [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [240, 0, 0, 1]] {
         assert!(!deserves(bad, [10, 0, 0, 11]), "{bad:?}");
     }
     assert!(!deserves([198, 18, 0, 2], [239, 1, 1, 1]));
