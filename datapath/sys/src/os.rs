@@ -92,6 +92,12 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Keeps the descriptor from programs that this one starts.
+pub(crate) fn close_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// An empty `sendto`: tells the kernel to look at an `AF_XDP` socket's transmit ring.
 pub(crate) fn kick(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no buffer, no address.

@@ -189,6 +189,8 @@ impl XdpKernel {
         // No rings: a socket of this very UMEM sits on the queue already.
         let (fill, completion) = rings.ok_or_else(|| io::Error::from_raw_os_error(libc::EBUSY))?;
         let fd = borrow(&rx);
+        // The library does not do it, and a child that holds the socket holds the queue.
+        os::close_on_exec(fd)?;
         os::enlarge_buffers(fd, SOCKET_BUFFER_BYTES);
         // Unknown to older kernels, which send 32 at a time.
         let _ = os::set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, 2 * BURST as u32);

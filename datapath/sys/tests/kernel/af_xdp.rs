@@ -266,9 +266,13 @@ fn what_is_not_ours_reaches_the_kernel() {
         // So it does when the socket is gone.
         filter.set_socket("near", 0, queue.device.socket()).unwrap();
         drop(queue);
-        wire.send(&to_vip("near", 1, 8080, b"nobody takes it"));
-        eventually("the kernel", || shadowed.recv(&mut buffer).ok());
-        assert_eq!(count(&filter, "pass_no_socket"), 2);
+        // Again and again: a process that another test starts at this moment may hold the socket a little longer.
+        eventually("the kernel", || {
+            wire.send(&to_vip("near", 1, 8080, b"nobody takes it"));
+            std::thread::sleep(Duration::from_millis(5));
+            shadowed.recv(&mut buffer).ok()
+        });
+        assert!(count(&filter, "pass_no_socket") >= 2);
         // And the queue is free for another.
         let (umem, mut pool) = xdp_pool(FRAMES, 2048).unwrap();
         eventually("the queue free", || XdpDevice::bind(&umem, &mut pool, "near", 0, XdpMode::Auto, RINGS).ok());
