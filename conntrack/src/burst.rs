@@ -1,11 +1,12 @@
 //! Lookup of a whole burst. One lookup is two dependent loads from memory; of a burst, the loads of each phase do not
 //! depend on each other, so the processor waits for all of them together.
 
-use core::array;
+use core::hint::black_box;
 
 use wire::FiveTuple;
 
-use crate::{Conntrack, FlowId, Hit};
+use crate::index::NONE;
+use crate::{Conntrack, Flow, FlowId, Hit};
 
 /// Keys looked up together; longer bursts are cut.
 const BATCH: usize = 64;
@@ -19,23 +20,30 @@ impl Conntrack {
     }
 
     fn lookup_batch(&self, keys: &[FiveTuple], hits: &mut [Option<Hit>]) {
-        // Hash all.
-        let hashes: [u64; BATCH] = array::from_fn(|at| keys.get(at).map_or(0, |key| self.key.hash(key)));
         let count = keys.len().min(hits.len());
-        // Read all buckets.
-        let mut guesses = [0; BATCH];
-        for (guess, &hash) in guesses.iter_mut().zip(&hashes[..count]) {
+        // Hash all.
+        let mut hashes = [0; BATCH];
+        for (hash, key) in hashes.iter_mut().zip(&keys[..count]) {
+            *hash = self.key.hash(key);
+        }
+        let hashes = &hashes[..count];
+        // Read all buckets. The pass that only reads is short enough for the processor to run far ahead.
+        black_box(hashes.iter().fold(0, |seen, &hash| seen ^ self.index.touch(hash)));
+        let mut guesses = [NONE; BATCH];
+        for (guess, &hash) in guesses.iter_mut().zip(hashes) {
             *guess = self.index.guess(hash);
         }
-        // Read all entries and compare.
+        // Read all entries.
+        let touch = |&guess: &u32| self.flows.get(guess as usize).map_or(0, Flow::touch);
+        black_box(guesses[..count].iter().map(touch).fold(0, |seen, read| seen ^ read));
+        // Compare all.
         for (at, hit) in hits.iter_mut().enumerate().take(count) {
-            let guess = guesses[at];
-            let direction = self.matches(guess, &keys[at]);
-            *hit = direction.map(|direction| Hit { id: FlowId(guess), direction });
-        }
-        // A tag that fitted by chance, or a key beyond its home bucket: about one in thirty.
-        for (at, hit) in hits.iter_mut().enumerate().take(count).filter(|(_, hit)| hit.is_none()) {
-            *hit = self.lookup_hashed(&keys[at], hashes[at]);
+            let (key, guess) = (&keys[at], guesses[at]);
+            *hit = match self.matches(guess, key) {
+                Some(direction) => Some(Hit { id: FlowId(guess), direction }),
+                // A tag that fitted by chance, or a key beyond its home bucket: about one in twenty.
+                None => self.lookup_hashed(key, hashes[at]),
+            };
         }
     }
 }

@@ -44,6 +44,12 @@ impl Index {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
+    /// Reads from the home bucket, so that it is in the cache.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u32 {
+        self.buckets[self.home(hash)].passed
+    }
+
     /// The first entry in the home bucket whose tag fits, or [`NONE`]. One cache line, no branch that depends on it.
     #[inline]
     pub(crate) fn guess(&self, hash: u64) -> u32 {

@@ -52,45 +52,51 @@ fn insert_all(flows: u32) -> (Conntrack, Vec<FlowId>) {
     (table, ids)
 }
 
-fn look_up(table: &mut Conntrack, keys: &[FiveTuple], flows: u32, what: &str) {
-    let mut hits = [None; BURST];
-    let since = Instant::now();
-    let mut found = 0;
-    for burst in keys.chunks_exact(BURST) {
-        table.lookup_burst(burst, &mut hits);
-        found += hits.iter().flatten().count();
+/// The middle of many short measurements: what else runs on the machine hits only some of them.
+fn per_burst(keys: &[FiveTuple], flows: u32, what: &str, mut work: impl FnMut(&[FiveTuple])) {
+    let mut times = Vec::new();
+    for bursts in keys.chunks(16 * BURST).cycle().take(2000) {
+        let since = Instant::now();
+        bursts.chunks(BURST).for_each(&mut work);
+        times.push(since.elapsed().as_nanos() / bursts.len() as u128);
     }
-    report(what, flows, keys.len(), since);
-    assert!(found == 0 || found == keys.len() / BURST * BURST);
+    times.sort_unstable();
+    let (low, middle) = (times[times.len() / 10], times[times.len() / 2]);
+    println!("{what:<28}{flows:>9} flows {middle:>6} ns (best tenth {low})");
 }
 
-fn track(table: &mut Conntrack, ids: &[FlowId], keys: &[FiveTuple], flows: u32) {
+fn look_up(table: &mut Conntrack, keys: &[FiveTuple], flows: u32, what: &str) {
     let mut hits = [None; BURST];
-    let since = Instant::now();
-    for burst in keys.chunks_exact(BURST) {
+    per_burst(keys, flows, what, |burst| table.lookup_burst(burst, &mut hits));
+}
+
+fn track(table: &mut Conntrack, keys: &[FiveTuple], flows: u32) {
+    let mut hits = [None; BURST];
+    per_burst(keys, flows, "burst lookup + segment", |burst| {
         table.lookup_burst(burst, &mut hits);
         for hit in hits.iter().flatten() {
             let tcp = segment(ACK, 101, 301, 100);
             table.segment(hit.id, hit.direction, &tcp, None, Duration::from_secs(5));
             table.flow_mut(hit.id).count(hit.direction, 140);
         }
-    }
-    report("burst lookup + segment", flows, keys.len(), since);
-    assert_eq!(ids.len(), table.len());
+    });
 }
 
 fn expire_all(table: &mut Conntrack, flows: u32) {
     let mut now = Duration::from_secs(20_000);
-    let (mut worst, mut gone) = (Duration::ZERO, 0);
+    let (mut calls, mut gone) = (Vec::new(), 0);
     let all = Instant::now();
     while !table.is_empty() {
         now += Duration::from_micros(1);
         let since = Instant::now();
         gone += core::iter::from_fn(|| table.expire(now, BURST)).count();
-        worst = worst.max(since.elapsed());
+        calls.push(since.elapsed().as_nanos());
     }
     report("expire", flows, gone, all);
-    println!("{:<28}{flows:>9} flows {:>6} ns", "  worst call of 64", worst.as_nanos());
+    calls.sort_unstable();
+    // The very longest are those in which the machine did something else.
+    let slow = calls.get(calls.len() * 99 / 100).copied().unwrap_or_default();
+    println!("{:<28}{flows:>9} flows {slow:>6} ns", "  64 at once, 99th percentile");
 }
 
 #[test]
@@ -112,15 +118,13 @@ fn speed() {
         let misses: Vec<FiveTuple> = order.iter().map(|&number| client(number, Protocol::Udp)).collect();
         let replies: Vec<FiveTuple> =
             order.iter().map(|&number| table.flow(ids[number as usize]).reply_tuple()).collect();
-        for _ in 0..2 {
-            look_up(&mut table, &keys, flows, "burst lookup, original");
-        }
+        look_up(&mut table, &keys, flows, "burst lookup, original");
         look_up(&mut table, &replies, flows, "burst lookup, reply");
         look_up(&mut table, &misses, flows, "burst lookup, miss");
         let since = Instant::now();
         let found = keys.iter().filter(|key| table.lookup(key).is_some()).count();
         report("single lookup", flows, found, since);
-        track(&mut table, &ids, &keys, flows);
+        track(&mut table, &keys, flows);
         expire_all(&mut table, flows);
     }
 }
