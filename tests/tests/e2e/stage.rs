@@ -18,7 +18,7 @@ pub const UDP_ECHO: &str = "198.18.0.1:7000";
 pub const TCP_ECHO: &str = "198.18.0.1:7001";
 
 /// How long any one tool may run.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// The running scene. Fields are dropped in this order: the gateway first, the network last.
 pub struct Stage {
