@@ -4,7 +4,7 @@ use crate::runner::{Load, Scenarios};
 use crate::stage::{Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start, traffic};
 use tests::config::{Backend, Driver, Service};
 use tests::gateway::{Gateway, base_config};
-use tests::network::{Arms, Membership, Network, Plan};
+use tests::network::{Arms, GATEWAY_UNDERLAY, Membership, Network, Plan, VIP};
 use tests::{Outcome, ensure};
 
 pub fn add(scenarios: &mut Scenarios) {
@@ -34,6 +34,12 @@ fn stranger_stays_known(driver: Driver) -> Outcome {
 /// Servers outside any overlay, beside tasks in it: one service of each kind and one that mixes them.
 fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
     let network = Plan { plain: 2, nodes: 1, ..Plan::new(arms) }.build()?;
+    if driver == Driver::Tun {
+        // There the source that servers see is the VIP: they must know the way back to it.
+        for host in &network.plain {
+            host.namespace.ip(&format!("route add {VIP} via {GATEWAY_UNDERLAY}"))?;
+        }
+    }
     let task = &network.nodes[0].tasks[0];
     let hosts = network.plain.iter().map(|host| &host.namespace).chain([&task.namespace]);
     let servers = Servers::start(hosts)?;
