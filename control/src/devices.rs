@@ -35,10 +35,7 @@ pub const TUN_MTU: u32 = 1500;
 pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>) -> Result<Devices, StartError> {
     let queues = find_queues(config, view)?;
     let frame_size = plan::frame_size(&config.interfaces, view)?;
-    let mut sockets = match queues.is_empty() {
-        true => None,
-        false => Some(Sockets::prepare(config, plain_ports)?),
-    };
+    let mut sockets = if queues.is_empty() { None } else { Some(Sockets::prepare(config, plain_ports)?) };
     let mut workers = Vec::new();
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
         workers.push(match &mut sockets {

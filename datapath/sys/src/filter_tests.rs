@@ -16,6 +16,7 @@ const NODE: [u8; 4] = [198, 18, 1, 11];
 const GATEWAY_INNER: [u8; 4] = [10, 0, 0, 3];
 const TASK: [u8; 4] = [10, 0, 0, 11];
 const SNAT: [u8; 4] = [198, 18, 2, 1];
+const OTHER_SNAT: [u8; 4] = [198, 18, 2, 2];
 const BACKEND: [u8; 4] = [198, 18, 3, 8];
 const ANY_PORT_BACKEND: [u8; 4] = [198, 18, 3, 9];
 
@@ -38,7 +39,7 @@ fn rules() -> FilterRules {
             FilterPlain { backend: BACKEND.into(), port: 53, protocol: UDP },
             FilterPlain { backend: ANY_PORT_BACKEND.into(), port: 0, protocol: TCP },
         ],
-        snat: vec![FilterSnat { address: SNAT.into(), ports: 20_000..=29_999 }],
+        snat: [SNAT, OTHER_SNAT].map(|address| FilterSnat { address: address.into(), ports: 20_000..=29_999 }).into(),
     }
 }
 
@@ -282,6 +283,7 @@ fn takes_icmp_errors_about_what_we_sent_to_plain_backends() {
         ("not our backend", "pass_not_ours", error(3, &about(20_001, 80, SNAT, CLIENT))),
         ("not its port", "pass_not_ours", error(3, &about(20_001, 81, SNAT, BACKEND))),
         ("not from us", "pass_not_ours", error(3, &about(20_001, 80, OTHER, BACKEND))),
+        ("not from this address of ours", "pass_not_ours", error(3, &about(20_001, 80, OTHER_SNAT, BACKEND))),
         ("cut", "pass_malformed", error(3, &ours[..22])),
     ]);
 }

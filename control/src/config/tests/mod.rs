@@ -1,5 +1,6 @@
 //! Every validation, seen as the operator sees it.
 
+mod documented;
 mod good;
 mod wrong;
 
