@@ -208,7 +208,7 @@ impl<K: Kernel> Queue<K> {
 
     /// Puts a frame into the transmit ring, which has room.
     fn send(&mut self, pool: &mut FramePool, frame: Frame) -> Result<(), Frame> {
-        if frame.is_empty() {
+        if frame.len() < SHORTEST {
             return Err(frame);
         }
         let lent = pool.lend(frame, self.tags.send)?;
