@@ -104,3 +104,31 @@ impl Delta {
         !fold64(self.sum + !checksum as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn example_of_rfc_1071() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes)), 0xddf2);
+        assert_eq!(internet(&bytes), 0x220d);
+        assert_eq!(internet(&bytes[..7]), !(0xddf2 - 0xf7), "odd length");
+        assert_eq!(internet(&[]), 0xffff);
+    }
+
+    #[test]
+    fn example_of_rfc_1624() {
+        // Section 4: the word 0x5555 becomes 0x3285 under the checksum 0xdd2f; equation 2 would give 0xffff.
+        assert_eq!(Delta::new().replace16(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn every_carry_counts() {
+        assert_eq!(fold(sum(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1])), 1);
+        assert_eq!(fold(sum(&vec![0xff; 65_536])), 0xffff);
+        assert_eq!(fold(0xffff_ffff), 0xffff);
+        assert_eq!(fold(0x0001_ffff), 1);
+    }
+}

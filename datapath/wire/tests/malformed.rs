@@ -87,6 +87,12 @@ fn padding_is_not_payload() {
 }
 
 #[test]
+fn nothing_behind_the_header_is_legal() {
+    let Ok(headers) = spoil("nat_udp", &[(3, 20), (9, 132)]) else { panic!("a bare header") };
+    assert_eq!((headers.l4, headers.ip.payload_len()), (L4::Other(132), 0));
+}
+
+#[test]
 fn ethernet_there_and_back() {
     let (dst, src) = (MacAddr::BROADCAST, MacAddr([2, 0x42, 10, 0, 0, 3]));
     let mut frame = [0; 20];

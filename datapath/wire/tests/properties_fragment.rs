@@ -94,3 +94,11 @@ fn too_little_room() {
     assert_eq!(split(&packet[..19], 1500, 0, &mut buf), None, "malformed");
     assert_eq!(split(&packet, 1450, usize::MAX, &mut buf), None);
 }
+
+#[test]
+fn the_key_of_a_fragment() {
+    let ip = Ipv4::parse(&common::Golden::read("fragments").packet("after1"), 0).expect("well-formed");
+    let key = FragmentKey::from(&ip);
+    assert_eq!((key.src, key.dst), ([198, 18, 0, 2].into(), [10, 0, 0, 11].into()));
+    assert_eq!((key.protocol, key.id), (17, ip.id));
+}

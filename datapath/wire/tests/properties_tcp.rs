@@ -96,6 +96,22 @@ proptest! {
     }
 }
 
+/// Bytes are swapped in a sum by their place in the segment, not in the frame.
+#[test]
+fn frames_may_begin_anywhere() {
+    let packet = common::Golden::read("nat_tcp_syn").packet("before");
+    for offset in [14, 15] {
+        let mut frame = [vec![0xee; offset], packet.clone()].concat();
+        let headers = wire::Headers::parse(&frame, offset).expect("well-formed");
+        let L4::Tcp(tcp) = headers.l4 else { panic!("not TCP") };
+        tcp.clamp_mss(&mut frame, 1000);
+        tcp.shift_timestamps(&mut frame, 0x1234_5678, 0);
+        let to = wire::Rewrite { src: headers.ip.dst, dst: headers.ip.src, src_port: 7, dst_port: 8 };
+        wire::rewrite(&mut frame, &headers, &to);
+        assert_checksums(&frame[offset..]);
+    }
+}
+
 /// The segment of a file, its options replaced.
 fn with_options(options: &[u8]) -> (Vec<u8>, Tcp) {
     let mut packet = common::Golden::read("nat_tcp_syn").packet("before");
