@@ -1,6 +1,6 @@
 //! `check`: what is wrong with a config file, all at once.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::Failed;
@@ -24,18 +24,26 @@ pub fn check(path: &Path, cpus: &[usize], output: &mut Output<'_>, errors: &mut 
             (problems, summary, 2)
         }
     };
+    match write(&problems, &summary, code, output, errors) {
+        // A reader that has seen enough does not make the config right.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
+        other => Ok(other.map(|()| code)?),
+    }
+}
+
+fn write(
+    problems: &[Problem],
+    summary: &str,
+    code: u8,
+    output: &mut Output<'_>,
+    errors: &mut dyn Write,
+) -> io::Result<()> {
     if output.json {
-        output.print(&problems, |_| String::new())?;
-        return Ok(code);
+        return output.print(&problems, |_| String::new());
     }
-    let text: String = problems.iter().map(|problem: &Problem| render(problem)).collect();
+    let text: String = problems.iter().map(render).collect();
     errors.write_all(text.as_bytes())?;
-    if code == 0 {
-        output.text(&summary)?;
-    } else {
-        errors.write_all(summary.as_bytes())?;
-    }
-    Ok(code)
+    if code == 0 { output.text(summary) } else { errors.write_all(summary.as_bytes()) }
 }
 
 /// `1 service`, `2 services`.
