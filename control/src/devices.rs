@@ -28,7 +28,7 @@ pub struct Devices {
 /// Frames that a worker holds beside what lies in its rings: bursts in work, packets waiting for another worker, fragments
 /// waiting for their first.
 const SPARE_FRAMES: usize = 2048;
-/// The MTU of a TUN device.
+/// The MTU of a TUN device. What comes through the overlay socket may be longer: the kernel hands on joined segments.
 pub const TUN_MTU: u32 = 1500;
 
 /// Opens all devices. `plain_ports` are the SNAT ports of plain backends, for the filter.
@@ -40,7 +40,7 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
         workers.push(match &mut sockets {
             Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,
-            _ => WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, frame_size), devices: Vec::new() },
+            _ => WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, sys::MAX_FRAME_BYTES), devices: Vec::new() },
         });
     }
     open_tuns(config, &mut workers)?;

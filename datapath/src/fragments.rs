@@ -1,7 +1,8 @@
 //! Which flow later fragments belong to (they carry no ports), and fragments that came before their first one.
 //!
-//! Bounded in entries, in held frames and in time; when full, the newcomer is dropped, so that a flood of orphans can
-//! not push out datagrams that are nearly complete.
+//! Bounded in entries, in held frames and in time. When no frame can be held any more, the newcomer is dropped, so that a
+//! flood of orphans can not push out datagrams that are nearly complete; when there are too many datagrams, the oldest one
+//! whose way is known makes room, since its fragments have most likely passed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,10 +28,12 @@ pub enum Known {
     Worker(usize),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
     known: Option<Known>,
     waiting: Vec<Packet>,
+    /// Later than its place in `ends` says, if the identification was used again.
+    end: Duration,
 }
 
 /// Datagrams in fragments, of one worker.
@@ -63,16 +66,17 @@ impl FragmentTable {
         self.entries.get(key)?.known
     }
 
-    /// Whether one more fragment of this datagram may wait.
+    /// Whether one more fragment may wait.
     #[must_use]
-    pub fn has_room(&self, key: &FragmentKey) -> bool {
-        self.held < HELD && (self.entries.contains_key(key) || self.entries.len() < ENTRIES)
+    pub fn has_room(&self) -> bool {
+        self.held < HELD
     }
 
     /// The first fragment came: remembers where it went; what waited for it is ready now.
     pub fn learn(&mut self, key: FragmentKey, known: Known, now: Duration) {
-        let Some(entry) = self.entry(key, now) else { return };
+        let entry = self.entry(key, now);
         entry.known = Some(known);
+        entry.end = now + LIFETIME;
         let mut waiting = std::mem::take(&mut entry.waiting);
         self.held -= waiting.len();
         self.ready.append(&mut waiting);
@@ -101,11 +105,16 @@ impl FragmentTable {
 
     /// A datagram that ran out of time; its held fragments are given back for dropping.
     pub fn expire(&mut self, now: Duration) -> Option<Vec<Packet>> {
-        let (end, key) = *self.ends.front()?;
-        if end > now {
+        let (place, key) = *self.ends.front()?;
+        if place > now {
             return None;
         }
         self.ends.pop_front();
+        let end = self.entries.get(&key).map_or(now, |entry| entry.end);
+        if end > now {
+            self.ends.push_back((end, key));
+            return Some(Vec::new());
+        }
         let waiting = self.entries.remove(&key).map(|entry| entry.waiting).unwrap_or_default();
         self.held -= waiting.len();
         Some(waiting)
@@ -117,13 +126,25 @@ impl FragmentTable {
         self.held + self.ready.len()
     }
 
-    fn entry(&mut self, key: FragmentKey, now: Duration) -> Option<&mut Entry> {
+    fn entry(&mut self, key: FragmentKey, now: Duration) -> &mut Entry {
+        let end = now + LIFETIME;
         if !self.entries.contains_key(&key) {
             if self.entries.len() >= ENTRIES {
-                return None;
+                self.evict();
             }
-            self.ends.push_back((now + LIFETIME, key));
+            self.ends.push_back((end, key));
         }
-        Some(self.entries.entry(key).or_default())
+        self.entries.entry(key).or_insert_with(|| Entry { known: None, waiting: Vec::new(), end })
+    }
+
+    /// Forgets the oldest datagram whose way is known. There is one near the front: no more than `HELD` others are
+    /// waiting.
+    fn evict(&mut self) {
+        let is_known = |(_, key): &(Duration, FragmentKey)| self.lookup(key).is_some();
+        if let Some(position) = self.ends.iter().position(is_known)
+            && let Some((_, key)) = self.ends.remove(position)
+        {
+            self.entries.remove(&key);
+        }
     }
 }

@@ -103,6 +103,51 @@ fn fragments_of_clients_arrive_in_any_order() {
     }
 }
 
+/// More datagrams than the table has places, within its lifetime: the oldest known ones make room.
+#[test]
+fn datagrams_in_fragments_do_not_run_out() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    for id in 0..10_000_u16 {
+        let mut pieces = fragments(&ask(5000, &[9; 1200]), 1000);
+        if id % 3 == 0 {
+            pieces.reverse();
+        }
+        let out: usize = pieces
+            .iter_mut()
+            .map(|piece| {
+                set_id(piece, id);
+                gateway.forward(&from_client(piece)).len()
+            })
+            .sum();
+        assert_eq!(out, pieces.len(), "datagram {id}");
+    }
+    assert!(gateway.drops().is_empty());
+    gateway.assert_frames_conserved();
+}
+
+/// An identification that is used again before its time keeps its way for the whole time.
+#[test]
+fn a_used_identification_lives_on() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    let pieces = fragments(&ask(5000, &[9; 1200]), 1000);
+    assert_eq!(gateway.forward(&from_client(&pieces[0])).len(), 1);
+    gateway.pass(Duration::from_secs(29));
+    assert_eq!(gateway.forward(&from_client(&pieces[0])).len(), 1);
+    gateway.pass(Duration::from_secs(29));
+    assert_eq!(gateway.forward(&from_client(&pieces[1])).len(), 1);
+    gateway.pass(Duration::from_secs(31));
+    assert_eq!(gateway.forward(&from_client(&pieces[1])).len(), 0, "an orphan waits");
+}
+
+/// Sets the identification of an IPv4 packet without options, and its checksum.
+fn set_id(packet: &mut [u8], id: u16) {
+    packet[4..6].copy_from_slice(&id.to_be_bytes());
+    packet[10..12].fill(0);
+    let sum = etherparse::checksum::Sum16BitWords::new();
+    let sum = packet[..20].chunks(2).fold(sum, |sum, word| sum.add_2bytes([word[0], word[1]])).ones_complement();
+    packet[10..12].copy_from_slice(&sum.to_be().to_be_bytes());
+}
+
 #[test]
 fn fragments_of_tasks_arrive_in_any_order() {
     for order in ORDERS {

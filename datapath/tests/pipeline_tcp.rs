@@ -6,7 +6,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::packets::{Seen, Segment, Tunnel, answer_of, icmp_error, see};
+use lab::packets::{Seen, Segment, Tunnel, answer_of, icmp_error, see, see_ip};
 use lab::{
     BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, TASKS, VIP, VNI, VTEPS,
     our_overlay_mac,
@@ -380,4 +380,54 @@ fn a_syn_on_a_closed_flow_opens_a_new_one_at_once() {
     let again = one(&gateway.forward(&Segment { seq: 77_000, ..Segment::syn(40_000) }.sent_by_client()));
     assert_ne!(again.dst(), TASKS[task], "scheduled anew");
     assert_eq!(gateway.totals().flows_opened, 2);
+}
+
+/// A SYN of the same client port right after its backend was removed must not be refused for the old flow's sake.
+#[test]
+fn a_syn_on_a_flow_that_we_reset_opens_a_new_one_at_once() {
+    let full = web(&[1, 1]);
+    let mut gateway = Gateway::new(full.clone());
+    connect(&mut gateway, 40_000);
+    let mut fewer = full;
+    fewer.services[0].backends.remove(0);
+    gateway.publish(fewer);
+    assert!(one(&gateway.collect(0, FRONT)).tcp().rst);
+    gateway.collect(0, BACK);
+    let again = one(&gateway.forward(&Segment { seq: 77_000, ..Segment::syn(40_000) }.sent_by_client()));
+    assert_eq!(again.dst(), TASKS[1]);
+    assert_eq!(gateway.totals().flows_opened, 2);
+    assert_eq!(gateway.drops(), []);
+}
+
+/// What the kernel joined on its way to the overlay socket leaves in segments that fit; over the wire nothing can be so
+/// long, so it is never taken for a packet that is too big.
+#[test]
+fn joined_segments_of_a_task_are_cut_again() {
+    let mut gateway = Gateway::kernel(lab::kernel_tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1])]));
+    let outer_of = |segment: &Segment| ethernet_off(&segment.sent_by_task(0));
+    let syn = see_ip(&gateway.forward(&Segment::syn(40_000).ip())[0]);
+    let answer = answer_of(0, &syn, "SA", 5000, 1001);
+    assert_eq!(gateway.backward(&outer_of(&answer)).len(), 1);
+    gateway.forward(&Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).ip());
+    let sent: Vec<u8> = (0..10_000_u32).map(|n| n as u8).collect();
+    let joined = answer_of(0, &syn, "PA", 5001, 1001).with(&sent);
+    let pieces: Vec<_> = gateway.backward(&outer_of(&joined)).iter().map(|piece| see_ip(piece)).collect();
+    let mut stream = Vec::new();
+    for (n, piece) in pieces.iter().enumerate() {
+        assert_eq!((piece.src(), piece.ports()), (VIP, (8080, 40_000)));
+        assert_eq!(piece.tcp().sequence_number, 5001 + stream.len() as u32);
+        assert_eq!(piece.tcp().psh, n + 1 == pieces.len());
+        assert!(piece.bytes.len() <= 1450 && !piece.ip.dont_fragment);
+        stream.extend_from_slice(&piece.payload()[piece.tcp().header_len()..]);
+    }
+    assert_eq!(stream, sent);
+    let mut spoiled = outer_of(&joined);
+    *spoiled.last_mut().unwrap() ^= 1;
+    assert!(gateway.backward(&spoiled).is_empty(), "a wrong checksum is not made right");
+    assert_eq!(gateway.drops(), [("bad_transport_header", 1)]);
+    gateway.assert_frames_conserved();
+}
+
+fn ethernet_off(frame: &[u8]) -> Vec<u8> {
+    frame[14..].to_vec()
 }

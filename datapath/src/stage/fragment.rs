@@ -37,7 +37,7 @@ impl Core {
     }
 
     fn wait(&mut self, key: FragmentKey, now: Duration) -> Verdict {
-        if !self.fragments.has_room(&key) {
+        if !self.fragments.has_room() {
             return Verdict::Drop(DropReason::FragmentNoRoom);
         }
         self.fragments.expect(key, now);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conntrack::{ClientLink, Direction, Flow, Hit, Invalid, NatBinding, State, Track};
 use wire::{FiveTuple, L4, Rewrite};
 
+use super::schedule::opens;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::{BackendId, BackendRef, Snapshot};
@@ -67,11 +68,13 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if !self.recheck(tables, hit, now) {
-            return match hit.direction {
-                Direction::Original if !matches!(packet.headers.l4, L4::Tcp(_)) => {
+            return match (&packet.headers.l4, hit.direction) {
+                (L4::Tcp(tcp), Direction::Original) if opens(tcp.flags) => {
+                    self.close_flow(tables, hit.id);
                     self.new_flow(tables, packet, key, now)
                 }
-                _ => self.refuse(tables, packet, hit, now),
+                (L4::Tcp(_), _) | (_, Direction::Reply) => self.refuse(tables, packet, hit, now),
+                (_, Direction::Original) => self.new_flow(tables, packet, key, now),
             };
         }
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));
@@ -154,6 +157,9 @@ impl Core {
             .map_or(1500, |i| usize::from(i.mtu));
         edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
+        if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
+            return self.segment(tables, packet, facts, target, mtu.min(target.adjacency.mtu));
+        }
         if len > mtu {
             return self.too_big(tables, packet, facts, hit.direction, target, mtu, now);
         }

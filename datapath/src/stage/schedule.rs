@@ -154,6 +154,6 @@ impl Core {
 }
 
 /// Only a plain SYN opens a flow.
-fn opens(flags: TcpFlags) -> bool {
+pub(crate) fn opens(flags: TcpFlags) -> bool {
     flags.syn() && !flags.ack() && !flags.rst() && !flags.fin()
 }

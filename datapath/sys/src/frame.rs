@@ -24,9 +24,9 @@ pub fn frames_lost() -> u64 {
 pub struct Frame {
     base: NonNull<u8>,
     index: u32,
-    size: u16,
-    start: u16,
-    len: u16,
+    size: u32,
+    start: u32,
+    len: u32,
 }
 
 // SAFETY: a frame is the only handle to its chunk, whose memory is freed by nobody while the frame exists; moving it to another
@@ -39,8 +39,8 @@ impl Frame {
     /// # Safety
     /// `base` points to `size` bytes that are initialised, stay mapped for as long as the frame exists, and are touched by nobody
     /// else in that time. `size` is at least `DEFAULT_HEADROOM`.
-    pub(crate) unsafe fn new(base: NonNull<u8>, index: u32, size: u16) -> Frame {
-        Frame { base, index, size, start: DEFAULT_HEADROOM as u16, len: 0 }
+    pub(crate) unsafe fn new(base: NonNull<u8>, index: u32, size: u32) -> Frame {
+        Frame { base, index, size, start: DEFAULT_HEADROOM as u32, len: 0 }
     }
 
     /// The packet.
@@ -48,7 +48,7 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: start + len <= size (kept by every method), and the chunk is ours alone (contract of `new`).
-        unsafe { slice::from_raw_parts(self.base.as_ptr().add(usize::from(self.start)), usize::from(self.len)) }
+        unsafe { slice::from_raw_parts(self.base.as_ptr().add(self.start as usize), self.len as usize) }
     }
 
     /// The packet, to be edited in place.
@@ -56,14 +56,14 @@ impl Frame {
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `bytes`; `&mut self` makes it the only reference.
-        unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(usize::from(self.start)), usize::from(self.len)) }
+        unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(self.start as usize), self.len as usize) }
     }
 
     /// Length of the packet.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.len)
+        self.len as usize
     }
 
     /// No packet inside.
@@ -77,14 +77,14 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn headroom(&self) -> usize {
-        usize::from(self.start)
+        self.start as usize
     }
 
     /// Free bytes behind the packet.
     #[inline]
     #[must_use]
     pub fn tailroom(&self) -> usize {
-        usize::from(self.size) - usize::from(self.start) - usize::from(self.len)
+        self.size as usize - self.start as usize - self.len as usize
     }
 
     /// Makes the packet `n` bytes longer at its front; the new bytes hold whatever was there. False, and nothing changes, when the
@@ -94,8 +94,8 @@ impl Frame {
         if n > self.headroom() {
             return false;
         }
-        self.start -= n as u16;
-        self.len += n as u16;
+        self.start -= n as u32;
+        self.len += n as u32;
         true
     }
 
@@ -105,15 +105,15 @@ impl Frame {
         if n > self.len() {
             return false;
         }
-        self.start += n as u16;
-        self.len -= n as u16;
+        self.start += n as u32;
+        self.len -= n as u32;
         true
     }
 
     /// Cuts the packet to `len` bytes; a shorter one stays as it is.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len().min(len) as u16;
+        self.len = self.len().min(len) as u32;
     }
 
     /// Makes the packet `n` bytes longer at its end; the new bytes hold whatever was there. False, and nothing changes, when the
@@ -123,14 +123,14 @@ impl Frame {
         if n > self.tailroom() {
             return false;
         }
-        self.len += n as u16;
+        self.len += n as u32;
         true
     }
 
     /// An empty packet behind the default headroom.
     #[inline]
     pub fn reset(&mut self) {
-        self.start = DEFAULT_HEADROOM as u16;
+        self.start = DEFAULT_HEADROOM as u32;
         self.len = 0;
     }
 
@@ -147,10 +147,10 @@ impl Frame {
 
     /// Makes the `len` bytes at `start` of the chunk the packet. False, and nothing changes, when they are not inside.
     pub(crate) fn set_span(&mut self, start: usize, len: usize) -> bool {
-        let inside = start.checked_add(len).is_some_and(|end| end <= usize::from(self.size));
+        let inside = start.checked_add(len).is_some_and(|end| end <= self.size as usize);
         if inside {
-            self.start = start as u16;
-            self.len = len as u16;
+            self.start = start as u32;
+            self.len = len as u32;
         }
         inside
     }

@@ -33,7 +33,7 @@ pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
 pub use link::queue_count;
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
 pub use overlay::OverlaySocket;
-pub use pool::FramePool;
+pub use pool::{FramePool, MAX_FRAME_BYTES};
 pub use tun::TunDevice;
 pub use umem::{XdpUmem, xdp_pool};
 pub use xdp::{RingSizes, XdpDevice, XdpMode};

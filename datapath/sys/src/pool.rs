@@ -4,8 +4,11 @@ use std::ptr::{self, NonNull};
 
 use crate::Frame;
 
-/// Smallest and largest chunk. A chunk must hold the headroom and something behind it; offsets inside are 16 bits.
-const FRAME_SIZES: std::ops::RangeInclusive<usize> = 512..=65_024;
+/// The largest chunk: holds the largest IPv4 packet behind the headroom and an Ethernet header.
+pub const MAX_FRAME_BYTES: usize = 66_048;
+
+/// Smallest and largest chunk. The smallest holds the headroom and something behind it.
+const FRAME_SIZES: std::ops::RangeInclusive<usize> = 512..=MAX_FRAME_BYTES;
 
 /// Where a pool's memory comes from, which decides whether it is ever given back.
 enum Memory {
@@ -38,7 +41,7 @@ pub struct FramePool {
 unsafe impl Send for FramePool {}
 
 impl FramePool {
-    /// A pool in ordinary memory, for devices without `AF_XDP`. `frame_size` is brought into 512..=65024.
+    /// A pool in ordinary memory, for devices without `AF_XDP`. `frame_size` is brought into 512..=[`MAX_FRAME_BYTES`].
     #[must_use]
     pub fn heap(frames: usize, frame_size: usize) -> FramePool {
         let frame_size = frame_size.clamp(*FRAME_SIZES.start(), *FRAME_SIZES.end());
@@ -72,7 +75,7 @@ impl FramePool {
     unsafe fn over(base: NonNull<u8>, total: usize, frame_size: usize, memory: Memory) -> FramePool {
         let chunk = |index: usize| {
             // SAFETY: chunks do not overlap and lie inside the region that the caller promises.
-            unsafe { Frame::new(base.add(index * frame_size), index as u32, frame_size as u16) }
+            unsafe { Frame::new(base.add(index * frame_size), index as u32, frame_size as u32) }
         };
         let free = (0..total).rev().map(chunk).collect();
         FramePool { base, frame_size, total, free, foreign: 0, memory }
@@ -176,7 +179,7 @@ impl FramePool {
         custody.lent -= 1;
         // SAFETY: the chunk is inside the region, and its last handle ended in `lend`, which alone sets a holder; clearing the
         // holder makes this the only new one. The kernel has given the chunk up, as the descriptor under this holder says.
-        Some(unsafe { Frame::new(self.base.add(chunk * self.frame_size), chunk as u32, self.frame_size as u16) })
+        Some(unsafe { Frame::new(self.base.add(chunk * self.frame_size), chunk as u32, self.frame_size as u32) })
     }
 }
 
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn odd_sizes_are_brought_into_range() {
         assert_eq!(FramePool::heap(1, 1).frame_size(), 512);
-        assert_eq!(FramePool::heap(1, 1 << 20).frame_size(), 65_024);
+        assert_eq!(FramePool::heap(1, 1 << 20).frame_size(), MAX_FRAME_BYTES);
         assert!(FramePool::heap(0, 2048).take().is_none());
     }
 }

@@ -173,7 +173,7 @@ impl Gateway {
             tables: Arc::clone(first),
             conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
             counters: Arc::clone(&counters),
-            pool: FramePool::heap(FRAMES, 2048),
+            pool: FramePool::heap(FRAMES, if links[1] == LinkType::Ip { sys::MAX_FRAME_BYTES } else { 2048 }),
             slots: roles.iter().zip(links).map(|(role, link)| SlotInfo { role: *role, link, steers: false }).collect(),
             interfaces: links
                 .iter()

@@ -38,6 +38,11 @@ pub(crate) fn set16<const N: usize>(bytes: &mut [u8; N], at: usize, value: u16) 
 }
 
 #[inline]
+pub(crate) fn set32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+#[inline]
 pub(crate) fn set_address<const N: usize>(bytes: &mut [u8; N], at: usize, address: Ipv4Addr) {
     bytes[at..at + 4].copy_from_slice(&address.octets());
 }

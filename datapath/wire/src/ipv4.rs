@@ -24,6 +24,7 @@ pub mod protocol {
 /// Offsets of fields in the header.
 pub(crate) mod field {
     pub const TOTAL_LEN: usize = 2;
+    pub const ID: usize = 4;
     pub const FRAGMENT: usize = 6;
     pub const TTL: usize = 8;
     pub const PROTOCOL: usize = 9;
@@ -120,7 +121,7 @@ impl Ipv4 {
             protocol: header[field::PROTOCOL],
             ttl: header[field::TTL],
             tos: header[1],
-            id: get16(header, 4),
+            id: get16(header, field::ID),
             dont_fragment: fragment & DONT_FRAGMENT != 0,
             more_fragments: fragment & MORE_FRAGMENTS != 0,
             fragment_offset_bytes: usize::from(fragment & FRAGMENT_OFFSET) * 8,

@@ -34,5 +34,5 @@ pub use mac::{BadMacAddr, MacAddr};
 pub use malformed::Malformed;
 pub use parse::{Headers, L4};
 pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, set_tos};
-pub use tcp::{Tcp, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, write_tcp_reset};
+pub use tcp::{Tcp, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, segment, write_tcp_reset};
 pub use udp::Udp;

@@ -3,11 +3,13 @@
 mod edit;
 mod options;
 mod reset;
+mod segment;
 
 use std::fmt;
 
 pub use options::{TcpOptions, Timestamps};
 pub use reset::{TcpReset, reset_for, write_tcp_reset};
+pub use segment::segment;
 
 use crate::Malformed;
 use crate::bytes::{get16, get32, window};
@@ -19,6 +21,8 @@ pub const MIN_HEADER_LEN: usize = 20;
 pub(crate) mod field {
     pub const SRC_PORT: usize = 0;
     pub const DST_PORT: usize = 2;
+    pub const SEQ: usize = 4;
+    pub const FLAGS: usize = 13;
     pub const CHECKSUM: usize = 16;
 }
 
@@ -144,9 +148,9 @@ impl Tcp {
             header_len,
             src_port: get16(header, field::SRC_PORT),
             dst_port: get16(header, field::DST_PORT),
-            seq: get32(header, 4),
+            seq: get32(header, field::SEQ),
             ack: get32(header, 8),
-            flags: TcpFlags(header[13]),
+            flags: TcpFlags(header[field::FLAGS]),
             window: get16(header, 14),
             payload_len: available - header_len,
         })
