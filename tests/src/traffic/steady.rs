@@ -9,7 +9,7 @@ use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Talks to an echo server until the `until` file exists.
+/// Talks to an echo server until the `until` file exists, and a few messages more.
 #[derive(Args)]
 pub struct Steady {
     /// The echo server.
@@ -24,6 +24,9 @@ pub struct Steady {
     #[arg(long)]
     until: PathBuf,
 }
+
+/// Messages after the end was asked for: whatever happened before, they must come back.
+const AFTERWARDS: usize = 10;
 
 /// Sends a message and tells whether it came back.
 type Exchange = Box<dyn FnMut(&[u8]) -> Outcome<bool>>;
@@ -48,7 +51,9 @@ impl Steady {
         let mut exchange: Exchange = if self.udp { Box::new(udp(self.target)?) } else { Box::new(tcp(self.target)?) };
         let mut report = Report::default();
         let message = pattern(64);
-        while !self.until.exists() {
+        let mut left = AFTERWARDS;
+        while left > 0 {
+            left -= usize::from(self.until.exists());
             let start = clock::now();
             if exchange(&message)? {
                 report.answered += 1;
