@@ -1,15 +1,18 @@
 //! Opening the devices that the config names: all of them, or none and one clear error.
 
+mod busy;
 mod filter;
 mod plan;
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
 
 use datapath::service::InterfaceIndex;
 use datapath::{Role, Slot, WorkerDevices};
-use sys::{FramePool, OverlaySocket, RingSizes, TunDevice, XdpDevice, XdpMode, XdpUmem};
+use sys::{BindCause, BindError, Device, FramePool, OverlaySocket, RingSizes, TunDevice, XdpMode, XdpUmem};
 
+use busy::BusyQueue;
 pub use filter::Filter;
 
 use crate::config::{Config, Driver, InterfaceConfig, OverlayConfig};
@@ -42,6 +45,9 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
             Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,
             _ => WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, sys::MAX_FRAME_BYTES), devices: Vec::new() },
         });
+    }
+    if let Some(sockets) = &mut sockets {
+        sockets.judge()?;
     }
     open_tuns(config, &mut workers)?;
     if let Some(overlay) = &config.overlay
@@ -82,6 +88,10 @@ struct Sockets<'a> {
     filter: Filter,
     /// By interface; what the attached filter allows.
     modes: Vec<XdpMode>,
+    /// By interface: there is a socket.
+    bound: Vec<bool>,
+    /// Queues that are held by another program, with the interface's index.
+    refused: Vec<(usize, BindError)>,
 }
 
 impl Sockets<'_> {
@@ -95,7 +105,8 @@ impl Sockets<'_> {
                 Driver::Tun => XdpMode::Auto,
             });
         }
-        Ok(Sockets { config, filter, modes })
+        let bound = vec![false; modes.len()];
+        Ok(Sockets { config, filter, modes, bound, refused: Vec::new() })
     }
 
     /// One worker's packet memory and sockets.
@@ -103,23 +114,53 @@ impl Sockets<'_> {
         let frames = hand.len() * RingSizes::default().frames() + SPARE_FRAMES;
         let failed = |error: io::Error| StartError::new("[[interface]]", error, "");
         let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(failed)?;
+        let umem = Arc::new(Mutex::new(umem));
         let mut devices = Vec::new();
         for queue in hand {
             let device = self.bind(*queue, &umem, &mut pool)?;
-            devices.push(Slot { role: Role::Interface(queue.interface), device: Box::new(device) });
+            devices.push(Slot { role: Role::Interface(queue.interface), device });
         }
         Ok(WorkerDevices { pool, devices })
     }
 
-    fn bind(&mut self, queue: Queue, umem: &XdpUmem, pool: &mut FramePool) -> Result<XdpDevice, StartError> {
+    /// The socket of a queue. One that another program holds is tried again by the worker, as long as the interface has
+    /// others.
+    fn bind(
+        &mut self,
+        queue: Queue,
+        umem: &Arc<Mutex<XdpUmem>>,
+        pool: &mut FramePool,
+    ) -> Result<Box<dyn Device>, StartError> {
         let index = usize::from(queue.interface.0);
         let interface = &self.config.interfaces[index];
-        let (name, sizes) = (interface.name.as_str(), RingSizes::default());
-        let device = XdpDevice::bind(umem, pool, name, queue.queue, self.modes[index], sizes)
-            .map_err(|error| StartError::new(place(interface), error, ""))?;
-        let set = self.filter.program().set_socket(name, queue.queue, device.socket());
-        set.map_err(|error| StartError::new(place(interface), error, ""))?;
-        Ok(device)
+        let name = interface.name.clone();
+        let socket =
+            busy::Socket { umem: Arc::clone(umem), interface: name, queue: queue.queue, mode: self.modes[index] };
+        match socket.bind(pool) {
+            Ok(device) => {
+                let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());
+                set.map_err(|error| StartError::new(place(interface), error, ""))?;
+                self.bound[index] = true;
+                Ok(Box::new(device))
+            }
+            Err(error) if matches!(error.cause, BindCause::Busy) => {
+                let busy = BusyQueue::new(socket, &error, self.filter.late_sockets());
+                self.refused.push((index, error));
+                Ok(Box::new(busy))
+            }
+            Err(error) => Err(StartError::new(place(interface), error, "")),
+        }
+    }
+
+    /// An interface of which every queue is held by somebody else can do nothing; one with some is served by those.
+    fn judge(&mut self) -> Result<(), StartError> {
+        for (index, error) in self.refused.drain(..) {
+            if !self.bound[index] {
+                return Err(StartError::new(place(&self.config.interfaces[index]), error, ""));
+            }
+            tracing::warn!("{error}; until it is free, its packets stay with the kernel");
+        }
+        Ok(())
     }
 }
 

@@ -207,11 +207,15 @@ impl Gateway {
         }
     }
 
-    /// To be called several times a second: events of the workers, memory to free, filter rules to let go of.
+    /// To be called several times a second: events of the workers, memory to free, queues that were busy, filter rules to
+    /// let go of.
     pub fn tick(&mut self) {
         self.take_events();
         self.engine.reclaim();
         self.devices = self.engine.devices();
+        if let Some(filter) = &mut self.filter {
+            filter.admit_late_sockets();
+        }
         if self.rules_linger && self.is_live() {
             self.release_rules();
         }

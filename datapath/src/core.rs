@@ -37,6 +37,8 @@ pub struct SlotInfo {
     pub link: LinkType,
     /// Everything arrives at this one device although there are more workers: new flows are spread by hash.
     pub steers: bool,
+    /// It takes packets ([`sys::Device::is_ready`]); looked at now and then.
+    pub ready: bool,
 }
 
 /// What all workers together have on an interface.
@@ -254,9 +256,9 @@ impl Core {
         self.conntrack.capacity()
     }
 
-    /// The first device that we have on an interface.
+    /// The first device that we have on an interface and that takes packets.
     pub(crate) fn slot_on(&self, interface: InterfaceIndex) -> Option<SlotIndex> {
-        self.slots.iter().position(|slot| slot.role == Role::Interface(interface))
+        self.slots.iter().position(|slot| slot.ready && slot.role == Role::Interface(interface))
     }
 
     /// The worker whose slice of SNAT ports this one is in.

@@ -126,7 +126,7 @@ impl Engine {
         config: &EngineConfig,
         index: usize,
         own: WorkerDevices,
-        bed: Bed,
+        mut bed: Bed,
         desk: Arc<crate::worker::TablesDesk>,
         first: &Arc<Snapshot>,
         interfaces: &[InterfaceInfo],
@@ -316,7 +316,7 @@ fn beds(devices: &[WorkerDevices]) -> Result<(Vec<Bed>, Arc<[Mailbox]>), EngineE
 fn interfaces(devices: &[WorkerDevices], count: usize) -> Vec<InterfaceInfo> {
     let on = |own: &WorkerDevices, index: usize| {
         let role = Role::Interface(InterfaceIndex(index as u16));
-        own.devices.iter().find(|slot| slot.role == role).map(|slot| slot.device.link_type())
+        own.devices.iter().find(|slot| slot.role == role && slot.device.is_ready()).map(|slot| slot.device.link_type())
     };
     let info = |index| InterfaceInfo {
         link: devices.iter().find_map(|own| on(own, index)).unwrap_or(LinkType::Ethernet),
@@ -335,7 +335,7 @@ fn slot_info(slot: &Slot, interfaces: &[InterfaceInfo]) -> SlotInfo {
         Role::Interface(index) => interfaces.get(usize::from(index.0)).is_some_and(shared),
         Role::OverlaySocket => false,
     };
-    SlotInfo { role: slot.role, link, steers }
+    SlotInfo { role: slot.role, link, steers, ready: slot.device.is_ready() }
 }
 
 fn epoch_millis() -> u32 {

@@ -1,6 +1,8 @@
 //! The XDP filter and the interfaces that it sits on.
 
 use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc;
 
 use sys::{AttachMode, FilterError, XdpFilter, XdpMode};
 
@@ -8,22 +10,48 @@ use super::plan::place;
 use crate::config::{InterfaceConfig, Mode};
 use crate::gateway::{Rules, StartError};
 
+/// The socket of a queue that was busy when the gateway started.
+pub struct LateSocket {
+    /// The interface.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
 /// The filter on its interfaces. It goes away when dropped.
 pub struct Filter {
     program: XdpFilter,
     plain_ports: RangeInclusive<u16>,
     /// Names of the interfaces without XDP in the driver.
     generic: Vec<String>,
+    late: (mpsc::Sender<LateSocket>, mpsc::Receiver<LateSocket>),
 }
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
         let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, ""))?;
-        Ok(Filter { program, plain_ports, generic: Vec::new() })
+        Ok(Filter { program, plain_ports, generic: Vec::new(), late: mpsc::channel() })
     }
 
     pub(super) fn program(&mut self) -> &mut XdpFilter {
         &mut self.program
+    }
+
+    /// Where workers put sockets that they could make later than at the start.
+    pub(super) fn late_sockets(&self) -> mpsc::Sender<LateSocket> {
+        self.late.0.clone()
+    }
+
+    /// Gives late sockets their queues' packets.
+    pub fn admit_late_sockets(&mut self) {
+        while let Ok(LateSocket { interface, queue, socket }) = self.late.1.try_recv() {
+            match self.program.set_socket(&interface, queue, socket.as_fd()) {
+                Ok(()) => tracing::info!("{interface}: queue {queue} is free again and in use now"),
+                Err(error) => tracing::error!("{interface}: queue {queue} is free again, but: {error}"),
+            }
+        }
     }
 
     /// Makes the filter take just this.

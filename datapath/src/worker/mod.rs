@@ -212,6 +212,9 @@ impl Worker {
     fn report(&mut self, now: Duration) {
         self.reported = now;
         self.shared.flows.store(self.core.conntrack.len() as u64, Ordering::Relaxed);
+        for (info, slot) in self.core.slots.iter_mut().zip(&self.devices) {
+            info.ready = slot.device.is_ready();
+        }
         let states = self.devices.iter().map(|slot| slot.device.state()).collect();
         self.shared.devices.force_push(states);
     }

@@ -22,6 +22,8 @@ pub(crate) struct Bed {
     poll: Poll,
     events: Events,
     empty_turns: u32,
+    /// By device: a frame there wakes us.
+    registered: Vec<bool>,
 }
 
 impl Bed {
@@ -29,14 +31,16 @@ impl Bed {
     pub(crate) fn new() -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Self { poll, events: Events::with_capacity(64), empty_turns: 0 }, waker))
+        Ok((Self { poll, events: Events::with_capacity(64), empty_turns: 0, registered: Vec::new() }, waker))
     }
 
     /// Frames on these devices wake us.
-    pub(crate) fn register(&self, devices: &[Slot]) -> io::Result<()> {
-        for (index, slot) in devices.iter().enumerate() {
-            if let Some(fd) = slot.device.fd() {
+    pub(crate) fn register(&mut self, devices: &[Slot]) -> io::Result<()> {
+        self.registered.resize(devices.len(), false);
+        for ((index, slot), registered) in devices.iter().enumerate().zip(&mut self.registered) {
+            if !*registered && let Some(fd) = slot.device.fd() {
                 self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), Token(index), Interest::READABLE)?;
+                *registered = true;
             }
         }
         Ok(())
@@ -54,6 +58,8 @@ impl Bed {
         {
             return;
         }
+        // A queue that was held by somebody else may be ours by now. If that fails, the sleep is short anyway.
+        let _ = self.register(devices);
         counters.sleeps.add(1);
         // An error here is an interrupted call: the next turn finds out what is there.
         let _ = self.poll.poll(&mut self.events, Some(LONGEST));

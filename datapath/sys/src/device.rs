@@ -76,6 +76,11 @@ pub trait Device: Send {
     /// After false, anything that arrives makes the descriptor readable.
     fn has_work(&self) -> bool;
 
+    /// Whether it takes packets to send. False only while what it stands for is held by somebody else.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// The present state. May ask the kernel: not for every packet.
     fn state(&self) -> DeviceState;
 }

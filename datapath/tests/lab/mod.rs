@@ -174,7 +174,11 @@ impl Gateway {
             conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
             counters: Arc::clone(&counters),
             pool: FramePool::heap(FRAMES, if links[1] == LinkType::Ip { sys::MAX_FRAME_BYTES } else { 2048 }),
-            slots: roles.iter().zip(links).map(|(role, link)| SlotInfo { role: *role, link, steers: false }).collect(),
+            slots: roles
+                .iter()
+                .zip(links)
+                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, ready: true })
+                .collect(),
             interfaces: links
                 .iter()
                 .map(|link| InterfaceInfo { link: *link, workers: (0..workers).collect() })

@@ -78,9 +78,11 @@ fn three_pieces_by_hand() {
     let pieces = pieces(&packet, 42);
     // 4500+002a+1020+4006+0a00+0001+0a00+0002 = a953, inverted 56ac; the next ones have id + 1, and 41 bytes in all.
     let expected = [
-        join(head(42, 0x20, 0, [0x56, 0xac]), body([0xff; 4], 0x90, by_sum(&[0xffff, 0xffff], 0x5090, 0x0102, 22)), &[
-            1, 2,
-        ]),
+        join(
+            head(42, 0x20, 0, [0x56, 0xac]),
+            body([0xff; 4], 0x90, by_sum(&[0xffff, 0xffff], 0x5090, 0x0102, 22)),
+            &[1, 2],
+        ),
         join(head(42, 0x21, 0, [0x56, 0xab]), body([0, 0, 0, 1], 0x10, by_sum(&[0, 1], 0x5010, 0x0304, 22)), &[3, 4]),
         join(head(41, 0x22, 0, [0x56, 0xab]), body([0, 0, 0, 3], 0x19, by_sum(&[0, 3], 0x5019, 0x0500, 21)), &[5]),
     ];

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, idle, servers, steady, udp};
+use tests::traffic::{connections, fragments, frames, hold, idle, servers, steady, udp};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -16,6 +16,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Holds a queue of an interface with an `AF_XDP` socket.
+    HoldQueue(hold::Hold),
     /// Sends every datagram back.
     UdpEcho { listen: SocketAddrV4 },
     /// Sends every byte back.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
+        Verb::HoldQueue(hold) => hold.run(),
         Verb::UdpEcho { listen } => servers::udp_echo(listen),
         Verb::TcpEcho { listen } => servers::tcp_echo(listen),
         Verb::Udp(exchange) => print(&exchange.run()?),

@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod fragments;
 pub mod frames;
+pub mod hold;
 pub mod idle;
 pub mod packet;
 pub mod servers;

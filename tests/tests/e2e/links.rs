@@ -1,14 +1,16 @@
 //! Links that go down, and neighbours that change.
 
+use crate::changes::rows;
 use crate::runner::{Load, Scenarios};
-use crate::stage::{LIMIT, Stage, TCP_ECHO, WEB, hash, report, start};
+use crate::stage::{LIMIT, Servers, Stage, TCP_ECHO, WEB, all_succeeded, config, hash, report, start};
 use std::fs;
 use std::time::Duration;
 use tests::clock::wait_until;
 use tests::config::Driver;
+use tests::gateway::Gateway;
 use tests::namespace::Process;
 use tests::network::{Arms, Plan};
-use tests::{Outcome, ensure};
+use tests::{Outcome, binaries, ensure};
 
 /// How soon traffic must flow again.
 const SOON: Duration = Duration::from_secs(5);
@@ -18,6 +20,32 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("node_with_a_new_mac", Load::Light, node_with_a_new_mac);
     scenarios.each_driver("client_with_a_new_mac", Load::Light, client_with_a_new_mac);
     scenarios.each_driver("link_without_carrier", Load::Light, link_without_carrier);
+    scenarios.af_xdp("busy_queue", Load::Light, busy_queue);
+}
+
+/// Another program holds one queue of two: the gateway serves the other one, says so, and takes the busy one when it is free.
+fn busy_queue(driver: Driver) -> Outcome {
+    let network = Plan { queues: 2, ..Plan::new(Arms::Two) }.build()?;
+    let servers = Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
+    let mut holder = network.gateway.spawn("holder", binaries::traffic()?, ["hold-queue", "eth1", "1"])?;
+    holder.wait_for_line("ready", SOON)?;
+    let mut config = config(&network, driver);
+    config.cpus = vec![0, 1];
+    let stage = Stage { gateway: Gateway::start(&network, &config)?, servers, network };
+    let busy = || -> Outcome<String> {
+        let status = stage.gateway.json(&["status"])?;
+        let device = rows(&status["devices"]).iter().find(|row| row["name"] == "eth1" && row["queue"] == 1);
+        Ok(device.map(|row| row["error"].to_string()).unwrap_or_default())
+    };
+    ensure!(busy()?.contains("another AF_XDP program holds this queue"), "status says {}", busy()?);
+    ensure!(
+        stage.network.gateway.run("ping", ["-c1", "-W2", "198.18.1.11"]).is_ok(),
+        "the kernel lost the queue's packets"
+    );
+    drop(holder);
+    wait_until("the queue's turn", SOON, || Ok(busy()? == "null"))?;
+    all_succeeded(&stage.traffic(&["connections", WEB, "--count", "500", "--at-once", "8"])?, 500)?;
+    Ok(())
 }
 
 fn begin_download(stage: &Stage) -> Outcome<(Process, String)> {

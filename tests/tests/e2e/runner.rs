@@ -39,6 +39,11 @@ impl Scenarios {
         }
     }
 
+    /// A scenario that has no meaning over TUN.
+    pub fn af_xdp(&mut self, name: &str, load: Load, body: fn(Driver) -> Outcome) {
+        self.push(format!("{}::{name}", Driver::AfXdp.word()), load, move || body(Driver::AfXdp));
+    }
+
     fn push(&mut self, name: String, load: Load, body: impl Fn() -> Outcome + Send + 'static) {
         let test = Trial::test(name, move || guarded(load, body));
         self.0.push((load, test.with_ignored_flag(!lab::is_root())));

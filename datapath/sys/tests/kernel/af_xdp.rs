@@ -353,7 +353,7 @@ fn says_why_a_socket_cannot_be() {
         let wrong = bind("near", 0, XdpMode::ZeroCopy).err().unwrap();
         assert!(matches!(wrong.cause, BindCause::Unsupported(XdpMode::ZeroCopy)), "{wrong}");
         // A failed try does not stand in the way of the next.
-        let _holder = bind("near", 0, XdpMode::Auto).unwrap();
+        let holder = bind("near", 0, XdpMode::Auto).unwrap();
         let wrong = bind("near", 0, XdpMode::Auto).err().unwrap();
         assert!(matches!(wrong.cause, BindCause::Busy), "{wrong}");
         let wrong = XdpDevice::bind(&other, &mut other_pool, "near", 0, XdpMode::Auto, RINGS).err().unwrap();
@@ -362,6 +362,9 @@ fn says_why_a_socket_cannot_be() {
         assert_eq!(other_pool.free(), FRAMES);
         let wrong = XdpDevice::bind(&other, &mut pool, "near", 0, XdpMode::Auto, RINGS).err().unwrap();
         assert!(matches!(wrong.cause, BindCause::WrongPool), "{wrong}");
+        // When the holder goes, the same UMEM that was refused gets the queue. The kernel takes a moment.
+        drop((holder, umem, pool));
+        eventually("the queue", || XdpDevice::bind(&other, &mut other_pool, "near", 0, XdpMode::Auto, RINGS).ok());
     });
 }
 
