@@ -2,7 +2,7 @@
 DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 
-.PHONY: setup demo test bench lint fuzz
+.PHONY: setup demo test bench lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -19,9 +19,16 @@ bench: setup
 	cargo bench --package benches
 
 lint: setup
+	@sh tests/cargo-tool.sh deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "lint: cargo-deny is not installed, skipped"; fi
+	cargo deny check bans licenses sources
+
+# Known vulnerabilities of dependencies: needs the advisory database from github.com, so it is not part of lint.
+audit:
+	@sh tests/cargo-tool.sh deny
+	cargo deny check advisories
 
 fuzz: setup
-	@for target in $$(cargo fuzz list); do cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	@sh tests/cargo-tool.sh fuzz
+	@sh fuzz/run.sh $(FUZZ_SECONDS)

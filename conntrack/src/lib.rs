@@ -35,7 +35,7 @@ mod timers;
 
 pub use expiry::{Expired, Resets};
 pub use flow::{ClientLink, Direction, Flow, FlowId, Hit, NatBinding};
-pub use open::{Open, OpenError};
+pub use open::{Open, OpenError, Opened};
 pub use ports::SnatRange;
 pub use state::State;
 pub use table::Conntrack;

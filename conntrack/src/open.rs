@@ -29,6 +29,15 @@ pub struct Open<'a> {
     pub client: ClientLink,
 }
 
+/// A flow that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The new flow.
+    pub id: FlowId,
+    /// The closed flow that gave way to it, for the port or for the place.
+    pub evicted: Option<Flow>,
+}
+
 /// Why a flow could not be opened. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
@@ -60,20 +69,21 @@ impl Conntrack {
     ///
     /// # Errors
     /// [`OpenError`]; nothing has changed then.
-    pub fn open(&mut self, open: &Open, now: Duration) -> Result<FlowId, OpenError> {
+    pub fn open(&mut self, open: &Open, now: Duration) -> Result<Opened, OpenError> {
         if self.lookup(&open.original).is_some() {
             return Err(OpenError::Duplicate);
         }
         if self.timers.free().is_none() && self.oldest_closed().is_none() {
             return Err(OpenError::TableFull);
         }
-        let binding = self.bind(open, tick::floor(now)).ok_or(OpenError::PortsExhausted)?;
-        let entry = match self.timers.free() {
-            Some(free) => free,
-            None => self.evict_oldest().ok_or(OpenError::TableFull)?,
-        };
+        let (binding, mut evicted) = self.bind(open, tick::floor(now)).ok_or(OpenError::PortsExhausted)?;
+        // Who gave way to the port has left its place, too: never do two give way.
+        if self.timers.free().is_none() {
+            evicted = self.oldest_closed().map(|oldest| self.remove(oldest));
+        }
+        let entry = self.timers.free().ok_or(OpenError::TableFull)?;
         self.place(entry, open, binding, now);
-        Ok(FlowId(entry))
+        Ok(Opened { id: FlowId(entry), evicted })
     }
 
     /// Writes the new flow into a free entry and makes it known.
@@ -101,18 +111,17 @@ impl Conntrack {
         self.used += 1;
     }
 
-    /// Finds a SNAT port whose reply key is free, or held by a closed flow, which is removed.
-    fn bind(&mut self, open: &Open, tick: u32) -> Option<NatBinding> {
+    /// Finds a SNAT port whose reply key is free, or held by a closed flow, which is removed and handed out.
+    fn bind(&mut self, open: &Open, tick: u32) -> Option<(NatBinding, Option<Flow>)> {
         let (backend, protocol) = (open.backend, open.original.protocol);
         for _ in 0..PORT_ATTEMPTS {
             let snat = self.ports.take(backend, protocol, &open.snat, tick)?;
             let binding = NatBinding { backend, snat };
             let key = reply_tuple(&binding, protocol);
             match self.lookup(&key) {
-                None if key != open.original => return Some(binding),
+                None if key != open.original => return Some((binding, None)),
                 Some(Hit { id, direction: Direction::Reply }) if self.flow(id).state().is_closed() => {
-                    self.remove(id.0);
-                    return Some(binding);
+                    return Some((binding, Some(self.remove(id.0))));
                 }
                 // An open flow has it (the pool was forgotten or changed meanwhile): it comes back with that flow.
                 Some(Hit { direction: Direction::Reply, .. }) => {}
@@ -130,11 +139,5 @@ impl Conntrack {
             flow.deadline.saturating_sub(self.timeouts[flow.state() as usize])
         };
         self.timers.closed_heads().min_by_key(closed_at)
-    }
-
-    fn evict_oldest(&mut self) -> Option<u32> {
-        let oldest = self.oldest_closed()?;
-        self.remove(oldest);
-        Some(oldest)
     }
 }

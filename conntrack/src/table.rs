@@ -129,8 +129,8 @@ impl Conntrack {
 
     /// The flows in `budget` slots from `cursor` on, in slot order: for listing and sweeping in slices.
     pub fn scan(&self, cursor: usize, budget: usize) -> impl Iterator<Item = (FlowId, &Flow)> {
-        let numbered = (0..).map(FlowId).zip(&self.flows);
-        numbered.skip(cursor).take(budget).filter(|(_, flow)| !flow.is_vacant())
+        let slots = self.flows.get(cursor..).unwrap_or_default().iter().take(budget);
+        (cursor as u32..).map(FlowId).zip(slots).filter(|(_, flow)| !flow.is_vacant())
     }
 
     /// Slots to scan: as many as the table has entries.

@@ -6,7 +6,7 @@ mod common;
 use std::collections::VecDeque;
 
 use common::*;
-use conntrack::{Conntrack, Direction, FlowId, Hit, OpenError, SnatRange, State, Timeouts, Track};
+use conntrack::{Conntrack, Direction, FlowId, Hit, OpenError, Opened, SnatRange, State, Timeouts, Track};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -204,24 +204,28 @@ impl Pair {
 
     fn open(&mut self, key: FiveTuple, backend: SocketAddrV4) {
         let snat = SnatRange { addresses: &ADDRESSES, ports: PORTS };
-        let answer = open_to(&mut self.table, key, backend, snat, self.model.now);
+        let answer = opened_to(&mut self.table, key, backend, snat, self.model.now);
+        let refused = answer.as_ref().err().copied();
         let full = self.model.flows.len() == CAPACITY;
         if self.model.flows.contains_key(&key) {
-            assert_eq!(answer, Err(OpenError::Duplicate));
+            assert_eq!(refused, Some(OpenError::Duplicate));
         } else if full && self.model.oldest_closed().is_none() {
-            assert_eq!(answer, Err(OpenError::TableFull));
+            assert_eq!(refused, Some(OpenError::TableFull));
         } else if let Some((address, port)) = self.model.next_port(backend, key.protocol) {
-            let id = answer.unwrap();
+            let Opened { id, evicted } = answer.unwrap();
             let got = self.table.flow(id).binding.snat;
             assert_eq!(*got.ip(), address);
             assert_eq!(got.port(), port.unwrap_or(got.port()), "oldest first");
-            self.opened(key, id, backend, got);
+            let gave_way = self.opened(key, id, backend, got);
+            assert_eq!(evicted.map(|flow| flow.original), gave_way, "who gave way is handed out");
         } else {
-            assert_eq!(answer, Err(OpenError::PortsExhausted));
+            assert_eq!(refused, Some(OpenError::PortsExhausted));
         }
     }
 
-    fn opened(&mut self, key: FiveTuple, id: FlowId, backend: SocketAddrV4, snat: SocketAddrV4) {
+    /// The new flow in the model; says who had to give way.
+    fn opened(&mut self, key: FiveTuple, id: FlowId, backend: SocketAddrV4, snat: SocketAddrV4) -> Option<FiveTuple> {
+        let mut gave_way = None;
         let model = &mut self.model;
         let pool = model.pools.entry((backend, key.protocol, *snat.ip())).or_default();
         pool.begin.get_or_insert(snat.port());
@@ -232,13 +236,16 @@ impl Pair {
         if let Some(holder) = model.replies.get(&reply).copied() {
             assert!(model.flows[&holder].state.is_closed(), "a port of an open flow was given out");
             model.remove(&holder);
+            gave_way = Some(holder);
         }
         if model.flows.len() == CAPACITY {
             let oldest = model.oldest_closed().unwrap();
             model.remove(&oldest);
+            gave_way = Some(oldest);
         }
         model.replies.insert(reply, key);
         model.flows.insert(key, flow);
+        gave_way
     }
 
     fn packets(&mut self, number: u32, what: &dyn Fn(&mut Pair, FiveTuple, FlowId)) {
@@ -343,6 +350,9 @@ impl Pair {
         assert_eq!(one_by_one, expected);
         assert_eq!(together, expected);
         assert_eq!(self.table.scan(0, CAPACITY).count(), self.model.flows.len());
+        let slices = (0..=CAPACITY).step_by(3).flat_map(|cursor| self.table.scan(cursor, 3));
+        assert!(slices.map(|(id, _)| id).eq(self.table.scan(0, CAPACITY).map(|(id, _)| id)), "in slices or in one go");
+        assert!(self.table.scan(0, CAPACITY).all(|(id, flow)| self.model.flows[&flow.original].id == id));
         let range = SnatRange { addresses: &ADDRESSES, ports: PORTS };
         for (&(backend, protocol, _), _) in &self.model.pools {
             let free = |address| self.model.pools.get(&(backend, protocol, address)).map_or(3, ModelPool::free);

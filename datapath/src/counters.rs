@@ -82,6 +82,8 @@ counters! {
     checksums_finished,
     /// ARP packets sent into the overlay to keep us known there.
     arp_taught,
+    /// ARP answers of tasks that were heard.
+    arp_heard,
     /// Bursts that were not empty.
     bursts,
     /// Times that the worker went to sleep.

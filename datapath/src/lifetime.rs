@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conntrack::{Direction, Flow, FlowId, Resets};
+use conntrack::{Direction, Flow, FlowId, Resets, State};
 use wire::Protocol;
 
 use crate::core::Core;
@@ -34,14 +34,14 @@ impl Core {
         self.expire_fragments(now);
     }
 
-    /// The backend of a flow is gone: a TCP flow is reset, any other is closed.
+    /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed.
     pub(crate) fn end_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
         let flow = self.conntrack.flow(id);
         if flow.original.protocol != Protocol::Tcp {
             self.close_flow(tables, id);
             return;
         }
-        if flow.state() == conntrack::State::Reset {
+        if flow.state().is_closed() {
             return;
         }
         let facts = FlowFacts::of(flow);
@@ -71,10 +71,21 @@ impl Core {
             slots.filter(|(_, flow)| tables.backend(BackendId(flow.backend_id)).is_none()).map(|(id, _)| id).collect()
         };
         for id in gone {
-            self.end_flow(tables, id, now);
+            self.end_gone(tables, id, now);
         }
         let next = next + SWEEP_PER_TURN;
         self.sweep = (next < self.conntrack.slots()).then_some(Sweep { next });
+    }
+
+    /// A flow that was over before its backend went has nobody to tell, and would outlive what is remembered of the
+    /// backend: it goes at once. One that was reset stays, to refuse what its ends may still send.
+    fn end_gone(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+        let state = self.conntrack.flow(id).state();
+        if state.is_closed() && state != State::Reset {
+            self.close_flow(tables, id);
+        } else {
+            self.end_flow(tables, id, now);
+        }
     }
 
     /// A flow has left the table.

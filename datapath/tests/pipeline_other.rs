@@ -363,14 +363,14 @@ fn tasks_are_taught_and_taught_again() {
     let mut gateway = Gateway::new(dns(&[1, 1]));
     gateway.settle();
     let first = arps(&mut gateway);
-    for n in 0..2 {
-        let request = arp(1, our_overlay_mac(), OUR_OVERLAY, MacAddr::default(), TASKS[n]);
-        let reply = arp(2, our_overlay_mac(), OUR_OVERLAY, MacAddr::docker(TASKS[n]), TASKS[n]);
+    for task in TASKS {
+        let request = arp(1, our_overlay_mac(), OUR_OVERLAY, MacAddr::default(), task);
+        let reply = arp(2, our_overlay_mac(), OUR_OVERLAY, MacAddr::docker(task), task);
         let to = |mac: MacAddr, packet: &[u8]| {
             first.iter().filter(|frame| frame[50..56] == mac.0 && frame.ends_with(packet)).count()
         };
-        assert_eq!(to(MacAddr::docker(TASKS[n]), &request), 1, "a unicast question");
-        assert_eq!(to(MacAddr::docker(TASKS[n]), &reply), 1, "a unicast answer");
+        assert_eq!(to(MacAddr::docker(task), &request), 1, "a unicast question");
+        assert_eq!(to(MacAddr::docker(task), &reply), 1, "a unicast answer");
         assert_eq!(to(MacAddr::BROADCAST, &request), 1, "and a question to all, at first");
     }
     gateway.pass(Duration::from_secs(2));

@@ -4,7 +4,7 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 
-use conntrack::{ClientLink, Conntrack, Direction, FlowId, Open, OpenError, SnatRange, State, Timeouts, Track};
+use conntrack::{ClientLink, Conntrack, Direction, FlowId, Open, OpenError, Opened, SnatRange, State, Timeouts, Track};
 use wire::{FiveTuple, Protocol, Tcp, TcpFlags, TcpOptions};
 
 pub const SYN: u8 = 0x02;
@@ -39,6 +39,17 @@ pub fn open_to(
     snat: SnatRange,
     now: Duration,
 ) -> Result<FlowId, OpenError> {
+    opened_to(table, original, backend, snat, now).map(|opened| opened.id)
+}
+
+/// As [`open_to`], with the flow that gave way.
+pub fn opened_to(
+    table: &mut Conntrack,
+    original: FiveTuple,
+    backend: SocketAddrV4,
+    snat: SnatRange,
+    now: Duration,
+) -> Result<Opened, OpenError> {
     let open =
         Open { original, backend, snat, service: 1, backend_id: 2, generation: 3, client: ClientLink::default() };
     table.open(&open, now)

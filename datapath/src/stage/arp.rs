@@ -36,6 +36,7 @@ impl Core {
         }
         self.hear(&sender, arp.sender, arp.sender_mac, vtep);
         if arp.operation != REQUEST {
+            self.counters.arp_heard.add(1);
             return Verdict::Consumed;
         }
         let answer = Arp {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use conntrack::{Direction, Hit, Open, OpenError, SnatRange};
+use conntrack::{Direction, Hit, Open, OpenError, Opened, SnatRange};
 use wire::{FiveTuple, L4, Protocol, TcpFlags};
 
 use super::known::{FlowFacts, is_active};
@@ -85,13 +85,16 @@ impl Core {
             generation: tables.generation().0 as u32,
             client,
         };
-        let id = self.conntrack.open(&open, now).map_err(|error| match error {
+        let Opened { id, evicted } = self.conntrack.open(&open, now).map_err(|error| match error {
             OpenError::TableFull => DropReason::TableFull,
             OpenError::PortsExhausted => DropReason::PortsExhausted,
             OpenError::Duplicate => DropReason::InvalidSegment,
         })?;
         self.lookups_stale = true;
         self.counters.flows_opened.add(1);
+        if let Some(flow) = evicted {
+            self.count_closed(tables, &flow);
+        }
         self.begin(packet, id, service, now);
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.opened(is_active(self.conntrack.flow(id).state()));

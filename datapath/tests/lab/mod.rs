@@ -5,6 +5,7 @@
 
 pub mod packets;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use datapath::core::{Core, CoreParts, InterfaceInfo, SlotInfo};
 use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::{Desk, Publisher};
+use datapath::query::{FlowFilter, FlowRecord, Page};
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Snapshot, Tables, Turn, VirtualService,
@@ -122,6 +124,8 @@ pub struct Gateway {
     pub now: Duration,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
+    /// Of every backend there ever was: counters outlive tables.
+    stats: BTreeMap<u32, Arc<BackendStats>>,
 }
 
 impl Gateway {
@@ -134,12 +138,21 @@ impl Gateway {
     }
 
     pub fn with(tables: Tables, workers: usize, links: [LinkType; 2], flows: usize) -> Self {
+        let stats = backends(&tables).map(|backend| (backend.id.0, Arc::clone(&backend.stats))).collect();
         let first = Arc::new(Snapshot::build(tables).unwrap());
         let boxes: Arc<[Mailbox]> = (0..workers).map(|_| Mailbox::new(FRAMES, None)).collect();
         let now = Duration::from_secs(100);
         let publisher = Publisher::new(Vec::new(), 1, Arc::clone(&first));
-        let mut gateway =
-            Self { workers: vec![], ends: vec![], shared: vec![], counters: vec![], now, publisher, generation: 1 };
+        let mut gateway = Self {
+            workers: vec![],
+            ends: vec![],
+            shared: vec![],
+            counters: vec![],
+            now,
+            publisher,
+            generation: 1,
+            stats,
+        };
         let mut desks = Vec::new();
         for index in 0..workers {
             let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
@@ -224,6 +237,43 @@ impl Gateway {
         self.settle();
     }
 
+    /// As [`Gateway::publish`], with the counters that each backend already has, as control does it.
+    pub fn publish_same(&mut self, mut tables: Tables) {
+        for backend in tables.services.iter_mut().flat_map(|service| &mut service.backends) {
+            backend.stats = Arc::clone(self.stats.entry(backend.id.0).or_insert_with(|| Arc::clone(&backend.stats)));
+        }
+        self.publish(tables);
+    }
+
+    /// All flows of all workers.
+    pub fn flows(&mut self) -> Vec<FlowRecord> {
+        let mut flows = Vec::new();
+        for index in 0..self.workers.len() {
+            let filter = FlowFilter { service: None, limit: usize::MAX };
+            let mut page = Page { filter, next: Some(0), found: Vec::new() };
+            while page.next.is_some() {
+                self.shared[index].queries.ask(page).unwrap();
+                self.workers[index].turn(self.now);
+                page = self.shared[index].queries.take_answer().unwrap();
+            }
+            flows.append(&mut page.found);
+        }
+        flows
+    }
+
+    /// The gauges of every backend say what is in the flow tables.
+    pub fn assert_gauges(&mut self) {
+        let mut counted: BTreeMap<u32, (u64, u64)> = self.stats.keys().map(|id| (*id, (0, 0))).collect();
+        for flow in self.flows() {
+            let (active, inactive) = counted.entry(flow.backend_id.0).or_default();
+            let gauge = if ["ESTABLISHED", "UDP_STREAM"].contains(&flow.state) { active } else { inactive };
+            *gauge += 1;
+        }
+        let totals = self.stats.iter().map(|(id, stats)| (*id, stats.totals()));
+        let gauges = totals.map(|(id, totals)| (id, (totals.active, totals.inactive))).collect();
+        assert_eq!(counted, gauges, "flows in the tables, and what the gauges say: backend, (active, inactive)");
+    }
+
     /// Puts a frame into a worker's device.
     pub fn inject(&mut self, worker: usize, slot: usize, bytes: &[u8]) {
         assert!(self.ends[worker][slot].inject(bytes), "the device is full");
@@ -271,6 +321,10 @@ impl Gateway {
             assert_eq!(free + held, total, "frames leaked");
         }
     }
+}
+
+fn backends(tables: &Tables) -> impl Iterator<Item = &Backend> {
+    tables.services.iter().flat_map(|service| &service.backends)
 }
 
 fn is_arp(bytes: &[u8]) -> bool {

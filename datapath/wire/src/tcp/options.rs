@@ -70,12 +70,13 @@ impl Tcp {
         found
     }
 
-    /// The timestamps alone, at once if they stand where almost everyone puts them.
+    /// The timestamps alone, at once if they are all there is and stand where almost everyone puts them. With more
+    /// options behind them another timestamps option may follow, and the last one counts: Linux's fast path has the same limit.
     #[must_use]
     #[inline]
     pub fn timestamps(&self, frame: &[u8]) -> Option<Timestamps> {
         let start = self.offset + MIN_HEADER_LEN;
-        if self.header_len >= MIN_HEADER_LEN + 12 && window(frame, start) == Some(&ALIGNED_TIMESTAMPS) {
+        if self.header_len == MIN_HEADER_LEN + 12 && window(frame, start) == Some(&ALIGNED_TIMESTAMPS) {
             return Timestamps::read(frame, start + 4);
         }
         if self.header_len == MIN_HEADER_LEN { None } else { self.options(frame).timestamps }
