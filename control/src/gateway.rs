@@ -13,8 +13,9 @@ mod status;
 mod tests;
 mod tun_routes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,7 +25,7 @@ use datapath::{Engine, Event};
 use sys::DeviceState;
 use tokio::sync::watch;
 
-pub use compile::{compile, has_tun, taken_by_kernel, tun_addresses};
+pub use compile::{TunWants, compile, has_tun, taken_by_kernel, vips};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
 pub use start_error::StartError;
@@ -57,7 +58,9 @@ pub struct Parts {
     /// The tables that the workers run on.
     pub first: First,
     /// Who keeps the routes to the TUN device.
-    pub tun_routes: Option<watch::Sender<BTreeSet<Ipv4Addr>>>,
+    pub tun_routes: Option<watch::Sender<TunWants>>,
+    /// The SNAT ports of plain backends.
+    pub plain_ports: RangeInclusive<u16>,
 }
 
 /// What is kept of the first tables.
@@ -103,7 +106,8 @@ pub struct Gateway {
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
     devices: Vec<(usize, DeviceState)>,
-    tun_routes: Option<watch::Sender<BTreeSet<Ipv4Addr>>>,
+    tun_routes: Option<watch::Sender<TunWants>>,
+    plain_ports: RangeInclusive<u16>,
 }
 
 impl Gateway {
@@ -129,6 +133,7 @@ impl Gateway {
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
             tun_routes: parts.tun_routes,
+            plain_ports: parts.plain_ports,
         };
         gateway.with_findings(findings)
     }
@@ -160,7 +165,7 @@ impl Gateway {
         let Compiled { tables, rules, findings, ways } = compiled;
         let generation = tables.generation;
         let vips = tables.services.iter().flat_map(|service| &service.listens).map(|listen| listen.address);
-        let addresses: BTreeSet<_> = vips.chain(self.config.gateway.snat.iter().copied()).collect();
+        let wants = TunWants::of(vips.collect(), &rules, &self.view, &self.plain_ports);
         let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
         if let Some(filter) = &mut self.filter
             && rules != self.rules
@@ -171,7 +176,7 @@ impl Gateway {
         }
         self.engine.publish(snapshot);
         if let Some(routes) = &self.tun_routes {
-            routes.send_replace(addresses);
+            routes.send_replace(wants);
         }
         (self.generation, self.rules, self.ways) = (generation, rules, ways);
         self.note(findings);

@@ -148,12 +148,15 @@ fn reload(gateway: &Mutex<Gateway>) {
 /// Ends the servers, then the gateway. A request that is still being answered holds the gateway: it is waited for, and
 /// after that the end of the process does the rest.
 async fn stop(running: Running) {
-    let Running { gateway, servers, .. } = running;
+    let Running { gateway, servers, tun, .. } = running;
     drop(servers);
     let mut shared = gateway;
     for _ in 0..STOP_PATIENCE.as_millis() / 10 {
         match Arc::try_unwrap(shared) {
-            Ok(gateway) => return gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop(),
+            Ok(gateway) => {
+                gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop();
+                return start::end_of_tun(tun).await;
+            }
             Err(still_shared) => shared = still_shared,
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

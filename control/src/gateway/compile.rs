@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use datapath::service::{BackendId, Generation, Interface, Path, Tables};
 
@@ -9,7 +10,7 @@ use super::resolve::{Findings, OverlayMacs, Resolver};
 use super::rules::Rules;
 use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
-use crate::kernel::KernelView;
+use crate::kernel::{KernelView, ReplyRule};
 
 /// Everything that one generation consists of.
 #[derive(Debug)]
@@ -67,19 +68,30 @@ pub fn has_tun(config: &Config) -> bool {
     config.interfaces.iter().any(|interface| interface.driver == Driver::Tun)
 }
 
-/// The addresses that must be routed to the TUN device: VIPs, and SNAT addresses of plain backends.
-pub fn tun_addresses(config: &Config, catalog: &Catalog) -> BTreeSet<Ipv4Addr> {
-    let mut addresses = vips(catalog);
-    addresses.extend(&config.gateway.snat);
-    addresses
+/// What must reach the TUN device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TunWants {
+    /// What comes to these: VIPs, and SNAT addresses that are not this machine's.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Answers of plain backends to SNAT addresses that are this machine's.
+    pub replies: BTreeSet<ReplyRule>,
 }
 
-/// Over TUN, an address of the machine itself never reaches us: the kernel takes its packets. Says which
+impl TunWants {
+    /// What these tables want; `ports` are the SNAT ports of plain backends.
+    pub fn of(vips: BTreeSet<Ipv4Addr>, rules: &Rules, view: &KernelView, ports: &RangeInclusive<u16>) -> Self {
+        let is_local = |address| view.owner_of(address).is_some();
+        let mut addresses = vips;
+        addresses.extend(rules.snat().filter(|address| !is_local(*address)));
+        Self { addresses, replies: rules.replies(ports, is_local) }
+    }
+}
+
+/// Over TUN, a VIP that is an address of the machine itself never reaches us: the kernel takes its packets. Says which
 /// one, and where it is.
 pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Option<(Ipv4Addr, String)> {
     if !has_tun(config) {
         return None;
     }
-    let mut addresses = tun_addresses(config, catalog).into_iter();
-    addresses.find_map(|address| Some((address, view.owner_of(address)?)))
+    vips(catalog).into_iter().find_map(|address| Some((address, view.owner_of(address)?)))
 }

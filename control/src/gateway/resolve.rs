@@ -103,7 +103,9 @@ impl Resolve for Resolver<'_> {
             return self.config.gateway.snat.clone();
         }
         match self.view.paths.get(&backend) {
-            Some(Path::Link { link, source: Some(source), .. }) if self.xdp_interface(*link).is_some() => {
+            Some(Path::Link { link, source: Some(source), .. })
+                if self.has_tun() || self.xdp_interface(*link).is_some() =>
+            {
                 vec![*source]
             }
             _ => vec![vip],

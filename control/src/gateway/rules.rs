@@ -8,6 +8,8 @@ use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
 use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 use wire::Protocol;
 
+use crate::kernel::ReplyRule;
+
 /// The filter's rules as sets, so that two of them can be joined and compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
@@ -47,6 +49,21 @@ impl Rules {
         let port = backend.port.map_or(0, std::num::NonZeroU16::get);
         self.plain.extend(protocols.iter().map(|protocol| (backend.address, port, *protocol)));
         self.snat.extend(snat);
+    }
+
+    /// The SNAT addresses of plain backends.
+    pub fn snat(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.snat.iter().copied()
+    }
+
+    /// The answers of plain backends to addresses that `is_local`: over TUN they must be led past the kernel.
+    pub fn replies(&self, ports: &RangeInclusive<u16>, is_local: impl Fn(Ipv4Addr) -> bool) -> BTreeSet<ReplyRule> {
+        let ports = (*ports.start(), *ports.end());
+        let ours = self.snat.iter().copied().filter(|snat| is_local(*snat));
+        let rules = ours.flat_map(|snat| {
+            self.plain.iter().map(move |&(backend, port, protocol)| ReplyRule { backend, port, protocol, snat, ports })
+        });
+        rules.collect()
     }
 
     /// What either needs: for the moment in which some workers still use the old table.

@@ -1,4 +1,4 @@
-//! Keeps a host route to the TUN device for every VIP.
+//! Keeps a host route to the TUN device for every VIP, and the rules for answers of plain backends.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::kernel::{Kernel, KernelError};
+use super::TunWants;
+use crate::kernel::{Kernel, KernelError, ReplyRule};
 
 /// How long after a refusal to try again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -19,23 +20,41 @@ pub struct TunRoutes {
     name: String,
     link: u32,
     present: BTreeSet<Ipv4Addr>,
+    rules: BTreeSet<ReplyRule>,
 }
 
 impl TunRoutes {
     /// Switches the device on.
     pub async fn set_up(kernel: Arc<Kernel>, name: &str, mtu: u32) -> Result<TunRoutes, KernelError> {
         let link = kernel.set_up(name, mtu).await?;
-        Ok(TunRoutes { kernel, name: name.to_owned(), link, present: BTreeSet::new() })
+        let routes =
+            TunRoutes { kernel, name: name.to_owned(), link, present: BTreeSet::new(), rules: BTreeSet::new() };
+        routes.clear_rules().await?;
+        Ok(routes)
     }
 
-    /// Makes the routes those of `wanted`.
-    pub async fn set(&mut self, wanted: &BTreeSet<Ipv4Addr>) -> Result<(), KernelError> {
-        self.kernel.set_routes(self.link, &mut self.present, wanted).await
+    /// Makes routes and rules those of `wanted`.
+    pub async fn set(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
+        self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
+        self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await
+    }
+
+    /// Rules outlive their device: those of a gateway that was killed, or of this one when it ends.
+    async fn clear_rules(&self) -> Result<(), KernelError> {
+        let links = self.kernel.view().borrow().links.keys().copied().collect();
+        self.kernel.clear_reply_rules(self.link, &links).await
     }
 
     /// Follows `wanted` until its sender is gone. A device that was down has lost its routes: they are
     /// added again when it is up.
-    pub async fn follow(mut self, mut wanted: watch::Receiver<BTreeSet<Ipv4Addr>>) {
+    pub async fn follow(mut self, wanted: watch::Receiver<TunWants>) {
+        self.follow_until_gone(wanted).await;
+        if let Err(error) = self.clear_rules().await {
+            tracing::warn!("{:?}: {error}", self.name);
+        }
+    }
+
+    async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>) {
         let mut view = self.kernel.view();
         let mut was_up = true;
         loop {

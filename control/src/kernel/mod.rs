@@ -8,6 +8,7 @@ mod follow;
 #[cfg(test)]
 pub mod namespace;
 mod read;
+mod reply_rules;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,8 @@ mod tun;
 mod view;
 
 pub use follow::Kernel;
-pub use sysctl::{ip_forward, local_port_range, switch_on_ip_forward};
+pub use reply_rules::ReplyRule;
+pub use sysctl::{accept_local, ip_forward, local_port_range, switch_on_ip_forward};
 pub use view::{KernelView, Link, LocalAddress, Path};
 
 /// A request to the kernel that failed, with what was wanted.

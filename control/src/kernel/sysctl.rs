@@ -1,4 +1,4 @@
-//! The kernel settings that the gateway reads or, in one case, changes.
+//! The kernel settings that the gateway reads, and two that it changes for TUN.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -14,6 +14,11 @@ pub fn ip_forward() -> io::Result<bool> {
 /// Makes this machine forward IPv4, until it is switched off or the machine restarts.
 pub fn switch_on_ip_forward() -> io::Result<()> {
     std::fs::write(IP_FORWARD, "1\n")
+}
+
+/// Lets packets with source addresses of this machine in from a link, as the gateway sends them to plain backends.
+pub fn accept_local(link: &str) -> io::Result<()> {
+    std::fs::write(format!("/proc/sys/net/ipv4/conf/{link}/accept_local"), "1\n")
 }
 
 /// The ports that the kernel gives to its own connections.

@@ -1,7 +1,5 @@
 //! The start: everything is opened, or nothing is left behind.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,14 +7,14 @@ use std::time::Duration;
 use datapath::service::Generation;
 use datapath::{Engine, EngineConfig};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
 use crate::gateway::{
-    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, compile, has_tun, plain_ports, taken_by_kernel,
-    tun_addresses,
+    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, TunWants, compile, has_tun, plain_ports,
+    taken_by_kernel, vips,
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
@@ -27,6 +25,8 @@ const UNDERLAY_PATIENCE: Duration = Duration::from_secs(1);
 const OVERLAY_PATIENCE: Duration = Duration::from_millis(300);
 /// How long the workers may take to pick up the first table.
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the kernel may take to give up the rules for TUN.
+const TUN_PATIENCE: Duration = Duration::from_secs(1);
 /// SNAT ports of overlay backends: the overlay address is ours alone.
 const OVERLAY_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
 
@@ -38,6 +38,8 @@ pub struct Running {
     pub view: watch::Receiver<KernelView>,
     /// API and metrics; they end when dropped.
     pub servers: JoinSet<()>,
+    /// Keeps routes and rules for TUN; ends when the gateway does.
+    pub tun: Option<JoinHandle<()>>,
 }
 
 /// Opens everything that the config names. On error nothing is left behind.
@@ -50,13 +52,14 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
     };
     let kernel = Arc::new(Kernel::open().await.map_err(kernel_error)?);
     let mut view = kernel.view();
-    let parts = open(config, config_path, cpus, Arc::clone(&kernel), &mut view).await?;
+    let (parts, tun) = open(config, config_path, cpus, Arc::clone(&kernel), &mut view).await?;
     let gateway = Arc::new(Mutex::new(Gateway::new(parts)));
     if let Err(error) = settle(&gateway).await {
         // Nobody else has it yet.
         if let Some(gateway) = Arc::into_inner(gateway) {
             gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop();
         }
+        end_of_tun(tun).await;
         return Err(error);
     }
     let mut servers = JoinSet::new();
@@ -66,7 +69,16 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
         let render = move || metrics::render(&*super::lock(&gateway)).map_err(|error| error.to_string());
         servers.spawn(metrics.serve(Arc::new(render)));
     }
-    Ok(Running { gateway, view, servers })
+    Ok(Running { gateway, view, servers, tun })
+}
+
+/// Waits until the rules for TUN are taken away: they would outlive the process.
+pub async fn end_of_tun(tun: Option<JoinHandle<()>>) {
+    if let Some(tun) = tun
+        && tokio::time::timeout(TUN_PATIENCE, tun).await.is_err()
+    {
+        tracing::warn!("policy rules for TUN may be left over; the next start takes them away");
+    }
 }
 
 fn kernel_error(error: KernelError) -> StartError {
@@ -79,7 +91,7 @@ async fn open(
     cpus: Vec<usize>,
     kernel: Arc<Kernel>,
     view: &mut watch::Receiver<KernelView>,
-) -> Result<Parts, StartError> {
+) -> Result<(Parts, Option<JoinHandle<()>>), StartError> {
     let catalog = Catalog::from_config(&config, config.gateway.cpus.len());
     let now = view.borrow_and_update().clone();
     check_addresses(&config, &catalog, &now)?;
@@ -94,14 +106,15 @@ async fn open(
         cpus: config.gateway.cpus.clone(),
         flows: config.gateway.flows,
         timeouts: config.timeouts,
-        plain_ports,
+        plain_ports: plain_ports.clone(),
         overlay_ports: OVERLAY_PORTS,
         seed: random_seed(),
     };
     let engine = Engine::start(&engine_config, workers, snapshot)
         .map_err(|error| StartError::new("workers", error, "see gateway.cpus and gateway.flows"))?;
-    let connected = connect(&config, &catalog, filter, &first, routes).await;
-    let (filter, tun_routes) = match connected {
+    let wants = TunWants::of(vips(&catalog), first.rules(), &view, &plain_ports);
+    let connected = connect(filter, &first, routes, wants).await;
+    let (filter, tun_routes, tun) = match connected {
         Ok(connected) => connected,
         Err(error) => {
             engine.stop();
@@ -109,7 +122,9 @@ async fn open(
         }
     };
     let config_path = config_path.to_owned();
-    Ok(Parts { config, config_path, cpus, catalog, engine, filter, kernel, view, first, tun_routes })
+    let parts =
+        Parts { config, config_path, cpus, catalog, engine, filter, kernel, view, first, tun_routes, plain_ports };
+    Ok((parts, tun))
 }
 
 /// A seed that nobody outside can know, from the standard library's own source of randomness.
@@ -151,7 +166,9 @@ async fn set_up_tun(config: &Config, kernel: &Arc<Kernel>) -> Result<Option<TunR
     for interface in config.interfaces.iter().filter(|interface| interface.driver == Driver::Tun) {
         let place = format!("[[interface]] {:?}", interface.name);
         let set_up = TunRoutes::set_up(Arc::clone(kernel), &interface.name, TUN_MTU).await;
-        let set_up = set_up.map_err(|error| StartError::new(place, error, "run as root, or give CAP_NET_ADMIN"))?;
+        let set_up = set_up.map_err(|error| StartError::new(&place, error, "run as root, or give CAP_NET_ADMIN"))?;
+        kernel::accept_local(&interface.name)
+            .map_err(|error| StartError::new(&place, format!("accept_local cannot be switched on: {error}"), ""))?;
         // The first one gets the VIPs.
         routes.get_or_insert(set_up);
     }
@@ -195,27 +212,25 @@ async fn resolve(
     view.borrow_and_update().clone()
 }
 
-type Connected = (Option<Filter>, Option<watch::Sender<BTreeSet<Ipv4Addr>>>);
+type Connected = (Option<Filter>, Option<watch::Sender<TunWants>>, Option<JoinHandle<()>>);
 
 /// Leads packets to the running workers.
 async fn connect(
-    config: &Config,
-    catalog: &Catalog,
     mut filter: Option<Filter>,
     first: &First,
     routes: Option<TunRoutes>,
+    wants: TunWants,
 ) -> Result<Connected, StartError> {
     if let Some(filter) = &mut filter {
         let failed = |error| StartError::new("XDP filter", error, "");
         filter.publish(first.rules()).map_err(failed)?;
     }
-    let Some(mut routes) = routes else { return Ok((filter, None)) };
-    let addresses = tun_addresses(config, catalog);
+    let Some(mut routes) = routes else { return Ok((filter, None, None)) };
     let failed = |error: KernelError| StartError::new("routes to the TUN device", error, "");
-    routes.set(&addresses).await.map_err(failed)?;
-    let (wanted, follow) = watch::channel(addresses);
-    tokio::spawn(routes.follow(follow));
-    Ok((filter, Some(wanted)))
+    routes.set(&wants).await.map_err(failed)?;
+    let (wanted, follow) = watch::channel(wants);
+    let follower = tokio::spawn(routes.follow(follow));
+    Ok((filter, Some(wanted), Some(follower)))
 }
 
 /// Waits until the first table is live, and a moment for tasks to tell their MAC addresses.

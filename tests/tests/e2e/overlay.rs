@@ -34,12 +34,6 @@ fn stranger_stays_known(driver: Driver) -> Outcome {
 /// Servers outside any overlay, beside tasks in it: one service of each kind and one that mixes them.
 fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
     let network = Plan { plain: 2, nodes: 1, ..Plan::new(arms) }.build()?;
-    if driver == Driver::Tun {
-        // There the source that servers see is the VIP: they must know the way back to it.
-        for host in &network.plain {
-            host.namespace.ip(&format!("route add {VIP} via {GATEWAY_UNDERLAY}"))?;
-        }
-    }
     let task = &network.nodes[0].tasks[0];
     let hosts = network.plain.iter().map(|host| &host.namespace).chain([&task.namespace]);
     let servers = Servers::start(hosts)?;
@@ -58,8 +52,16 @@ fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
         Service::new("udp-echo", &format!("{UDP_ECHO}/udp"), plain(7000)),
         Service::new("mixed", "198.18.0.1:8082/tcp", [plain(8000), in_overlay].concat()),
     ];
+    let before = network.gateway.run("ip", ["rule"])?;
+    // What a gateway that was killed leaves behind does not stand in the way of the next.
+    Gateway::start(&network, &config)?.kill()?;
     let stage = Stage { gateway: Gateway::start(&network, &config)?, servers, network };
-    exercise_plain(&stage)
+    exercise_plain(&stage)?;
+    let Stage { gateway, network, .. } = stage;
+    gateway.stop_cleanly()?;
+    let after = network.gateway.run("ip", ["rule"])?;
+    ensure!(before == after, "policy rules are left over:\n{after}");
+    Ok(())
 }
 
 fn exercise_plain(stage: &Stage) -> Outcome {

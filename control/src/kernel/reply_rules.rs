@@ -1,0 +1,185 @@
+//! Policy rules that lead the answers of plain backends, which come to an address of this machine, to the TUN device.
+//!
+//! The kernel looks into the table `local` first and would take them (and, knowing no such connection, refuse them). So
+//! that table's rule steps behind ours; each of ours names one backend's address and port and our SNAT address and
+//! ports, and nothing else goes another way than before. See `docs/decisions/007-answers-of-plain-backends-over-tun.md`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::TryStreamExt;
+use netlink_packet_route::IpProtocol;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use rtnetlink::{IpVersion, RouteMessageBuilder};
+
+use super::{Kernel, KernelError};
+
+/// Ours come before the table `local`, which is moved from 0.
+const PRIORITY: u32 = 19;
+const LOCAL_PRIORITY: u32 = 20;
+const LOCAL_TABLE: u32 = 255;
+/// Tables of ours: this, and the link's index in the lower half.
+const TABLES: u32 = 0x5347_0000;
+
+/// The answers of one plain backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyRule {
+    /// Where they come from.
+    pub backend: Ipv4Addr,
+    /// From which port; 0: any.
+    pub port: u16,
+    /// TCP or UDP, by number.
+    pub protocol: u8,
+    /// Where they come to: an address of this machine.
+    pub snat: Ipv4Addr,
+    /// To which ports.
+    pub ports: (u16, u16),
+}
+
+fn table_of(link: u32) -> u32 {
+    TABLES | (link & 0xffff)
+}
+
+impl Kernel {
+    /// Adds and removes rules until they are those of `wanted`; `present` holds what this process added before.
+    pub async fn set_reply_rules(
+        &self,
+        link: u32,
+        present: &mut BTreeSet<ReplyRule>,
+        wanted: &BTreeSet<ReplyRule>,
+    ) -> Result<(), KernelError> {
+        if !wanted.is_empty() {
+            self.move_local_rule(0, LOCAL_PRIORITY).await?;
+            self.add_table(link).await?;
+        }
+        for rule in wanted.difference(&present.clone()) {
+            self.add_rule(rule.message(link)).await?;
+            present.insert(*rule);
+        }
+        for rule in present.clone().difference(wanted) {
+            self.remove_rule(rule.message(link)).await?;
+            present.remove(rule);
+        }
+        Ok(())
+    }
+
+    /// Takes away what a gateway that was killed has left: rules for links that are gone or are `link` now. Without any
+    /// rule of ours left, the table `local` goes back to its place.
+    pub async fn clear_reply_rules(&self, link: u32, links: &BTreeSet<u32>) -> Result<(), KernelError> {
+        let mut others = false;
+        for rule in self.rules().await? {
+            let Some(table) = table(&rule).filter(|table| table & 0xffff_0000 == TABLES) else { continue };
+            if table == table_of(link) || !links.iter().any(|other| table == table_of(*other)) {
+                self.remove_rule(rule).await?;
+            } else {
+                others = true;
+            }
+        }
+        if others { Ok(()) } else { self.move_local_rule(LOCAL_PRIORITY, 0).await }
+    }
+
+    /// Moves the rule of the table `local`, if it is there. It is added before it is removed: there is no moment
+    /// without it.
+    async fn move_local_rule(&self, from: u32, to: u32) -> Result<(), KernelError> {
+        let local = |rule: &RuleMessage| {
+            let plain = rule.attributes.iter().all(|attribute| {
+                matches!(
+                    attribute,
+                    RuleAttribute::Table(_)
+                        | RuleAttribute::Priority(_)
+                        | RuleAttribute::Protocol(_)
+                        | RuleAttribute::SuppressPrefixLen(_)
+                        | RuleAttribute::Other(_)
+                )
+            });
+            plain && table(rule) == Some(LOCAL_TABLE) && priority(rule) == from
+        };
+        if !self.rules().await?.iter().any(local) {
+            return Ok(());
+        }
+        self.add_rule(local_rule(to)).await?;
+        self.remove_rule(local_rule(from)).await
+    }
+
+    async fn rules(&self) -> Result<Vec<RuleMessage>, KernelError> {
+        let failed = |error| KernelError::netlink("read the policy rules", error);
+        self.handle().rule().get(IpVersion::V4).execute().try_collect().await.map_err(failed)
+    }
+
+    async fn add_rule(&self, message: RuleMessage) -> Result<(), KernelError> {
+        let mut request = self.handle().rule().add();
+        *request.message_mut() = message;
+        match request.execute().await {
+            Err(error) if is(&error, io::ErrorKind::AlreadyExists) => Ok(()),
+            done => done.map_err(|error| KernelError::netlink("add a policy rule", error)),
+        }
+    }
+
+    async fn remove_rule(&self, message: RuleMessage) -> Result<(), KernelError> {
+        match self.handle().rule().del(message).execute().await {
+            Err(error) if is(&error, io::ErrorKind::NotFound) => Ok(()),
+            done => done.map_err(|error| KernelError::netlink("remove a policy rule", error)),
+        }
+    }
+
+    /// The table of our rules: everything goes to the link. It vanishes with the link.
+    async fn add_table(&self, link: u32) -> Result<(), KernelError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table_of(link)).output_interface(link);
+        let route = route.scope(netlink_packet_route::route::RouteScope::Link).build();
+        let added = self.handle().route().add(route).replace().execute().await;
+        added.map_err(|error| KernelError::netlink("add the table for answers of plain backends", error))
+    }
+}
+
+fn is(error: &rtnetlink::Error, kind: io::ErrorKind) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.to_io().kind() == kind)
+}
+
+fn table(rule: &RuleMessage) -> Option<u32> {
+    let long = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    long.or(Some(u32::from(rule.header.table)))
+}
+
+/// A rule without a priority has 0.
+fn priority(rule: &RuleMessage) -> u32 {
+    let priority = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    priority.unwrap_or(0)
+}
+
+fn local_rule(priority: u32) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = netlink_packet_route::AddressFamily::Inet;
+    message.header.action = RuleAction::ToTable;
+    message.header.table = LOCAL_TABLE as u8;
+    message.attributes.push(RuleAttribute::Priority(priority));
+    message
+}
+
+impl ReplyRule {
+    fn message(&self, link: u32) -> RuleMessage {
+        let mut message = RuleMessage::default();
+        message.header.family = netlink_packet_route::AddressFamily::Inet;
+        message.header.action = RuleAction::ToTable;
+        (message.header.src_len, message.header.dst_len) = (32, 32);
+        message.attributes = vec![
+            RuleAttribute::Priority(PRIORITY),
+            RuleAttribute::Table(table_of(link)),
+            RuleAttribute::Source(IpAddr::V4(self.backend)),
+            RuleAttribute::Destination(IpAddr::V4(self.snat)),
+            RuleAttribute::IpProtocol(IpProtocol::from(self.protocol)),
+            RuleAttribute::DestinationPortRange(RulePortRange { start: self.ports.0, end: self.ports.1 }),
+        ];
+        if self.port != 0 {
+            let port = RulePortRange { start: self.port, end: self.port };
+            message.attributes.push(RuleAttribute::SourcePortRange(port));
+        }
+        message
+    }
+}
