@@ -1,4 +1,5 @@
 //! The engine with real threads over devices in memory: what control sees of the workers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod lab;
 
@@ -8,19 +9,53 @@ use conntrack::Timeouts;
 use datapath::engine::{Engine, EngineConfig, WorkerDevices};
 use datapath::query::FlowFilter;
 use datapath::service::{InterfaceIndex, ServiceId, Snapshot};
+use datapath::worker::Event;
 use datapath::{Role, Slot};
 use lab::packets::Segment;
-use sys::{FramePool, LinkType, MemoryDevice};
+use sys::{Device, DeviceState, Frame, FramePool, LinkType, MemoryDevice, TxReport};
 use wire::Protocol;
 
+/// A device that has a fault.
+struct Faulty(MemoryDevice);
+
+impl Device for Faulty {
+    fn link_type(&self) -> LinkType {
+        self.0.link_type()
+    }
+
+    fn rx(&mut self, _: &mut FramePool, _: &mut Vec<Frame>, _: usize) -> usize {
+        panic!("the fault of the test")
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
+        self.0.tx(pool, out)
+    }
+
+    fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> DeviceState {
+        self.0.state()
+    }
+}
+
 fn start(workers: usize) -> (Engine, Vec<MemoryDevice>) {
+    start_with(workers, |device| Box::new(device))
+}
+
+fn start_with(workers: usize, dress: impl Fn(MemoryDevice) -> Box<dyn Device>) -> (Engine, Vec<MemoryDevice>) {
     let mut ends = Vec::new();
     let mut devices = Vec::new();
     for _ in 0..workers {
         let mut slots = Vec::new();
         for index in 0..2 {
             let (device, end) = sys::memory_pair_of(64, LinkType::Ethernet);
-            slots.push(Slot { role: Role::Interface(InterfaceIndex(index)), device: Box::new(device) });
+            slots.push(Slot { role: Role::Interface(InterfaceIndex(index)), device: dress(device) });
             ends.push(end);
         }
         devices.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: slots });
@@ -62,6 +97,19 @@ fn control_sees_the_flows_of_all_workers() {
 #[test]
 fn nobody_is_said_to_have_failed_while_all_run() {
     let (mut engine, _ends) = start(2);
+    assert_eq!(engine.events(), []);
+    engine.stop();
+}
+
+#[test]
+fn a_worker_that_fails_is_reported_once() {
+    let (mut engine, _ends) = start_with(1, |device| Box::new(Faulty(device)));
+    let heard = (0..500).map(|_| engine.events()).find(|events| {
+        std::thread::sleep(Duration::from_millis(10));
+        !events.is_empty()
+    });
+    let failed = Event::WorkerFailed { worker: 0, reason: "the fault of the test".into() };
+    assert_eq!(heard.unwrap(), [failed]);
     assert_eq!(engine.events(), []);
     engine.stop();
 }
