@@ -9,6 +9,8 @@ mod show;
 mod table;
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
 
 use std::io::ErrorKind;

@@ -346,6 +346,40 @@ mod tests {
         }
     }
 
+    /// The same ports of another address, or of another protocol, are other ports: long ranges as well as short ones.
+    #[test]
+    fn ports_of_another_address_or_protocol_are_free() {
+        for ports in [80..=90, 8000..=20_000] {
+            let mut services = vec![service(&[]), service(&[]), service(&[])];
+            for (service, id) in services.iter_mut().zip(1..) {
+                service.id = ServiceId(id);
+                service.listens[0].ports = ports.clone();
+            }
+            services[1].listens[0].protocol = Protocol::Udp;
+            services[2].listens[0].address = Ipv4Addr::new(198, 18, 0, 9);
+            let vip = services[0].listens[0].address;
+            let snapshot = Snapshot::build(tables(services)).unwrap();
+            let id = |address, protocol| snapshot.lookup(address, *ports.end(), protocol).map(|service| service.id);
+            assert_eq!(id(vip, Protocol::Tcp), Some(ServiceId(1)));
+            assert_eq!(id(vip, Protocol::Udp), Some(ServiceId(2)));
+            assert_eq!(id(Ipv4Addr::new(198, 18, 0, 9), Protocol::Tcp), Some(ServiceId(3)));
+        }
+    }
+
+    #[test]
+    fn plain_backends_answer_from_their_port_or_from_any() {
+        let source = vec![Ipv4Addr::new(198, 18, 1, 1)];
+        let mut web = service(&[]);
+        web.backends = vec![plain_backend(5, source.clone()), plain_backend(6, source)];
+        let (one, any) = (web.backends[0].address, Ipv4Addr::new(198, 18, 1, 77));
+        let port = web.backends[0].port.unwrap().get();
+        (web.backends[1].address, web.backends[1].port) = (any, None);
+        let snapshot = Snapshot::build(tables(vec![web])).unwrap();
+        let answers = [(one, port), (one, port + 1), (any, 1), (any, 65_535)];
+        let is_plain = answers.map(|(address, port)| snapshot.is_plain_backend(address, port));
+        assert_eq!(is_plain, [true, false, true, true]);
+    }
+
     #[test]
     fn refuses_contradictions() {
         let mut twice = service(&[1, 1]);

@@ -1,0 +1,115 @@
+//! The engine with real threads over devices in memory: what control sees of the workers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod lab;
+
+use std::time::Duration;
+
+use conntrack::Timeouts;
+use datapath::engine::{Engine, EngineConfig, WorkerDevices};
+use datapath::query::FlowFilter;
+use datapath::service::{InterfaceIndex, ServiceId, Snapshot};
+use datapath::worker::Event;
+use datapath::{Role, Slot};
+use lab::packets::Segment;
+use sys::{Device, DeviceState, Frame, FramePool, LinkType, MemoryDevice, TxReport};
+use wire::Protocol;
+
+/// A device that has a fault.
+struct Faulty(MemoryDevice);
+
+impl Device for Faulty {
+    fn link_type(&self) -> LinkType {
+        self.0.link_type()
+    }
+
+    fn rx(&mut self, _: &mut FramePool, _: &mut Vec<Frame>, _: usize) -> usize {
+        panic!("the fault of the test")
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
+        self.0.tx(pool, out)
+    }
+
+    fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> DeviceState {
+        self.0.state()
+    }
+}
+
+fn start(workers: usize) -> (Engine, Vec<MemoryDevice>) {
+    start_with(workers, |device| Box::new(device))
+}
+
+fn start_with(workers: usize, dress: impl Fn(MemoryDevice) -> Box<dyn Device>) -> (Engine, Vec<MemoryDevice>) {
+    let mut ends = Vec::new();
+    let mut devices = Vec::new();
+    for _ in 0..workers {
+        let mut slots = Vec::new();
+        for index in 0..2 {
+            let (device, end) = sys::memory_pair_of(64, LinkType::Ethernet);
+            slots.push(Slot { role: Role::Interface(InterfaceIndex(index)), device: dress(device) });
+            ends.push(end);
+        }
+        devices.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: slots });
+    }
+    let config = EngineConfig {
+        cpus: vec![0; workers],
+        // More than a page of slots for each worker.
+        flows: 10_000 * workers,
+        timeouts: Timeouts::default(),
+        plain_ports: 1024..=32_767,
+        overlay_ports: 1024..=65_535,
+        seed: 7,
+    };
+    let tables = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1, 1])]);
+    (Engine::start(&config, devices, Snapshot::build(tables).unwrap()).unwrap(), ends)
+}
+
+#[test]
+fn control_sees_the_flows_of_all_workers() {
+    let (engine, mut ends) = start(2);
+    for port in 40_000..40_006u16 {
+        assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
+    }
+    let list = |service, limit| engine.flows(&FlowFilter { service, limit });
+    let all = (0..500).map(|_| list(None, 100)).find(|flows| {
+        std::thread::sleep(Duration::from_millis(10));
+        flows.len() == 6
+    });
+    let mut clients: Vec<(usize, u16)> = all.unwrap().iter().map(|flow| (flow.worker, flow.client.port())).collect();
+    clients.sort_unstable();
+    assert_eq!(clients, [(0, 40_000), (0, 40_002), (0, 40_004), (1, 40_001), (1, 40_003), (1, 40_005)]);
+    assert_eq!(list(None, 4).len(), 4, "no more than were asked for");
+    assert_eq!(list(Some(ServiceId(1)), 100).len(), 6);
+    assert_eq!(list(Some(ServiceId(2)), 100).len(), 0);
+    assert_eq!(list(None, 0).len(), 0);
+    engine.stop();
+}
+
+#[test]
+fn nobody_is_said_to_have_failed_while_all_run() {
+    let (mut engine, _ends) = start(2);
+    assert_eq!(engine.events(), []);
+    engine.stop();
+}
+
+#[test]
+fn a_worker_that_fails_is_reported_once() {
+    let (mut engine, _ends) = start_with(1, |device| Box::new(Faulty(device)));
+    let heard = (0..500).map(|_| engine.events()).find(|events| {
+        std::thread::sleep(Duration::from_millis(10));
+        !events.is_empty()
+    });
+    let failed = Event::WorkerFailed { worker: 0, reason: "the fault of the test".into() };
+    assert_eq!(heard.unwrap(), [failed]);
+    assert_eq!(engine.events(), []);
+    engine.stop();
+}
