@@ -8,7 +8,7 @@ use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
 use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 use wire::Protocol;
 
-use crate::kernel::ReplyRule;
+use crate::kernel::{ReplyPart, ReplyRule};
 
 /// The filter's rules as sets, so that two of them can be joined and compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,11 +59,18 @@ impl Rules {
     /// The answers of plain backends to addresses that `is_local`: over TUN they must be led past the kernel.
     pub fn replies(&self, ports: &RangeInclusive<u16>, is_local: impl Fn(Ipv4Addr) -> bool) -> BTreeSet<ReplyRule> {
         let ports = (*ports.start(), *ports.end());
-        let ours = self.snat.iter().copied().filter(|snat| is_local(*snat));
-        let rules = ours.flat_map(|snat| {
-            self.plain.iter().map(move |&(backend, port, protocol)| ReplyRule { backend, port, protocol, snat, ports })
-        });
-        rules.collect()
+        let mut rules = BTreeSet::new();
+        for snat in self.snat().filter(|snat| is_local(*snat)) {
+            for &(backend, port, protocol) in &self.plain {
+                let mut add = |part| rules.insert(ReplyRule { backend, snat, protocol, part });
+                add(ReplyPart::Answers { port, ports });
+                if protocol == Protocol::Udp as u8 {
+                    add(ReplyPart::WithPorts);
+                    add(ReplyPart::Fragments);
+                }
+            }
+        }
+        rules
     }
 
     /// What either needs: for the moment in which some workers still use the old table.

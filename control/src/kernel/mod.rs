@@ -16,7 +16,7 @@ mod tun;
 mod view;
 
 pub use follow::Kernel;
-pub use reply_rules::ReplyRule;
+pub use reply_rules::{ReplyPart, ReplyRule};
 pub use sysctl::{accept_local, ip_forward, local_port_range, switch_on_ip_forward};
 pub use view::{KernelView, Link, LocalAddress, Path};
 

@@ -2,7 +2,7 @@
 //!
 //! The kernel looks into the table `local` first and would take them (and, knowing no such connection, refuse them). So
 //! that table's rule steps behind ours; each of ours names one backend's address and port and our SNAT address and
-//! ports, and nothing else goes another way than before. See `docs/decisions/007-answers-of-plain-backends-over-tun.md`.
+//! ports, and nothing else goes another way than before, but for fragments. See `docs/decisions/007-answers-of-plain-backends-over-tun.md`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,25 +16,43 @@ use rtnetlink::{IpVersion, RouteMessageBuilder};
 use super::{Kernel, KernelError};
 
 /// Ours come before the table `local`, which is moved from 0.
-const PRIORITY: u32 = 19;
+const ANSWERS_PRIORITY: u32 = 17;
+const WITH_PORTS_PRIORITY: u32 = 18;
+const FRAGMENTS_PRIORITY: u32 = 19;
 const LOCAL_PRIORITY: u32 = 20;
 const LOCAL_TABLE: u32 = 255;
+/// As many as a rule can name. Packets in which the kernel sees no ports have none of these.
+const EVERY_PORT: (u16, u16) = (1, 65_534);
 /// Tables of ours: this, and the link's index in the lower half.
 const TABLES: u32 = 0x5347_0000;
 
-/// The answers of one plain backend.
+/// One rule for packets of a plain backend to an address of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplyRule {
     /// Where they come from.
     pub backend: Ipv4Addr,
-    /// From which port; 0: any.
-    pub port: u16,
+    /// Where they come to.
+    pub snat: Ipv4Addr,
     /// TCP or UDP, by number.
     pub protocol: u8,
-    /// Where they come to: an address of this machine.
-    pub snat: Ipv4Addr,
-    /// To which ports.
-    pub ports: (u16, u16),
+    /// Which of them.
+    pub part: ReplyPart,
+}
+
+/// Which packets between two addresses a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplyPart {
+    /// From the backend's port (0: any) to our SNAT ports: to the TUN device.
+    Answers {
+        /// The backend's port.
+        port: u16,
+        /// Our ports.
+        ports: (u16, u16),
+    },
+    /// Everything else that has ports: stays with the kernel.
+    WithPorts,
+    /// What is left then are fragments, in which the kernel sees no ports: to the TUN device.
+    Fragments,
 }
 
 fn table_of(link: u32) -> u32 {
@@ -69,7 +87,12 @@ impl Kernel {
     pub async fn clear_reply_rules(&self, link: u32, links: &BTreeSet<u32>) -> Result<(), KernelError> {
         let mut others = false;
         for rule in self.rules().await? {
-            let Some(table) = table(&rule).filter(|table| table & 0xffff_0000 == TABLES) else { continue };
+            let Some(table) = table(&rule).filter(|table| table & 0xffff_0000 == TABLES) else {
+                if priority(&rule) == WITH_PORTS_PRIORITY && table(&rule) == Some(LOCAL_TABLE) {
+                    self.remove_rule(rule).await?;
+                }
+                continue;
+            };
             if table == table_of(link) || !links.iter().any(|other| table == table_of(*other)) {
                 self.remove_rule(rule).await?;
             } else {
@@ -164,22 +187,28 @@ fn local_rule(priority: u32) -> RuleMessage {
 
 impl ReplyRule {
     fn message(&self, link: u32) -> RuleMessage {
+        let range = |start, end| RulePortRange { start, end };
+        let (priority, table, from, to) = match self.part {
+            ReplyPart::Answers { port, ports } => {
+                let from = if port == 0 { EVERY_PORT } else { (port, port) };
+                (ANSWERS_PRIORITY, table_of(link), Some(from), Some(ports))
+            }
+            ReplyPart::WithPorts => (WITH_PORTS_PRIORITY, LOCAL_TABLE, Some(EVERY_PORT), None),
+            ReplyPart::Fragments => (FRAGMENTS_PRIORITY, table_of(link), None, None),
+        };
         let mut message = RuleMessage::default();
         message.header.family = netlink_packet_route::AddressFamily::Inet;
         message.header.action = RuleAction::ToTable;
         (message.header.src_len, message.header.dst_len) = (32, 32);
         message.attributes = vec![
-            RuleAttribute::Priority(PRIORITY),
-            RuleAttribute::Table(table_of(link)),
+            RuleAttribute::Priority(priority),
+            RuleAttribute::Table(table),
             RuleAttribute::Source(IpAddr::V4(self.backend)),
             RuleAttribute::Destination(IpAddr::V4(self.snat)),
             RuleAttribute::IpProtocol(IpProtocol::from(self.protocol)),
-            RuleAttribute::DestinationPortRange(RulePortRange { start: self.ports.0, end: self.ports.1 }),
         ];
-        if self.port != 0 {
-            let port = RulePortRange { start: self.port, end: self.port };
-            message.attributes.push(RuleAttribute::SourcePortRange(port));
-        }
+        message.attributes.extend(from.map(|(start, end)| RuleAttribute::SourcePortRange(range(start, end))));
+        message.attributes.extend(to.map(|(start, end)| RuleAttribute::DestinationPortRange(range(start, end))));
         message
     }
 }

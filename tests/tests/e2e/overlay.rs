@@ -4,7 +4,7 @@ use crate::runner::{Load, Scenarios};
 use crate::stage::{Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start, traffic};
 use tests::config::{Backend, Driver, Service};
 use tests::gateway::{Gateway, base_config};
-use tests::network::{Arms, GATEWAY_UNDERLAY, Membership, Network, Plan, VIP};
+use tests::network::{Arms, Membership, Network, Plan};
 use tests::{Outcome, ensure};
 
 pub fn add(scenarios: &mut Scenarios) {
