@@ -66,7 +66,7 @@ impl Table for Ours {
             generation: 1,
             client: ClientLink::default(),
         };
-        self.ids.extend(self.table.open(&open, START));
+        self.ids.extend(self.table.open(&open, START).map(|opened| opened.id));
     }
 
     fn reply_key(&self, n: u32) -> FiveTuple {

@@ -178,7 +178,7 @@ fn role(interface: u16) -> Role {
 }
 
 fn core(flows: usize, counters: Arc<Counters>) -> Core {
-    let slot = |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false };
+    let slot = |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false, ready: true };
     let interface = InterfaceInfo { link: LinkType::Ethernet, workers: vec![0] };
     Core::new(CoreParts {
         index: 0,
