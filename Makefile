@@ -1,6 +1,7 @@
 # See README.md. `make demo DRIVER=tun` runs the demo over TUN.
 DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
+QUICK ?= 0
 
 .PHONY: setup demo test bench lint audit fuzz
 
@@ -13,10 +14,15 @@ demo: setup
 
 test: setup
 	cargo build --workspace --bins
+	cargo build --release --package benches --bin instructions
 	cargo test --workspace --no-fail-fast
 
+# About ten minutes; `make bench QUICK=1` takes one. Results: target/bench/results.json.
 bench: setup
-	cargo bench --package benches
+	rm -rf target/criterion target/bench
+	QUICK=$(QUICK) cargo bench --package benches --benches
+	cargo run --release --quiet --package benches --bin instructions
+	cargo run --release --quiet --package benches --bin report
 
 lint: setup
 	@sh tests/cargo-tool.sh deny

@@ -6,9 +6,11 @@ set -eu
 build="gcc make pkg-config clang llvm libelf-dev libpcap-dev zlib1g-dev linux-libc-dev libc6-dev m4"
 # To run the lab: namespaces and devices, clients, servers, a look at the wire.
 lab="iproute2 ethtool iputils-ping curl nginx iperf3 tcpdump util-linux"
+# To count instructions per packet.
+count="valgrind"
 
 missing=""
-for package in $build $lab; do
+for package in $build $lab $count; do
     case $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null) in
     ii*) ;;
     *) missing="$missing $package" ;;

@@ -1,2 +1,18 @@
-//! Benchmarks of the packet path: what the library part shares between them.
+//! What the benches share: a gateway in memory, the traffic that it hears, the network that both pretend.
+//!
+//! # Files
+//! `network` addresses and tables · `packets` frames by etherparse · `traffic` many packets of few templates · `replay`
+//! the device that plays them · `gateway` a worker between two such devices · `cases` what is measured, by name ·
+//! `floor` the same without a pipeline · `instructions` counts by callgrind · `results` figures as JSON · `stopwatch` time without that of others.
 #![forbid(unsafe_code)]
+
+pub mod cases;
+pub mod floor;
+pub mod gateway;
+pub mod instructions;
+pub mod network;
+pub mod packets;
+pub mod replay;
+pub mod results;
+pub mod stopwatch;
+pub mod traffic;

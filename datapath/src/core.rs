@@ -1,4 +1,4 @@
-//! What one worker owns besides its devices: tables, flows, frames, counters. The stages are its methods, one file each
+//! What one worker owns besides its devices and tables: flows, frames, counters. The stages are its methods, one file each
 //! in `stage/`.
 
 use std::ops::RangeInclusive;
@@ -80,10 +80,9 @@ fn owner(range: &RangeInclusive<u16>, port: u16, workers: usize) -> Option<usize
     Some(distance / size.max(1)).filter(|worker| *worker < workers)
 }
 
-/// Everything of a worker but its devices.
+/// Everything of a worker but its devices and its tables.
 pub struct Core {
     pub(crate) index: usize,
-    pub(crate) tables: Arc<Snapshot>,
     pub(crate) conntrack: Conntrack,
     pub(crate) fragments: FragmentTable,
     pub(crate) counters: Arc<Counters>,
@@ -113,8 +112,6 @@ pub struct Core {
 pub struct CoreParts {
     /// Which worker.
     pub index: usize,
-    /// First tables.
-    pub tables: Arc<Snapshot>,
     /// Its flows.
     pub conntrack: Conntrack,
     /// Its counters.
@@ -140,7 +137,6 @@ impl Core {
         let workers = parts.exchange.workers();
         Self {
             index: parts.index,
-            tables: parts.tables,
             conntrack: parts.conntrack,
             fragments: FragmentTable::new(),
             counters: parts.counters,
@@ -163,17 +159,16 @@ impl Core {
     }
 
     /// Runs a burst of classified packets through the remaining stages.
-    pub(crate) fn process(&mut self, packets: &mut Vec<Packet>, now: Duration) {
-        let tables = Arc::clone(&self.tables);
+    pub(crate) fn process(&mut self, tables: &Snapshot, packets: &mut Vec<Packet>, now: Duration) {
         self.look_up(packets);
         let mut hits = std::mem::take(&mut self.hits);
         let mut next = hits.drain(..);
         for mut packet in packets.drain(..) {
             let key = packet.headers.five_tuple();
             let hit = if key.is_some() { next.next().flatten() } else { None };
-            let verdict = self.handle(&tables, &mut packet, key, hit, now);
+            let verdict = self.handle(tables, &mut packet, key, hit, now);
             self.conclude(packet, verdict);
-            self.release_fragments(&tables, now);
+            self.release_fragments(tables, now);
         }
         drop(next);
         self.hits = hits;

@@ -138,7 +138,6 @@ impl Engine {
         let counters = Arc::new(Counters::default());
         let parts = CoreParts {
             index,
-            tables: Arc::clone(first),
             conntrack,
             counters: Arc::clone(&counters),
             pool: own.pool,
@@ -149,7 +148,7 @@ impl Engine {
             epoch_millis: epoch_millis(),
         };
         let shared = Arc::new(Shared::new(desk));
-        let worker = Worker::new(Core::new(parts), own.devices, Arc::clone(&shared));
+        let worker = Worker::new(Core::new(parts), Arc::clone(first), own.devices, Arc::clone(&shared));
         bed.register(worker.devices())?;
         let cpu = config.cpus.get(index).copied().unwrap_or(0);
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {

@@ -10,8 +10,8 @@ use crate::service::{BackendId, Snapshot};
 use crate::stage::{FlowFacts, is_active};
 use crate::verdict::DropReason;
 
-/// Timers looked at per turn of the worker.
-const TIMERS_PER_TURN: usize = 64;
+/// Timers looked at per turn of the worker: a burst waits for them, so few.
+const TIMERS_PER_TURN: usize = 32;
 /// Flow slots swept per turn of the worker after backends were removed.
 const SWEEP_PER_TURN: usize = 1024;
 

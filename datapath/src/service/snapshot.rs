@@ -86,6 +86,12 @@ pub struct Snapshot {
     sources: HashSet<Ipv4Addr>,
     vteps: HashSet<Ipv4Addr>,
     plain: HashSet<(Ipv4Addr, Option<u16>)>,
+    /// Backends in the overlay, in a stable order.
+    overlay_backends: Vec<BackendId>,
+    /// One of the backends at each overlay address and VTEP.
+    tasks: HashMap<(Ipv4Addr, Ipv4Addr), BackendId>,
+    /// Backends that were removed, over all generations up to this one.
+    removals: u64,
 }
 
 impl Snapshot {
@@ -107,6 +113,9 @@ impl Snapshot {
             sources: HashSet::new(),
             vteps: HashSet::new(),
             plain: HashSet::new(),
+            overlay_backends: Vec::new(),
+            tasks: HashMap::new(),
+            removals: 0,
         };
         if let Some(overlay) = &snapshot.overlay {
             snapshot.sources.extend(overlay.addresses.iter().copied());
@@ -186,6 +195,8 @@ impl Snapshot {
         match &backend.path {
             Path::Overlay { vtep, .. } => {
                 self.vteps.insert(*vtep);
+                self.overlay_backends.push(backend.id);
+                self.tasks.entry((backend.address, *vtep)).or_insert(backend.id);
             }
             Path::Plain { snat, .. } => {
                 self.sources.extend(snat.iter().copied());
@@ -196,10 +207,12 @@ impl Snapshot {
 
     /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
     pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
+        self.removals = previous.removals;
         for (id, place) in &previous.backends {
             if self.backends.contains_key(id) {
                 continue;
             }
+            self.removals += 1;
             let Some(service) = previous.services.get(place.service as usize) else { continue };
             let retired = Retired { service: Arc::clone(service), position: place.backend as usize, until };
             self.retired.insert(*id, retired);
@@ -240,10 +253,23 @@ impl Snapshot {
         self.backend(id).or_else(|| self.retired.get(&id).and_then(|old| old.service.backend(old.position)))
     }
 
-    /// Whether all backends of the other tables stand in these too.
+    /// Whether all backends of earlier tables stand in these too. Counted on control, so that workers need not look at
+    /// every backend.
     #[must_use]
-    pub(crate) fn keeps_all_of(&self, other: &Snapshot) -> bool {
-        other.backends.keys().all(|id| self.backends.contains_key(id))
+    pub(crate) fn keeps_all_of(&self, earlier: &Snapshot) -> bool {
+        self.removals == earlier.removals
+    }
+
+    /// A backend at this overlay address behind this VTEP.
+    #[must_use]
+    pub(crate) fn task(&self, address: Ipv4Addr, vtep: Ipv4Addr) -> Option<BackendRef<'_>> {
+        self.backend(*self.tasks.get(&(address, vtep))?)
+    }
+
+    /// All backends in the overlay, in a stable order.
+    #[must_use]
+    pub(crate) fn overlay_backends(&self) -> &[BackendId] {
+        &self.overlay_backends
     }
 
     /// All backends, in a stable order.

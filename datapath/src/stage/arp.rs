@@ -28,7 +28,7 @@ impl Core {
             Ok(arp) => arp,
             Err(error) => return Verdict::Drop(error.into()),
         };
-        let Some(sender) = tables.backends().find(|target| lives_at(target, arp.sender, vtep)) else {
+        let Some(sender) = tables.task(arp.sender, vtep) else {
             return Verdict::Drop(DropReason::ArpIgnored);
         };
         if !overlay.addresses.contains(&arp.target) || arp.sender_mac.is_multicast() {
@@ -101,10 +101,6 @@ impl Core {
 
 /// Tasks are taught again before their memory fades (REACHABLE lasts 15 s at least).
 pub(crate) const TEACH_EVERY: Duration = Duration::from_secs(10);
-
-fn lives_at(target: &BackendRef<'_>, address: Ipv4Addr, at: Ipv4Addr) -> bool {
-    target.backend.address == address && matches!(target.backend.path, Path::Overlay { vtep, .. } if vtep == at)
-}
 
 fn write_arp(frame: &mut Frame, arp: &Arp) {
     frame.reset();

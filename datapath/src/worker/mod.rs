@@ -90,9 +90,11 @@ impl Shared {
     }
 }
 
-/// One worker: its [`Core`] and its devices.
+/// One worker: its [`Core`], its tables, its devices.
 pub struct Worker {
     core: Core,
+    /// Borrowed by every stage, never cloned: the reference count would be a cache line that all workers write.
+    tables: Arc<Snapshot>,
     devices: Vec<Slot>,
     shared: Arc<Shared>,
     teacher: Teacher,
@@ -102,12 +104,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// `devices` in the order of the core's slots.
+    /// `tables` are the first ones; `devices` in the order of the core's slots.
     #[must_use]
-    pub fn new(core: Core, devices: Vec<Slot>, shared: Arc<Shared>) -> Self {
+    pub fn new(core: Core, tables: Arc<Snapshot>, devices: Vec<Slot>, shared: Arc<Shared>) -> Self {
         let teacher = Teacher::new(core.index);
         let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
-        Self { core, devices, shared, teacher, burst, packets, reported: Duration::ZERO }
+        Self { core, tables, devices, shared, teacher, burst, packets, reported: Duration::ZERO }
     }
 
     /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
@@ -126,7 +128,7 @@ impl Worker {
     /// Newer tables, if some wait.
     fn refresh(&mut self, now: Duration) {
         let mut all_stand = true;
-        let refreshed = self.shared.desk.refresh(&mut self.core.tables, |old, new| {
+        let refreshed = self.shared.desk.refresh(&mut self.tables, |old, new| {
             all_stand = new.keeps_all_of(old);
             new.generation().0
         });
@@ -147,14 +149,13 @@ impl Worker {
         self.core.counters.bursts.add(1);
         self.core.counters.rx_packets.add(count as u64);
         self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());
-        let tables = Arc::clone(&self.core.tables);
         for frame in self.burst.drain(..) {
-            match self.core.classify(&tables, slot, frame) {
+            match self.core.classify(&self.tables, slot, frame) {
                 Classified::Packet(packet) => self.packets.push(packet),
                 Classified::Done(frame, verdict) => self.core.conclude_frame(frame, verdict),
             }
         }
-        self.core.process(&mut self.packets, now);
+        self.core.process(&self.tables, &mut self.packets, now);
         count
     }
 
@@ -186,19 +187,18 @@ impl Worker {
                 },
             }
             if self.packets.len() >= BURST {
-                self.core.process(&mut self.packets, now);
+                self.core.process(&self.tables, &mut self.packets, now);
             }
         }
-        self.core.process(&mut self.packets, now);
+        self.core.process(&self.tables, &mut self.packets, now);
         taken
     }
 
     /// Timers, sweeps, teaching, questions of control: a bounded piece of each.
     fn pass_time(&mut self, now: Duration) {
-        let tables = Arc::clone(&self.core.tables);
-        self.core.expire(&tables, now);
-        self.core.sweep(&tables, now);
-        self.teacher.teach(&mut self.core, &tables, now);
+        self.core.expire(&self.tables, now);
+        self.core.sweep(&self.tables, now);
+        self.teacher.teach(&mut self.core, &self.tables, now);
         self.shared.queries.answer(&self.core, now);
         for event in self.core.events.drain(..) {
             // Lost when nobody listens: the task will be heard again.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::core::Core;
-use crate::service::{BackendId, Snapshot};
+use crate::service::Snapshot;
 use crate::stage::TEACH_EVERY;
 
 /// Tasks taught per turn of the worker.
@@ -20,17 +20,19 @@ pub(super) struct Teacher {
     active: bool,
     round: u32,
     next_round: Duration,
-    queue: Vec<BackendId>,
+    /// How many of the tables' overlay backends were taught in this round; `None`: all of them.
+    taught: Option<usize>,
 }
 
 impl Teacher {
     pub(super) fn new(worker: usize) -> Self {
-        Self { active: worker == 0, round: 0, next_round: Duration::ZERO, queue: Vec::new() }
+        Self { active: worker == 0, round: 0, next_round: Duration::ZERO, taught: None }
     }
 
     /// New tables: a round begins at once, since neighbours may have moved.
     pub(super) fn meet(&mut self, now: Duration) {
         self.round = 0;
+        self.taught = None;
         self.next_round = now;
     }
 
@@ -39,19 +41,19 @@ impl Teacher {
         if !self.active || tables.overlay().is_none() {
             return;
         }
-        if self.queue.is_empty() && now >= self.next_round {
-            self.queue.extend(
-                tables.backends().filter(|target| target.adjacency.encap.is_some()).map(|target| target.backend.id),
-            );
+        if self.taught.is_none() && now >= self.next_round {
+            self.taught = Some(0);
             self.round += 1;
             self.next_round = now + if self.round == 1 { SECOND_ROUND } else { TEACH_EVERY };
         }
+        let Some(taught) = self.taught else { return };
         let ask_all = self.round <= ASK_ALL_ROUNDS || self.round.is_multiple_of(ASK_ALL_EVERY);
-        let rest = self.queue.len().saturating_sub(PER_TURN);
-        for id in self.queue.split_off(rest) {
-            if let Some(target) = tables.backend(id) {
+        let all = tables.overlay_backends();
+        for id in all.iter().skip(taught).take(PER_TURN) {
+            if let Some(target) = tables.backend(*id) {
                 core.teach(tables, &target, ask_all);
             }
         }
+        self.taught = Some(taught + PER_TURN).filter(|taught| *taught < all.len());
     }
 }

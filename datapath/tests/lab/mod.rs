@@ -183,7 +183,6 @@ impl Gateway {
         let counters = Arc::new(Counters::default());
         let core = Core::new(CoreParts {
             index,
-            tables: Arc::clone(first),
             conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
             counters: Arc::clone(&counters),
             pool: FramePool::heap(FRAMES, if links[1] == LinkType::Ip { sys::MAX_FRAME_BYTES } else { 2048 }),
@@ -205,7 +204,7 @@ impl Gateway {
             Slot { role: roles[0], device: Box::new(front) as Box<dyn sys::Device> },
             Slot { role: roles[1], device: Box::new(back) },
         ];
-        self.workers.push(Worker::new(core, devices, Arc::clone(&shared)));
+        self.workers.push(Worker::new(core, Arc::clone(first), devices, Arc::clone(&shared)));
         self.ends.push([front_end, back_end]);
         self.shared.push(shared);
         self.counters.push(counters);

@@ -1,0 +1,122 @@
+//! Instructions per packet, counted by callgrind: the same number in every run, whatever else the machine does.
+//!
+//! Valgrind runs the program `instructions`, which sets up one case after the other and calls [`counted`] for each;
+//! callgrind collects inside that function only and writes one dump each time it is left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use sys::BURST;
+use wire::Protocol;
+
+use crate::cases::{Refused, Size, Way, new_flows, play_data, play_refused};
+use crate::floor::Floor;
+use crate::gateway::Gateway;
+
+/// Turns that are counted.
+const TURNS: u64 = 32;
+const FLOWS: usize = 1_000;
+/// What [`counted`] is called in callgrind's options.
+const PATTERN: &str = "benches::instructions::counted";
+
+/// Runs all cases, or `only` one, for callgrind to watch, and prints a line with the name and the packets of each.
+///
+/// # Errors
+/// If the gateway's tables contradict themselves.
+pub fn run_cases(only: Option<&str>) -> Result<(), datapath::service::TablesError> {
+    let mut gateway = Gateway::new(FLOWS + 4 * BURST * TURNS as usize)?;
+    let connections = gateway.establish(FLOWS);
+    let count = |name: &str, run: &mut dyn FnMut(u64) -> u64| count(only, name, run);
+    for (way, size) in [(Way::ToTask, Size::Small), (Way::ToTask, Size::Imix), (Way::ToClient, Size::Small)] {
+        for burst in [1, BURST] {
+            play_data(&gateway, &connections, way, size, burst);
+            count(&format!("{}/{}/burst{burst}", way.name(), size.name()), &mut |turns| gateway.run(turns));
+        }
+    }
+    for case in Refused::ALL {
+        play_refused(&gateway, case, BURST);
+        count(&format!("drop/{}", case.name()), &mut |turns| gateway.run(turns));
+    }
+    gateway.silence();
+    for (name, protocol) in [("new_tcp", Protocol::Tcp), ("new_udp", Protocol::Udp)] {
+        gateway.front.play(new_flows(protocol, FLOWS, 2 * BURST * TURNS as usize), BURST);
+        count(name, &mut |turns| gateway.run(turns));
+    }
+    let mut bare = Floor::new(0);
+    play_data(&gateway, &connections, Way::ToTask, Size::Small, BURST);
+    bare.remote.take_over(&gateway.front);
+    count("floor", &mut |turns| bare.run(turns));
+    Ok(())
+}
+
+/// Turns before those that are counted bring buffers to their size.
+fn count(only: Option<&str>, name: &str, run: &mut dyn FnMut(u64) -> u64) {
+    run(TURNS);
+    if only.is_none_or(|wanted| wanted == name) {
+        println!("{name} {}", counted(run));
+    }
+}
+
+/// What callgrind collects.
+#[inline(never)]
+fn counted(run: &mut dyn FnMut(u64) -> u64) -> u64 {
+    std::hint::black_box(run(TURNS))
+}
+
+/// Runs `program` (that of [`run_cases`]) under callgrind; files go below `dir`. Instructions per packet by case.
+///
+/// # Errors
+/// If valgrind is not there, or what it says makes no sense.
+pub fn measure(program: &Path, dir: &Path) -> io::Result<BTreeMap<String, f64>> {
+    fs::create_dir_all(dir)?;
+    let out = dir.join(format!("callgrind.{}.out", std::process::id()));
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--combine-dumps=yes", "--read-inline-info=no", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect={PATTERN}"))
+        .arg(format!("--dump-after={PATTERN}"))
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program)
+        .arg("run")
+        .output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    let dumps = fs::read_to_string(&out)?;
+    let totals = dumps.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
+    let text = String::from_utf8_lossy(&output.stdout);
+    let cases: Vec<(&str, f64)> = text.lines().filter_map(|line| line.split_once(' ')).filter_map(number).collect();
+    let counts: Vec<f64> = totals.filter(|total| *total > 0.0).collect();
+    if cases.len() != counts.len() || cases.is_empty() {
+        return Err(io::Error::other(format!("{} cases but {} dumps", cases.len(), counts.len())));
+    }
+    fs::remove_file(&out)?;
+    Ok(cases.iter().zip(counts).map(|((name, packets), count)| ((*name).to_owned(), count / packets)).collect())
+}
+
+fn number<'a>((name, packets): (&'a str, &str)) -> Option<(&'a str, f64)> {
+    Some((name, packets.parse().ok()?))
+}
+
+/// First lines of the file of guarded numbers.
+pub const HEADER: &str = "\
+# Instructions per packet of the main cases, guarded by tests/instructions.rs. A change that costs more is to be argued
+# for in its commit. Written by: cargo run --release --package benches --bin instructions -- --accept
+";
+
+/// The file of guarded numbers.
+#[must_use]
+pub fn guarded_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.txt")
+}
+
+/// What that file says.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn guarded() -> io::Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(guarded_file())?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines.filter_map(|line| number(line.split_once(' ')?)).map(|(name, n)| (name.to_owned(), n)).collect())
+}
