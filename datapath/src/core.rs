@@ -15,6 +15,7 @@ use crate::fragments::FragmentTable;
 use crate::lifetime::Sweep;
 use crate::limiter::Limiter;
 use crate::packet::Packet;
+use crate::scheduler;
 use crate::service::{InterfaceIndex, Snapshot};
 use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
 use crate::worker::Event;
@@ -92,6 +93,7 @@ pub struct Core {
     pub(crate) interfaces: Vec<InterfaceInfo>,
     pub(crate) exchange: Exchange,
     pub(crate) limiter: Limiter,
+    pub(crate) schedulers: scheduler::Memory,
     /// Ports of all workers; `ports` is our slice of them.
     pub(crate) all_ports: SnatPorts,
     pub(crate) ports: SnatPorts,
@@ -146,6 +148,7 @@ impl Core {
             interfaces: parts.interfaces,
             exchange: parts.exchange,
             limiter: Limiter::new(),
+            schedulers: scheduler::Memory::new(parts.index as u64 + 1),
             ports: parts.ports.slice(parts.index, workers),
             all_ports: parts.ports,
             next_ip_id: 0,

@@ -1,12 +1,39 @@
-//! Schedulers: which backend gets a new flow. One file each.
+//! Schedulers: which backend gets a new flow. One file each, with IPVS's names and meaning.
 //!
-//! To add one: a file with a `pick` function, a variant of [`SchedulerKind`] with its name (IPVS's names are the
-//! words users know), an arm in [`pick`].
+//! To add one: a file with a `pick` function, a variant of [`SchedulerKind`] with its name, an arm in [`pick`].
+//!
+//! Those that count connections sum what all workers count for a backend ([`load`]): each worker writes its own cache
+//! line, so nothing is contended. A sum misses what other workers open in the same few nanoseconds; nothing else.
 
+mod dh;
+mod fo;
+mod lblc;
+mod lblcr;
+mod lc;
+mod load;
+mod locality;
+mod mh;
+mod nq;
+mod ovf;
+mod plan;
 mod rr;
+mod sed;
+mod sh;
+mod table;
+#[cfg(test)]
+mod testing;
+mod twos;
+mod wlc;
+mod wrr;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+use wire::FiveTuple;
+
+pub(crate) use locality::Localities;
+pub(crate) use plan::{Plan, PlanCache};
 
 use crate::service::{Backend, VirtualService};
 
@@ -16,17 +43,71 @@ pub enum SchedulerKind {
     /// `rr`: one after the other.
     #[default]
     RoundRobin,
+    /// `wrr`: one after the other, as often as its weight says.
+    WeightedRoundRobin,
+    /// `lc`: the fewest connections.
+    LeastConnection,
+    /// `wlc`: the fewest connections for its weight.
+    WeightedLeastConnection,
+    /// `sh`: by the client's address.
+    SourceHash,
+    /// `dh`: by the VIP.
+    DestinationHash,
+    /// `sed`: the shortest expected delay.
+    ShortestExpectedDelay,
+    /// `nq`: an idle one, else the shortest expected delay.
+    NeverQueue,
+    /// `lblc`: one backend for a VIP until it is overloaded.
+    LocalityLeastConnection,
+    /// `lblcr`: a set of backends for a VIP, which grows while they are overloaded.
+    LocalityLeastConnectionReplicated,
+    /// `mh`: by the client's address, so that few clients move when backends change (Maglev).
+    Maglev,
+    /// `fo`: the greatest weight gets everything.
+    Failover,
+    /// `ovf`: the greatest weight until it has as many connections, then the next.
+    Overflow,
+    /// `twos`: the less loaded of two drawn by lot.
+    PowerOfTwo,
 }
 
 impl SchedulerKind {
     /// All schedulers, for messages and completion.
-    pub const ALL: &'static [SchedulerKind] = &[SchedulerKind::RoundRobin];
+    pub const ALL: &'static [SchedulerKind] = &[
+        SchedulerKind::RoundRobin,
+        SchedulerKind::WeightedRoundRobin,
+        SchedulerKind::LeastConnection,
+        SchedulerKind::WeightedLeastConnection,
+        SchedulerKind::SourceHash,
+        SchedulerKind::DestinationHash,
+        SchedulerKind::ShortestExpectedDelay,
+        SchedulerKind::NeverQueue,
+        SchedulerKind::LocalityLeastConnection,
+        SchedulerKind::LocalityLeastConnectionReplicated,
+        SchedulerKind::Maglev,
+        SchedulerKind::Failover,
+        SchedulerKind::Overflow,
+        SchedulerKind::PowerOfTwo,
+    ];
 
     /// IPVS's name of it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             SchedulerKind::RoundRobin => "rr",
+            SchedulerKind::WeightedRoundRobin => "wrr",
+            SchedulerKind::LeastConnection => "lc",
+            SchedulerKind::WeightedLeastConnection => "wlc",
+            SchedulerKind::SourceHash => "sh",
+            SchedulerKind::DestinationHash => "dh",
+            SchedulerKind::ShortestExpectedDelay => "sed",
+            SchedulerKind::NeverQueue => "nq",
+            SchedulerKind::LocalityLeastConnection => "lblc",
+            SchedulerKind::LocalityLeastConnectionReplicated => "lblcr",
+            SchedulerKind::Maglev => "mh",
+            SchedulerKind::Failover => "fo",
+            SchedulerKind::Overflow => "ovf",
+            SchedulerKind::PowerOfTwo => "twos",
         }
     }
 }
@@ -58,15 +139,57 @@ impl FromStr for SchedulerKind {
     }
 }
 
+/// A new flow that wants a backend.
+pub(crate) struct Request<'a> {
+    pub(crate) service: &'a VirtualService,
+    /// What was prepared for the service's scheduler.
+    pub(crate) plan: &'a Plan,
+    /// The flow's key, as the client sends.
+    pub(crate) key: &'a FiveTuple,
+    pub(crate) now: Duration,
+}
+
+/// What a worker remembers for the schedulers.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) localities: Localities,
+    pub(crate) lots: twos::Lots,
+}
+
+impl Memory {
+    /// Nothing yet; workers draw different lots.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { localities: Localities::default(), lots: twos::Lots::new(seed) }
+    }
+}
+
 /// Position in `service.backends` of the backend for a new flow; `None` when none may take new flows.
-#[must_use]
-pub fn pick(service: &VirtualService) -> Option<usize> {
+pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Option<usize> {
+    let service = request.service;
     match service.scheduler {
         SchedulerKind::RoundRobin => rr::pick(service),
+        SchedulerKind::WeightedRoundRobin => wrr::pick(service),
+        SchedulerKind::LeastConnection => lc::pick(service),
+        SchedulerKind::WeightedLeastConnection => wlc::pick(service),
+        SchedulerKind::SourceHash => sh::pick(request),
+        SchedulerKind::DestinationHash => dh::pick(request),
+        SchedulerKind::ShortestExpectedDelay => sed::pick(service),
+        SchedulerKind::NeverQueue => nq::pick(service),
+        SchedulerKind::LocalityLeastConnection => lblc::pick(request, &mut memory.localities),
+        SchedulerKind::LocalityLeastConnectionReplicated => lblcr::pick(request, &mut memory.localities),
+        SchedulerKind::Maglev => mh::pick(request),
+        SchedulerKind::Failover => fo::pick(service),
+        SchedulerKind::Overflow => ovf::pick(service),
+        SchedulerKind::PowerOfTwo => twos::pick(service, &mut memory.lots),
     }
 }
 
 /// Whether new flows may go there.
 fn is_eligible(backend: &Backend) -> bool {
     backend.weight > 0
+}
+
+/// The backends that may take new flows, with their positions.
+fn eligible(service: &VirtualService) -> impl Iterator<Item = (usize, &Backend)> {
+    service.backends.iter().enumerate().filter(|(_, backend)| is_eligible(backend))
 }

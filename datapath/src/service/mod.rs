@@ -8,7 +8,7 @@ mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, Snapshot, TablesError};
+pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
 pub use stats::{BackendStats, BackendTotals, WorkerStats};
 
 use std::net::Ipv4Addr;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
+use crate::scheduler::PlanCache;
 pub use crate::scheduler::SchedulerKind;
 
 /// A virtual service, named by control; never given twice within a process.
@@ -63,7 +64,7 @@ pub struct VirtualService {
     pub rewrite_timestamps: bool,
     /// All backends, drained ones (weight 0) too.
     pub backends: Vec<Backend>,
-    /// Round-robin position: control hands the same one to every generation.
+    /// The scheduler's place: control hands the same one to every generation.
     pub turn: Arc<Turn>,
 }
 
@@ -182,17 +183,21 @@ pub struct Tables {
     pub services: Vec<VirtualService>,
 }
 
-/// Whose turn it is in a round robin.
+/// What a scheduler keeps from one generation to the next: whose turn it is, and the last plan.
 ///
-/// Shared by all workers, so that the turns of a service alternate strictly whichever core a client's packets land on.
-/// It is touched once per new flow, never per packet, and sits alone on its cache line.
+/// The turn is shared by all workers, so that the turns of a service alternate strictly whichever core a client's packets
+/// land on. It is touched once per new flow, never per packet, and sits alone on its cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Turn(AtomicU32);
+pub struct Turn {
+    next: AtomicU32,
+    /// Touched by control only.
+    pub(crate) plan: Box<PlanCache>,
+}
 
 impl Turn {
     /// Takes the next turn.
     pub fn take(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -11,6 +11,7 @@ use super::{
     Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService,
 };
 use crate::adjacency::Adjacency;
+use crate::scheduler::Plan;
 
 /// Ranges longer than this are looked up one by one instead of filling the port index.
 const LONGEST_INDEXED_RANGE: usize = 1024;
@@ -69,6 +70,31 @@ struct Retired {
 struct Compiled {
     service: VirtualService,
     adjacencies: Vec<Adjacency>,
+    plan: Arc<Plan>,
+}
+
+/// A service as the workers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceRef<'a> {
+    service: &'a VirtualService,
+    /// What its scheduler needs.
+    pub(crate) plan: &'a Plan,
+}
+
+impl<'a> ServiceRef<'a> {
+    /// The service, for as long as the tables live.
+    #[must_use]
+    pub fn get(self) -> &'a VirtualService {
+        self.service
+    }
+}
+
+impl std::ops::Deref for ServiceRef<'_> {
+    type Target = VirtualService;
+
+    fn deref(&self) -> &VirtualService {
+        self.service
+    }
 }
 
 /// Services, backends and prepared adjacencies of one generation.
@@ -140,7 +166,8 @@ impl Snapshot {
                 return Err(TablesError::BackendTwice(backend.id));
             }
         }
-        self.services.push(Arc::new(Compiled { service, adjacencies }));
+        let plan = service.turn.plan.plan(&service);
+        self.services.push(Arc::new(Compiled { service, adjacencies, plan }));
         Ok(())
     }
 
@@ -230,14 +257,14 @@ impl Snapshot {
 
     /// The service that listens there.
     #[must_use]
-    pub fn lookup(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Option<&VirtualService> {
+    pub fn lookup(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Option<ServiceRef<'_>> {
         let index = self.ports.get(&(address, port, protocol)).copied().or_else(|| {
             let covers = |listen: &Listen| {
                 listen.address == address && listen.protocol == protocol && listen.ports.contains(&port)
             };
             self.ranges.iter().find(|(listen, _)| covers(listen)).map(|(_, index)| *index)
         })?;
-        self.services.get(index.0).map(|compiled| &compiled.service)
+        self.services.get(index.0).map(|compiled| ServiceRef { service: &compiled.service, plan: &compiled.plan })
     }
 
     /// A backend that stands.

@@ -53,6 +53,14 @@ impl BackendStats {
         self.workers.get(index)
     }
 
+    /// Flows that are active and inactive now, over all workers.
+    #[must_use]
+    pub fn flows(&self) -> (u64, u64) {
+        self.workers.iter().fold((0, 0), |(active, inactive), worker| {
+            (active + worker.active.load(Ordering::Relaxed), inactive + worker.inactive.load(Ordering::Relaxed))
+        })
+    }
+
     /// Sums over all workers.
     #[must_use]
     pub fn totals(&self) -> BackendTotals {

@@ -9,7 +9,7 @@ use wire::{FiveTuple, L4, Protocol, TcpFlags};
 use super::known::{FlowFacts, is_active};
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
-use crate::scheduler;
+use crate::scheduler::{self, Request};
 use crate::service::{BackendRef, Path, Snapshot, VirtualService};
 use crate::verdict::{DropReason, Verdict};
 
@@ -39,11 +39,13 @@ impl Core {
         {
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
         }
-        let picked = scheduler::pick(service).and_then(|position| service.backends.get(position));
+        let request = Request { service: service.get(), plan: service.plan, key: &key, now };
+        let picked =
+            scheduler::pick(&request, &mut self.schedulers).and_then(|position| service.backends.get(position));
         let Some(target) = picked.and_then(|backend| tables.backend(backend.id)) else {
             return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
         };
-        match self.open(tables, packet, key, service, &target, now) {
+        match self.open(tables, packet, key, service.get(), &target, now) {
             Ok(hit) => {
                 let facts = FlowFacts::of(self.conntrack.flow(hit.id));
                 self.pass(tables, packet, &facts, hit, &target, now)

@@ -136,7 +136,7 @@ fn services() {
         service("a name with a slash", "name = \"a/b\""),
         service("no name", "name = \"\""),
         service("an unknown scheduler, nearly known", "scheduler = \"r\""),
-        service("an unknown scheduler", "scheduler = \"wlc\""),
+        service("an unknown scheduler", "scheduler = \"fastest\""),
         service("an unknown choice", "timestamps = \"keeps\""),
         service("no port", "listen = \"198.18.0.1\""),
         service("port 0", "listen = \"198.18.0.1:0\""),

@@ -1,0 +1,47 @@
+//! What `lblc` and `lblcr` remember: which backends serve a VIP. Each worker remembers for itself.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::{is_eligible, load, wlc};
+use crate::service::{Backend, BackendId, ServiceId, VirtualService};
+
+/// The backends of one VIP of one service.
+#[derive(Debug, Default)]
+pub(super) struct Locality {
+    pub(super) backends: Vec<BackendId>,
+    /// When a backend came or went.
+    pub(super) changed: Duration,
+}
+
+/// All of a worker's. There are as many as services with these schedulers have VIPs, which the config bounds.
+#[derive(Debug, Default)]
+pub(crate) struct Localities(HashMap<(ServiceId, Ipv4Addr), Locality>);
+
+impl Localities {
+    /// The one for this service and VIP; backends that are gone or drained are forgotten.
+    pub(super) fn of(&mut self, service: &VirtualService, vip: Ipv4Addr) -> &mut Locality {
+        let locality = self.0.entry((service.id, vip)).or_default();
+        locality.backends.retain(|id| position(service, *id).is_some());
+        locality
+    }
+}
+
+/// Where a backend that may take new flows stands.
+pub(super) fn position(service: &VirtualService, id: BackendId) -> Option<usize> {
+    service.backends.iter().position(|backend| backend.id == id && is_eligible(backend))
+}
+
+/// More active connections than its weight, while another has less than half of its own.
+pub(super) fn is_overloaded(service: &VirtualService, backend: &Backend) -> bool {
+    let idle = |other: &Backend| load::active(other) * 2 < u64::from(other.weight);
+    load::active(backend) > u64::from(backend.weight) && service.backends.iter().any(idle)
+}
+
+/// A new backend for a VIP: the fewest connections for its weight.
+pub(super) fn choose(service: &VirtualService) -> Option<(usize, BackendId)> {
+    let position = wlc::pick(service)?;
+    Some((position, service.backends.get(position)?.id))
+}
