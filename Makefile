@@ -17,7 +17,7 @@ test: setup
 	cargo build --release --package benches --bin instructions
 	cargo test --workspace --no-fail-fast
 
-# About ten minutes; `make bench QUICK=1` takes one. Results: target/bench/results.json.
+# About five minutes after the build; `make bench QUICK=1` takes one. Results: target/bench/results.json.
 bench: setup
 	rm -rf target/criterion target/bench
 	QUICK=$(QUICK) cargo bench --package benches --benches

@@ -1,5 +1,6 @@
 //! The flow table beside hashbrown doing the same work: memory, lookups, inserts, expiry.
 //! `cargo bench --package benches --bench flow_table`.
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "counts and shares of a measurement")]
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -128,7 +129,7 @@ impl<S: BuildHasher> Table for Theirs<S> {
         }
         self.index.insert(original, entry);
         self.index.insert(reply, entry);
-        let deadline = START + Duration::from_secs(120);
+        let deadline = START + Duration::from_mins(2);
         self.entries.push(Entry { original, reply, deadline, _tracked: [0; 48] });
         self.queue.push_back(entry);
     }

@@ -1,5 +1,6 @@
 //! New tables: what control pays to make and publish them, and what the worker's bursts notice.
 //! `cargo bench --package benches --bench tables`.
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "counts and shares of a measurement")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) ->
     let mut tables = tables.clone();
     tables.generation = datapath::service::Generation(generation);
     let mut built = None;
-    let build = millis(|| built = Snapshot::build(tables).ok());
+    let spent = millis(|| built = Snapshot::build(tables).ok());
     let publish = millis(|| {
         let Some(mut snapshot) = built.take() else { return };
         let now = clock::now();
@@ -83,7 +84,7 @@ fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) ->
         }
         publisher.publish(generation, Arc::new(snapshot));
     });
-    Price { build, publish }
+    Price { build: spent, publish }
 }
 
 /// One stretch of load; `control` runs beside it and ends it.

@@ -188,6 +188,7 @@ impl Core {
     }
 
     /// Ends a packet's way: counts it and moves its frame.
+    #[inline]
     pub(crate) fn conclude(&mut self, packet: Packet, verdict: Verdict) {
         let Packet { frame, origin, .. } = packet;
         match verdict {

@@ -9,13 +9,8 @@ use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
 use crate::verdict::{DropReason, SlotIndex, Verdict};
 
-/// A frame after classification.
-pub(crate) enum Classified {
-    /// Goes on.
-    Packet(Packet),
-    /// Has reached its end.
-    Done(Frame, Verdict),
-}
+/// A frame that has reached its end already.
+pub(crate) type Done = (Frame, Verdict);
 
 /// Where the IP packet of a frame begins, and who sent it on the link.
 struct Link {
@@ -24,28 +19,40 @@ struct Link {
 }
 
 impl Core {
-    /// One forward pass over the headers of a received frame.
-    pub(crate) fn classify(&mut self, tables: &Snapshot, slot: SlotIndex, mut frame: Frame) -> Classified {
+    /// One forward pass over the headers of a received frame. A packet that goes on is put straight to the others of its
+    /// burst: it is too large to be handed up from call to call.
+    #[inline]
+    pub(crate) fn classify(
+        &mut self,
+        tables: &Snapshot,
+        slot: SlotIndex,
+        mut frame: Frame,
+        burst: &mut Vec<Packet>,
+    ) -> Result<(), Done> {
         let link = match self.link(slot, frame.bytes()) {
             Ok(link) => link,
-            Err(reason) => return Classified::Done(frame, Verdict::Drop(reason)),
+            Err(reason) => return Err((frame, Verdict::Drop(reason))),
         };
         frame.trim_front(link.offset);
         let headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
-            Err(error) => return Classified::Done(frame, Verdict::Drop(error.into())),
+            Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
-        match (tables.overlay(), headers.l4) {
+        match (tables.overlay(), &headers.l4) {
             (Some(overlay), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == (overlay.vtep, overlay.port) => {
                 if headers.ip.is_fragment() {
-                    return Classified::Done(frame, Verdict::Drop(DropReason::OuterFragment));
+                    return Err((frame, Verdict::Drop(DropReason::OuterFragment)));
                 }
-                self.decapsulate(tables, overlay, frame, &headers.ip, &udp)
+                self.decapsulate(tables, overlay, frame, &headers.ip, udp, burst)
             }
-            _ => self.packet(frame, headers, link.origin),
+            _ => {
+                self.packet(frame, &headers, link.origin, burst);
+                Ok(())
+            }
         }
     }
 
+    #[inline]
     fn link(&self, slot: SlotIndex, bytes: &[u8]) -> Result<Link, DropReason> {
         let info = self.slots.get(slot).ok_or(DropReason::NotOurs)?;
         let interface = match info.role {
@@ -68,11 +75,12 @@ impl Core {
     }
 
     /// Cuts the padding off and finishes a checksum that the sender's kernel left to a card which is not there.
-    pub(crate) fn packet(&mut self, mut frame: Frame, headers: Headers, origin: Origin) -> Classified {
+    #[inline]
+    pub(crate) fn packet(&mut self, mut frame: Frame, headers: &Headers, origin: Origin, burst: &mut Vec<Packet>) {
         frame.truncate(headers.ip.end());
-        if wire::finish_partial_checksum(frame.bytes_mut(), &headers) {
+        if wire::finish_partial_checksum(frame.bytes_mut(), headers) {
             self.counters.checksums_finished.add(1);
         }
-        Classified::Packet(Packet { frame, headers, origin, searched: 0, steered: false })
+        burst.push(Packet { frame, headers: *headers, origin, searched: 0, steered: false });
     }
 }

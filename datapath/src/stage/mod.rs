@@ -13,5 +13,4 @@ mod schedule;
 mod tunnel;
 
 pub(crate) use arp::TEACH_EVERY;
-pub(crate) use classify::Classified;
 pub(crate) use known::{FlowFacts, is_active};

@@ -3,9 +3,9 @@
 use sys::Frame;
 use wire::{ETHERNET_LEN, Headers, Ipv4, Udp, ethertype};
 
-use super::classify::Classified;
+use super::classify::Done;
 use crate::core::Core;
-use crate::packet::Origin;
+use crate::packet::{Origin, Packet};
 use crate::service::{Overlay, Snapshot};
 use crate::verdict::{DropReason, Verdict};
 
@@ -18,32 +18,34 @@ impl Core {
         mut frame: Frame,
         outer: &Ipv4,
         udp: &Udp,
-    ) -> Classified {
+        burst: &mut Vec<Packet>,
+    ) -> Result<(), Done> {
         let inner = match accept(tables, overlay, frame.bytes(), outer, udp) {
             Ok(inner) => inner,
-            Err(reason) => return Classified::Done(frame, Verdict::Drop(reason)),
+            Err(reason) => return Err((frame, Verdict::Drop(reason))),
         };
         frame.truncate(udp.offset + udp.len);
         frame.trim_front(inner.offset);
         if inner.is_arp {
             let verdict = self.arp(tables, overlay, &mut frame, outer.src);
-            return Classified::Done(frame, verdict);
+            return Err((frame, verdict));
         }
         let mut headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
-            Err(error) => return Classified::Done(frame, Verdict::Drop(error.into())),
+            Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
         if !overlay.addresses.contains(&headers.ip.dst) {
-            return Classified::Done(frame, Verdict::Drop(DropReason::WrongInnerAddress));
+            return Err((frame, Verdict::Drop(DropReason::WrongInnerAddress)));
         }
         let Some(tos) = vxlan::decap_ecn(outer.tos, headers.ip.tos) else {
-            return Classified::Done(frame, Verdict::Drop(DropReason::EcnMismatch));
+            return Err((frame, Verdict::Drop(DropReason::EcnMismatch)));
         };
         if tos != headers.ip.tos {
             wire::set_tos(frame.bytes_mut(), &headers.ip, tos);
             headers.ip.tos = tos;
         }
-        self.packet(frame, headers, Origin::Overlay)
+        self.packet(frame, &headers, Origin::Overlay, burst);
+        Ok(())
     }
 }
 

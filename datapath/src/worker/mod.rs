@@ -21,7 +21,6 @@ use crate::lifetime::Sweep;
 use crate::packet::Packet;
 use crate::query::Queries;
 use crate::service::Snapshot;
-use crate::stage::Classified;
 use crate::verdict::{DropReason, Purpose, Verdict};
 
 /// Packets taken from other workers per turn.
@@ -150,9 +149,8 @@ impl Worker {
         self.core.counters.rx_packets.add(count as u64);
         self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());
         for frame in self.burst.drain(..) {
-            match self.core.classify(&self.tables, slot, frame) {
-                Classified::Packet(packet) => self.packets.push(packet),
-                Classified::Done(frame, verdict) => self.core.conclude_frame(frame, verdict),
+            if let Err((frame, verdict)) = self.core.classify(&self.tables, slot, frame, &mut self.packets) {
+                self.core.conclude_frame(frame, verdict);
             }
         }
         self.core.process(&self.tables, &mut self.packets, now);
