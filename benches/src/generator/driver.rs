@@ -5,9 +5,9 @@
 //! generator: clients ══ eth0 contestant eth1 ══ tasks :generator
 //! ```
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -57,16 +57,15 @@ pub struct Bench {
     lab: Lab,
     gateway: Namespace,
     outside: Namespace,
-    nice: i32,
     generator: PathBuf,
 }
 
 impl Bench {
-    /// Lays the cables. Everybody will run at this `nice`, so that other work on the machine disturbs less.
+    /// Lays the cables.
     ///
     /// # Errors
     /// Not root, or a step that the kernel refused.
-    pub fn build(nice: i32) -> Outcome<Bench> {
+    pub fn build() -> Outcome<Bench> {
         let lab = Lab::new()?;
         let (gateway, outside) = (lab.namespace("gw")?, lab.namespace("gen")?);
         for namespace in [&gateway, &outside] {
@@ -90,7 +89,7 @@ impl Bench {
         let this = std::env::current_exe()?;
         let generator = this.with_file_name("generator");
         ensure!(generator.is_file(), "no program `generator` near {}", this.display());
-        Ok(Bench { lab, gateway, outside, nice, generator })
+        Ok(Bench { lab, gateway, outside, generator })
     }
 
     /// Starts a contestant on these CPUs, with services for the profile.
@@ -100,17 +99,16 @@ impl Bench {
     pub fn start(&self, contestant: Contestant, profile: &Profile, cpus: &[usize]) -> Outcome<Process> {
         let cpu = cpus.first().copied().unwrap_or(0).to_string();
         let path = self.lab.dir().join("sluicegate.toml");
-        let args = match contestant {
+        let mut process = match contestant {
             Contestant::Bare => {
-                let args = ["forward", "eth0", "eth1", "--cpu", &cpu].map(OsStr::new);
-                self.at_priority(&self.generator, &args)
+                self.gateway.spawn("forward", &self.generator, ["forward", "eth0", "eth1", "--cpu", &cpu])?
             }
             Contestant::Sluicegate => {
                 fs::write(&path, config(profile, cpus).to_toml(&self.lab.dir().join("api.sock")))?;
-                self.at_priority(&binaries::gateway()?, &["run".as_ref(), "--config".as_ref(), path.as_ref()])
+                let args = [OsStr::new("run"), "--config".as_ref(), path.as_ref()];
+                self.gateway.spawn("sluicegate", binaries::gateway()?, args)?
             }
         };
-        let mut process = self.gateway.spawn("contestant", "nice", args)?;
         process.wait_for_line("ready", START)?;
         Ok(process)
     }
@@ -119,14 +117,15 @@ impl Bench {
     ///
     /// # Errors
     /// The generator failed.
-    pub fn measure(&self, process: &Process, profile: &Path, scale: f64, time: Duration) -> Outcome<Measured> {
-        let json = self.lab.dir().join("report.json");
+    pub fn measure(&self, process: &Process, profile: &Profile, scale: f64, time: Duration) -> Outcome<Measured> {
+        let (json, path) = (self.lab.dir().join("report.json"), self.lab.dir().join("profile.toml"));
+        fs::write(&path, toml::to_string(profile)?)?;
         let (scale, duration) = (scale.to_string(), format!("{}s", time.as_secs_f64()));
         let words = ["run", "--device", "xdp", "--quiet", "--cpu", "0", "--scale", &scale, "--duration", &duration];
         let mut args: Vec<&OsStr> = words.map(OsStr::new).into();
-        args.extend([OsStr::new("--profile"), profile.as_ref(), "--json".as_ref(), json.as_ref()]);
+        args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
         let before = cpu_time(process.pid())?;
-        self.outside.run("nice", self.at_priority(&self.generator, &args))?;
+        self.outside.run(&self.generator, args)?;
         let spent = cpu_time(process.pid())?.saturating_sub(before);
         let report: Report = serde_json::from_str(&fs::read_to_string(json)?)?;
         let stream = report.streams.first().ok_or_else(|| Failure::new("an empty report"))?;
@@ -149,13 +148,6 @@ impl Bench {
         let before = cpu_time(process.pid())?;
         std::thread::sleep(time);
         Ok(cpu_time(process.pid())?.saturating_sub(before).as_secs_f64() / time.as_secs_f64())
-    }
-
-    /// A program at the bench's priority. `nice` becomes the program, so that its pid is the program's.
-    fn at_priority(&self, program: &Path, args: &[&OsStr]) -> Vec<OsString> {
-        let nice = self.nice.to_string();
-        let front = ["-n".as_ref(), nice.as_ref(), program.as_os_str()];
-        front.into_iter().chain(args.iter().copied()).map(OsStr::to_owned).collect()
     }
 }
 

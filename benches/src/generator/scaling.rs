@@ -28,7 +28,8 @@ use super::template::Template;
 
 const FRAMES: usize = 1024;
 
-/// A worker, its outer ends, and what it counts.
+/// A worker, its outer ends, and what it counts. Workers that run stand on stacks of their own; here they shall share no line either.
+#[repr(align(128))]
 pub struct Bench {
     /// The worker.
     pub worker: Worker,
@@ -66,7 +67,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
         counters: Arc::clone(&counters),
         pool: FramePool::heap(FRAMES, 2048),
-        slots: [0, 1].map(|n| SlotInfo { role: role(n), link, steers: false }).into(),
+        slots: [0, 1].map(|n| SlotInfo { role: role(n), link, steers: false, ready: true }).into(),
         interfaces: vec![everywhere.clone(), everywhere],
         exchange: Exchange::new(index, Arc::clone(boxes)),
         ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
