@@ -103,7 +103,7 @@ fn turn(cli: &Cli, bench: &Bench, contestant: Contestant, results: &mut Results)
 /// Ratios of turns that followed one another, and their median and range.
 fn conclude(results: &Results) {
     let none = Vec::new();
-    for size in 0..OF_SLUICEGATE {
+    for (size, (name, _)) in SIZES.iter().enumerate().take(OF_SLUICEGATE) {
         for other in [size, size + OF_SLUICEGATE] {
             let ours = results.get(&(size, true)).unwrap_or(&none);
             let bare = results.get(&(other, false)).unwrap_or(&none);
@@ -116,7 +116,7 @@ fn conclude(results: &Results) {
             println!(
                 "Sluicegate with {} : bare with {}: {cpu:.0} % of the packets per CPU second ({least:.0} to {most:.0}), \
                  {rate:.0} % of the rate ({low:.0} to {high:.0})",
-                SIZES[size].0, SIZES[other].0
+                name, SIZES[other].0
             );
         }
     }

@@ -63,7 +63,6 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
     let everywhere = InterfaceInfo { link, workers: (0..boxes.len()).collect() };
     let core = Core::new(CoreParts {
         index,
-        tables: Arc::clone(snapshot),
         conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
         counters: Arc::clone(&counters),
         pool: FramePool::heap(FRAMES, 2048),
@@ -74,7 +73,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         epoch_millis: 0,
     });
     let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
-    let worker = Worker::new(core, slots(front, back), Arc::new(Shared::new(desk)));
+    let worker = Worker::new(core, Arc::clone(snapshot), slots(front, back), Arc::new(Shared::new(desk)));
     Bench { worker, client, task, counters, tables: Arc::clone(snapshot) }
 }
 
