@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo test bench lint audit fuzz
+.PHONY: setup demo test bench bench-driver bench-generator bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -23,6 +23,30 @@ bench: setup
 	QUICK=$(QUICK) cargo bench --package benches --benches
 	cargo run --release --quiet --package benches --bin instructions
 	cargo run --release --quiet --package benches --bin report
+
+# Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn; root.
+bench-driver: setup
+	cargo build --release --package control --package benches --bins
+	./target/release/driver
+
+# Every shipped profile through a gateway in memory; pages with plots in target/generator/.
+bench-generator: setup
+	cargo build --release --package benches --bins
+	@mkdir -p target/generator
+	@for profile in benches/profiles/*.toml; do \
+		name=$$(basename $$profile .toml); \
+		./target/release/generator run --profile $$profile --json target/generator/$$name.json --html target/generator/$$name.html || exit 1; \
+	done
+
+# One worker and two, in memory.
+bench-scaling: setup
+	cargo build --release --package benches --bins
+	./target/release/scaling
+
+# Which cache lines two workers write to.
+bench-sharing: setup
+	cargo build --release --package benches --bins
+	./target/release/sharing
 
 lint: setup
 	@sh tests/cargo-tool.sh deny

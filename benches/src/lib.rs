@@ -9,6 +9,7 @@
 pub mod cases;
 pub mod floor;
 pub mod gateway;
+pub mod generator;
 pub mod instructions;
 pub mod network;
 pub mod packets;

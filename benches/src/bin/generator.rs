@@ -1,0 +1,254 @@
+//! The traffic generator: see `generator --help` and `docs/generator.md`.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use benches::generator::faulty::Faults;
+use benches::generator::gateway::{MemoryGateway, cable};
+use benches::generator::profile::Profile;
+use benches::generator::report::Report;
+use benches::generator::run::{Ends, Options, run};
+use benches::generator::search::Search;
+use benches::generator::trials::{Trials, search};
+use benches::generator::units::{self, Rate};
+use benches::generator::{forward, html, print, xdp};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sys::XdpMode;
+use tests::{Failure, Outcome};
+
+/// Sends what a profile says, and judges what arrives.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Sends the profile once, as it is.
+    Run {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Looks for the highest rates without loss and with little loss (RFC 2544).
+    Search {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        search: SearchArgs,
+    },
+    /// Forwards between two interfaces over AF_XDP and does nothing else but swap MAC addresses: what others are compared with.
+    Forward {
+        /// One interface.
+        one: String,
+        /// The other.
+        two: String,
+        /// The CPU to run on.
+        #[arg(long)]
+        cpu: usize,
+    },
+    /// Makes the HTML page of a JSON report.
+    Page {
+        /// A file that `--json` has written.
+        report: PathBuf,
+        /// Where the page goes.
+        page: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// What to send: a TOML file, see benches/profiles/.
+    #[arg(long)]
+    profile: PathBuf,
+    /// What to send it through.
+    #[arg(long, value_enum, default_value = "memory")]
+    device: DeviceKind,
+    /// `xdp`: the interface where clients are.
+    #[arg(long, default_value = "clients")]
+    clients: String,
+    /// `xdp`: the interface where tasks are.
+    #[arg(long, default_value = "tasks")]
+    tasks: String,
+    /// `memory`: the CPUs of the gateway's workers. Left out: the last one that there is.
+    #[arg(long, value_delimiter = ',')]
+    workers: Vec<usize>,
+    /// The generator's own CPU. Left out: the first one.
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// How long to send, instead of what the profile says.
+    #[arg(long, value_parser = units::duration)]
+    duration: Option<Duration>,
+    /// All rates are multiplied by this.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Writes the report there.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes a page with plots there.
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// No progress line.
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    faults: FaultArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceKind {
+    /// A whole gateway in this process, on devices in memory.
+    Memory,
+    /// A cable in memory: the generator alone.
+    Cable,
+    /// `AF_XDP` sockets on two interfaces.
+    Xdp,
+}
+
+#[derive(Args)]
+struct FaultArgs {
+    /// `cable`: every so many-th packet is lost.
+    #[arg(long, default_value_t = 0)]
+    lose: u64,
+    /// `cable`: every so many-th packet comes twice.
+    #[arg(long, default_value_t = 0)]
+    duplicate: u64,
+    /// `cable`: every so many-th packet comes after the next one.
+    #[arg(long, default_value_t = 0)]
+    swap: u64,
+    /// `cable`: all packets take so long.
+    #[arg(long, value_parser = units::duration, default_value = "0s")]
+    delay: Duration,
+}
+
+#[derive(Args)]
+struct SearchArgs {
+    /// The highest rate to try, of all datagram streams together.
+    #[arg(long, default_value = "2Mpps")]
+    highest: String,
+    /// How long a trial sends. RFC 2544 wants 60s of a final one.
+    #[arg(long, value_parser = units::duration, default_value = "2s")]
+    trial: Duration,
+    /// Ends when the answer is known to so many percent.
+    #[arg(long, default_value_t = 2.0)]
+    resolution: f64,
+    /// Losses that are accepted, in percent; 0 asks for the non-drop rate.
+    #[arg(long, value_delimiter = ',', default_value = "0,0.1")]
+    loss: Vec<f64>,
+    /// A rate fails only when so many trials did.
+    #[arg(long, default_value_t = 2)]
+    attempts: u32,
+}
+
+fn main() -> ExitCode {
+    match go(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("generator: {failure:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go(verb: Verb) -> Outcome {
+    match verb {
+        Verb::Run { common } => {
+            let (profile, mut target) = prepare(&common)?;
+            let duration = common.duration.unwrap_or(profile.duration.0);
+            let options = Options { run: 1, scale: common.scale, duration, show: !common.quiet };
+            let report = run(&profile, &target.name(), target.ends(), &options)?;
+            conclude(&common, &target, report)
+        }
+        Verb::Search { common, search: args } => {
+            let (profile, mut target) = prepare(&common)?;
+            let plan = plan(&args)?;
+            let name = target.name();
+            let trials = Trials { profile: &profile, target: &name, trial: args.trial, show: !common.quiet };
+            let report = search(&plan, &trials, target.ends())?;
+            conclude(&common, &target, report)
+        }
+        Verb::Forward { one, two, cpu } => forward::run(&one, &two, cpu),
+        Verb::Page { report, page } => {
+            let report: Report = serde_json::from_str(&fs::read_to_string(report)?)?;
+            Ok(fs::write(page, html::page(&report))?)
+        }
+    }
+}
+
+fn plan(args: &SearchArgs) -> Outcome<Search> {
+    let highest = Rate::try_from(args.highest.clone()).map_err(Failure::new)?;
+    let Rate::PerSecond(highest) = highest else {
+        return Err(Failure::new("--highest is a number of packets a second, 2Mpps for example"));
+    };
+    let accepted = args.loss.iter().map(|percent| percent / 100.0).collect();
+    Ok(Search { highest, resolution: args.resolution / 100.0, accepted, attempts: args.attempts })
+}
+
+/// What is tested.
+enum Target {
+    Memory(MemoryGateway, Ends, usize),
+    Cable(Ends),
+    Xdp(Box<xdp::XdpEnds>, String),
+}
+
+impl Target {
+    fn ends(&mut self) -> &mut Ends {
+        match self {
+            Target::Memory(_, ends, _) | Target::Cable(ends) => ends,
+            Target::Xdp(xdp, _) => &mut xdp.ends,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Target::Memory(_, _, workers) => format!("gateway in memory, workers: {workers}"),
+            Target::Cable(_) => "cable in memory".into(),
+            Target::Xdp(_, name) => name.clone(),
+        }
+    }
+}
+
+fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
+    let profile = Profile::load(&common.profile)?;
+    let cpus = sys::allowed_cpus();
+    let own = common.cpu.or(cpus.first().copied()).unwrap_or(0);
+    let target = match common.device {
+        DeviceKind::Memory => {
+            let workers =
+                if common.workers.is_empty() { &cpus[cpus.len().saturating_sub(1)..] } else { &common.workers };
+            let (gateway, ends) = MemoryGateway::start(&profile, workers)?;
+            Target::Memory(gateway, ends, workers.len())
+        }
+        DeviceKind::Cable => {
+            let FaultArgs { lose, duplicate, swap, delay } = common.faults;
+            Target::Cable(cable(Faults { lose, duplicate, swap, delay }))
+        }
+        DeviceKind::Xdp => {
+            let ends = xdp::open(&common.clients, &common.tasks, XdpMode::Auto)?;
+            Target::Xdp(Box::new(ends), format!("{} to {} over AF_XDP", common.clients, common.tasks))
+        }
+    };
+    // After the workers were started: a new thread inherits where its maker may run.
+    if !sys::pin_current_thread(own) {
+        eprintln!("generator: CPU {own} is not ours; running anywhere");
+    }
+    Ok((profile, target))
+}
+
+fn conclude(common: &Common, target: &Target, mut report: Report) -> Outcome {
+    if let Target::Memory(gateway, ..) = target {
+        report.counters = gateway.counters();
+    }
+    print::report(&report);
+    write(common.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?))?;
+    write(common.html.as_deref(), || Ok(html::page(&report)))
+}
+
+fn write(path: Option<&Path>, text: impl FnOnce() -> Outcome<String>) -> Outcome {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text()?).map_err(|error| Failure::from(error).during(&path.display().to_string()))
+}

@@ -1,0 +1,105 @@
+//! A SYN flood: from everywhere, followed by nothing. What arrives at tasks is counted; nobody expects all of it to.
+
+use std::time::Duration;
+
+use super::flows::{Order, Rotation, Space};
+use super::pace::Pace;
+use super::port::Port;
+use super::profile::SynStream;
+use super::report::StreamReport;
+use super::run::Setting;
+use super::segment::{Envelope, Flags, Segment, of_client};
+
+/// Upper half of the sequence numbers by which a flood is known; connections that are meant never have it.
+const MARK: u32 = 0xf10d;
+
+/// Sends a flood.
+pub struct Flood {
+    name: String,
+    stream: u8,
+    rate: f64,
+    space: Space,
+    rotation: Rotation,
+    pace: Pace,
+    sent: u64,
+    arrived: u64,
+}
+
+/// Which flood a SYN is of.
+#[must_use]
+pub fn stream_of(segment: &Segment) -> Option<u8> {
+    (segment.flags == Flags::SYN && segment.seq >> 16 == MARK).then_some(segment.seq as u8)
+}
+
+impl Flood {
+    /// The `index`-th stream of a run.
+    #[must_use]
+    pub fn new(index: usize, stream: &SynStream, space: Space, setting: &Setting) -> Flood {
+        let rate = stream.rate.packets(64.0, setting.line_bits) * setting.scale;
+        Flood {
+            name: stream.name.clone(),
+            stream: index as u8,
+            rate,
+            rotation: Rotation::new(space.size(), Order::Random),
+            space,
+            pace: Pace::new(rate, stream.burst, setting.start),
+            sent: 0,
+            arrived: 0,
+        }
+    }
+
+    /// Sends what is due.
+    pub fn send(&mut self, now: Duration, ports: &mut [Port]) {
+        let due = self.pace.due(now);
+        for done in 0..due {
+            if !self.send_one(ports) {
+                self.pace.fail(due - done);
+                break;
+            }
+        }
+    }
+
+    fn send_one(&mut self, ports: &mut [Port]) -> bool {
+        let index = self.rotation.flow(self.sent);
+        let count = ports.len().max(1) as u64;
+        let Some(port) = ports.get_mut((index % count) as usize) else { return false };
+        let Some(mut frame) = port.take() else { return false };
+        let from = self.space.endpoint(index);
+        let seq = MARK << 16 | u32::from(self.stream);
+        let syn = of_client((from.client, from.client_port), from.port, seq, 0, Flags::SYN);
+        let written = syn.write(&Envelope::to_gateway(), &[], &mut frame);
+        if written {
+            port.queue(frame);
+            self.sent += 1;
+        } else {
+            port.put(frame);
+        }
+        written
+    }
+
+    /// A task got one.
+    pub fn accept(&mut self) {
+        self.arrived += 1;
+    }
+
+    /// SYNs sent, and SYNs that arrived.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        (self.sent, self.arrived)
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn report(&self) -> StreamReport {
+        StreamReport {
+            name: self.name.clone(),
+            kind: "syn".into(),
+            rate_asked: self.rate,
+            sent: self.sent,
+            missed: self.pace.missed(),
+            received: self.arrived,
+            lost: self.sent.saturating_sub(self.arrived),
+            ..StreamReport::default()
+        }
+    }
+}

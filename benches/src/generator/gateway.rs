@@ -1,0 +1,161 @@
+//! A whole gateway in memory: the real engine and its pinned workers, on devices of which the generator holds the other ends.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use ::tests::Outcome;
+use conntrack::Timeouts;
+use datapath::counters::WorkerCounters;
+use datapath::service::{
+    Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
+    ServiceId, Snapshot, Tables, Turn, VirtualService,
+};
+use datapath::{Engine, EngineConfig, Role, Slot, WorkerDevices};
+use sys::{FramePool, MemoryDevice};
+use vxlan::Vni;
+use wire::{MacAddr, Protocol};
+
+use super::faulty::{Faults, FaultyDevice};
+use super::network::{
+    GATEWAY_MACS, GATEWAY_OVERLAY, GATEWAY_VTEP, NODE_MACS, OVERLAY_MTU, TASKS, TUNNEL_PORT, VIP, VNI, VTEPS,
+};
+use super::port::Port;
+use super::profile::{Profile, Stream};
+use super::run::Ends;
+
+/// Packets that fit into a cable; a gateway that is this far behind loses what comes.
+const DEPTH: usize = 8192;
+const FRAMES: usize = 16_384;
+const FRAME_SIZE: usize = 2048;
+
+/// A running gateway; it ends when dropped.
+pub struct MemoryGateway {
+    engine: Option<Engine>,
+}
+
+impl MemoryGateway {
+    /// Starts one worker per CPU with the services of the profile, and gives the far ends of its devices.
+    ///
+    /// # Errors
+    /// Threads could not be started.
+    pub fn start(profile: &Profile, cpus: &[usize]) -> Outcome<(MemoryGateway, Ends)> {
+        let mut ends = Ends { clients: Vec::new(), tasks: Vec::new() };
+        let mut devices = Vec::new();
+        for _ in cpus {
+            let (front, client) = sys::memory_pair(DEPTH);
+            let (back, task) = sys::memory_pair(DEPTH);
+            ends.clients.push(port(client));
+            ends.tasks.push(port(task));
+            devices.push(WorkerDevices { pool: FramePool::heap(FRAMES, FRAME_SIZE), devices: slots(front, back) });
+        }
+        let config = EngineConfig {
+            cpus: cpus.to_vec(),
+            flows: (profile.flows() as usize * 5 / 4).max(1 << 16),
+            timeouts: Timeouts::default(),
+            plain_ports: 1024..=32_767,
+            overlay_ports: 1024..=65_535,
+            seed: 7,
+        };
+        let engine = Engine::start(&config, devices, Snapshot::build(tables(profile, cpus.len()))?)?;
+        Ok((MemoryGateway { engine: Some(engine) }, ends))
+    }
+
+    /// What it has counted: all that is not zero.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let mut sum = WorkerCounters::default();
+        self.engine.iter().flat_map(Engine::counters).for_each(|worker| sum.add(&worker));
+        let all = sum.named().into_iter().chain(sum.drops.iter().copied());
+        all.filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
+    }
+}
+
+impl Drop for MemoryGateway {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.stop();
+        }
+    }
+}
+
+/// Devices of a worker.
+#[must_use]
+pub fn slots(front: MemoryDevice, back: MemoryDevice) -> Vec<Slot> {
+    vec![
+        Slot { role: Role::Interface(InterfaceIndex(0)), device: Box::new(front) },
+        Slot { role: Role::Interface(InterfaceIndex(1)), device: Box::new(back) },
+    ]
+}
+
+fn port(device: MemoryDevice) -> Port {
+    Port::new(device, FramePool::heap(FRAMES, FRAME_SIZE))
+}
+
+/// A cable instead of a gateway, with known faults on the clients' end: what the generator itself can do.
+#[must_use]
+pub fn cable(faults: Faults) -> Ends {
+    let (client, task) = sys::memory_pair(DEPTH);
+    let client = Port::new(FaultyDevice::new(client, faults), FramePool::heap(FRAMES, FRAME_SIZE));
+    Ends { clients: vec![client], tasks: vec![port(task)] }
+}
+
+/// The tables of a gateway that serves everything that a profile asks for: a service for each stream, two tasks each.
+#[must_use]
+pub fn tables(profile: &Profile, workers: usize) -> Tables {
+    let interface = |n: usize| Interface { name: format!("eth{n}"), mac: GATEWAY_MACS[n], mtu: 1600, up: true };
+    let overlay = Vni::try_from(VNI).ok().map(|vni| Overlay {
+        vni,
+        port: TUNNEL_PORT,
+        vtep: GATEWAY_VTEP,
+        addresses: vec![GATEWAY_OVERLAY],
+        mac: MacAddr::docker(GATEWAY_OVERLAY),
+        mtu: OVERLAY_MTU.max(1500),
+    });
+    Tables {
+        generation: Generation(1),
+        interfaces: vec![interface(0), interface(1)],
+        overlay,
+        services: services(profile).map(|(id, stream)| service(id, stream, workers)).collect(),
+    }
+}
+
+/// The streams that need a service of their own; a flood may go to the service of another stream.
+pub fn services(profile: &Profile) -> impl Iterator<Item = (u32, &Stream)> {
+    let streams = &profile.stream;
+    let covered = |index: usize, stream: &Stream| {
+        let other = |at: usize, other: &Stream| {
+            at != index
+                && other.is_udp() == stream.is_udp()
+                && other.space().ports.overlaps(&stream.space().ports)
+                && (!matches!(other, Stream::Syn(_)) || at < index)
+        };
+        matches!(stream, Stream::Syn(_)) && streams.iter().enumerate().any(|(at, one)| other(at, one))
+    };
+    (0..).zip(streams).filter(move |(index, stream)| !covered(*index as usize, stream))
+}
+
+fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
+    let ports = stream.space().ports;
+    let protocol = if stream.is_udp() { Protocol::Udp } else { Protocol::Tcp };
+    let backend = |n: usize| Backend {
+        id: BackendId(id * 2 + n as u32),
+        address: TASKS[n],
+        // The port that was asked for: each has its own room of SNAT ports, so that a million flows fit.
+        port: None::<NonZeroU16>,
+        weight: 1,
+        path: Path::Overlay {
+            vtep: VTEPS[n],
+            mac: MacAddr::docker(TASKS[n]),
+            hop: Hop::Ethernet { interface: InterfaceIndex(1), mac: NODE_MACS[n] },
+        },
+        stats: Arc::new(BackendStats::new(workers)),
+    };
+    VirtualService {
+        id: ServiceId(id),
+        listens: vec![Listen { address: VIP, ports: ports.first..=ports.last, protocol }],
+        scheduler: SchedulerKind::RoundRobin,
+        rewrite_timestamps: true,
+        backends: (0..TASKS.len()).map(backend).collect(),
+        turn: Arc::new(Turn::default()),
+    }
+}

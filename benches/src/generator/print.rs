@@ -1,0 +1,43 @@
+//! A report for the terminal.
+
+use super::report::{Latency, Report, StreamReport};
+use super::units::{short, short_time};
+
+/// Prints it.
+pub fn report(report: &Report) {
+    println!("{}: {} ({} s)", report.profile.name, report.target, report.seconds);
+    for stream in &report.streams {
+        print_stream(stream, report.seconds);
+    }
+    if report.refused + report.overrun > 0 {
+        println!(
+            "  {} frames refused by full rings, {} overrun in the generator's own",
+            report.refused, report.overrun
+        );
+    }
+    for found in report.search.iter().flat_map(|search| &search.found) {
+        println!("  {found}");
+    }
+    let drops: Vec<_> = report.counters.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    if !drops.is_empty() {
+        println!("  gateway: {}", drops.join(", "));
+    }
+}
+
+fn print_stream(stream: &StreamReport, seconds: f64) {
+    let StreamReport { name, kind, sent, received, lost, reordered, duplicates, missed, .. } = stream;
+    let rate = short(*sent as f64 / seconds);
+    println!(
+        "  {name} ({kind}): sent {sent} ({rate}/s), received {received}, lost {lost} ({:.4} %), reordered {reordered}, \
+         duplicates {duplicates}, missed {missed}",
+        stream.loss() * 100.0
+    );
+    print_latency(if kind == "tcp" { "SYN to SYN-ACK" } else { "latency" }, stream.latency.as_ref());
+    print_latency("request", stream.request.as_ref());
+}
+
+fn print_latency(name: &str, latency: Option<&Latency>) {
+    let Some(Latency { min, p50, p90, p99, p999, max, .. }) = latency else { return };
+    let [min, p50, p90, p99, p999, max] = [min, p50, p90, p99, p999, max].map(|nanos| short_time(*nanos));
+    println!("    {name}: least {min}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, most {max}");
+}

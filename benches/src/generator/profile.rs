@@ -1,0 +1,348 @@
+//! What to send: a TOML file.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ::tests::{Failure, Outcome, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::flows::{Order, Space};
+use super::range::{Addresses, Ports};
+use super::sizes::Sizes;
+use super::units::{self, Rate};
+
+/// A whole profile.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name in reports.
+    pub name: String,
+    /// How long to send.
+    #[serde(default = "ten_seconds")]
+    pub duration: Time,
+    /// What percents are of.
+    #[serde(default = "ten_gigabits")]
+    pub line: Rate,
+    /// What to send at the same time.
+    pub stream: Vec<Stream>,
+}
+
+/// A length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Time(pub Duration);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Time, String> {
+        units::duration(&text).map(Time)
+    }
+}
+
+impl From<Time> for String {
+    fn from(time: Time) -> String {
+        format!("{}s", time.0.as_secs_f64())
+    }
+}
+
+fn ten_seconds() -> Time {
+    Time(Duration::from_secs(10))
+}
+
+fn ten_gigabits() -> Rate {
+    Rate::Bits(1e10)
+}
+
+/// One kind of traffic.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Stream {
+    /// Numbered UDP datagrams.
+    Udp(UdpStream),
+    /// TCP connections that ask and get answers.
+    Tcp(TcpStream),
+    /// SYNs that nobody means.
+    Syn(SynStream),
+}
+
+/// Numbered UDP datagrams from clients to the VIP.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpStream {
+    /// Its name in reports.
+    pub name: String,
+    /// How many datagrams.
+    pub rate: Rate,
+    /// Lengths of the frames.
+    #[serde(default)]
+    pub sizes: Sizes,
+    /// How many flows take turns.
+    #[serde(default = "one")]
+    pub flows: u64,
+    /// In which order.
+    #[serde(default)]
+    pub order: Order,
+    /// So many are sent back to back.
+    #[serde(default = "one")]
+    pub burst: u64,
+    /// The task sends every datagram back, and latency is that of both ways.
+    #[serde(default)]
+    pub echo: bool,
+    /// Client addresses.
+    #[serde(default = "some_clients")]
+    pub clients: Addresses,
+    /// Client ports.
+    #[serde(default = "all_ports")]
+    pub client_ports: Ports,
+    /// Ports of the service.
+    pub ports: Ports,
+}
+
+/// TCP connections from clients to the VIP.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpStream {
+    /// Its name in reports.
+    pub name: String,
+    /// Connections a second.
+    pub rate: Rate,
+    /// Connections that may be open at once.
+    #[serde(default = "thousand")]
+    pub at_once: u64,
+    /// Questions on one connection.
+    #[serde(default = "one")]
+    pub requests: u64,
+    /// Bytes of a question.
+    #[serde(default = "hundred")]
+    pub request_bytes: u16,
+    /// Bytes of an answer.
+    #[serde(default = "hundred_long")]
+    pub response_bytes: u32,
+    /// How it ends.
+    #[serde(default)]
+    pub end: End,
+    /// Client addresses.
+    #[serde(default = "some_clients")]
+    pub clients: Addresses,
+    /// Client ports.
+    #[serde(default = "all_ports")]
+    pub client_ports: Ports,
+    /// Ports of the service.
+    pub ports: Ports,
+}
+
+/// How a client ends a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// FIN, FIN and ACK, ACK.
+    #[default]
+    Fin,
+    /// RST.
+    Reset,
+}
+
+/// SYNs from many addresses that are never followed by anything.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SynStream {
+    /// Its name in reports.
+    pub name: String,
+    /// SYNs a second.
+    pub rate: Rate,
+    /// So many are sent back to back.
+    #[serde(default = "one")]
+    pub burst: u64,
+    /// Addresses that the SYNs claim to come from.
+    #[serde(default = "some_clients")]
+    pub clients: Addresses,
+    /// Client ports.
+    #[serde(default = "all_ports")]
+    pub client_ports: Ports,
+    /// Ports of the service.
+    pub ports: Ports,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn thousand() -> u64 {
+    1000
+}
+
+fn hundred() -> u16 {
+    100
+}
+
+fn hundred_long() -> u32 {
+    100
+}
+
+/// 198.19.0.0/16, half of the network for benchmarks (RFC 2544 appendix C).
+fn some_clients() -> Addresses {
+    Addresses::try_from("198.19.0.1-198.19.255.254".to_owned()).unwrap_or_else(|_| unreachable!("a valid range"))
+}
+
+fn all_ports() -> Ports {
+    Ports { first: 1024, last: 65_535 }
+}
+
+impl Stream {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Stream::Udp(stream) => &stream.name,
+            Stream::Tcp(stream) => &stream.name,
+            Stream::Syn(stream) => &stream.name,
+        }
+    }
+
+    /// Its flows.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let (clients, client_ports, ports) = match self {
+            Stream::Udp(stream) => (stream.clients, stream.client_ports, stream.ports),
+            Stream::Tcp(stream) => (stream.clients, stream.client_ports, stream.ports),
+            Stream::Syn(stream) => (stream.clients, stream.client_ports, stream.ports),
+        };
+        Space { clients, client_ports, ports }
+    }
+
+    /// Whether it is UDP.
+    #[must_use]
+    pub fn is_udp(&self) -> bool {
+        matches!(self, Stream::Udp(_))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let size = self.space().size();
+        match self {
+            Stream::Udp(stream) => {
+                stream.sizes.round()?;
+                if stream.flows == 0 || stream.flows > size || stream.flows > u64::from(u32::MAX) {
+                    return Err(format!("{} flows: the addresses and ports give {size}", stream.flows));
+                }
+            }
+            Stream::Tcp(stream) => {
+                if stream.at_once == 0 || stream.at_once > size {
+                    return Err(format!("{} connections at once: the addresses and ports give {size}", stream.at_once));
+                }
+                if !(4..=1400).contains(&stream.request_bytes) || !(1..=60_000).contains(&stream.response_bytes) {
+                    return Err("requests have 4 to 1400 bytes, responses 1 to 60000".into());
+                }
+            }
+            Stream::Syn(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Profile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be read or makes no sense.
+    pub fn load(path: &Path) -> Outcome<Profile> {
+        let during = |failure: Failure| failure.during(&path.display().to_string());
+        let text = fs::read_to_string(path).map_err(|error| during(error.into()))?;
+        Profile::parse(&text).map_err(during)
+    }
+
+    /// Reads and checks a text.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn parse(text: &str) -> Outcome<Profile> {
+        let profile: Profile = toml::from_str(text)?;
+        profile.check()?;
+        Ok(profile)
+    }
+
+    fn check(&self) -> Outcome {
+        ensure!(!self.stream.is_empty(), "there is no [[stream]]");
+        ensure!(self.stream.len() <= 255, "more than 255 streams");
+        ensure!(matches!(self.line, Rate::Bits(_)), "the line has a rate in bits, 10Gbps for example");
+        for (index, stream) in self.stream.iter().enumerate() {
+            stream.check().map_err(|reason| Failure::new(format!("stream `{}`: {reason}", stream.name())))?;
+            for other in &self.stream[..index] {
+                let apart = stream.is_udp() != other.is_udp() || !stream.space().ports.overlaps(&other.space().ports);
+                // Answers to a flood go nowhere, so that it may share the port of good traffic: that is its point.
+                let flood = matches!(stream, Stream::Syn(_)) || matches!(other, Stream::Syn(_));
+                ensure!(apart || flood, "streams `{}` and `{}` share service ports", other.name(), stream.name());
+            }
+        }
+        Ok(())
+    }
+
+    /// Bits a second of the line.
+    #[must_use]
+    pub fn line_bits(&self) -> f64 {
+        match self.line {
+            Rate::Bits(bits) => bits,
+            Rate::PerSecond(_) | Rate::Percent(_) => 1e10,
+        }
+    }
+
+    /// Flows that may be in the table at once, roughly: what to make room for.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        let of = |stream: &Stream| match stream {
+            Stream::Udp(stream) => stream.flows,
+            // Closed ones stay for two minutes.
+            Stream::Tcp(stream) => {
+                stream.at_once + (stream.rate.packets(64.0, 1e10) * self.duration.0.as_secs_f64().min(120.0)) as u64
+            }
+            Stream::Syn(stream) => (stream.rate.packets(64.0, 1e10) * self.duration.0.as_secs_f64().min(120.0)) as u64,
+        };
+        self.stream.iter().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "name = 'x'\n[[stream]]\nkind = 'udp'\nname = 'a'\nrate = '1kpps'\nports = '9000'\n";
+
+    #[test]
+    fn every_shipped_profile_is_valid() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        assert!(names.len() >= 5, "{names:?}");
+        for path in names {
+            let profile = Profile::load(&path).unwrap();
+            // What is written is read back the same.
+            assert_eq!(Profile::parse(&toml::to_string(&profile).unwrap()).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let profile = Profile::parse(SHORT).unwrap();
+        let Stream::Udp(stream) = &profile.stream[0] else { panic!("not UDP") };
+        assert_eq!((stream.flows, stream.burst, stream.echo), (1, 1, false));
+        assert_eq!((profile.line_bits(), profile.duration.0), (1e10, Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        for (from, to, reason) in [
+            ("rate", "rote", "rote"),
+            ("udp", "sctp", "sctp"),
+            ("1kpps", "fast", "`fast`"),
+            ("'9000'\n", "'9000'\nsizes = 9000\n", "9000 bytes"),
+            ("'9000'\n", "'9000'\nflows = 99\nclients = '10.0.0.1'\nclient_ports = '1-9'\n", "give 9"),
+            ("name = 'x'", "name = 'x'\nline = '5%'", "in bits"),
+        ] {
+            let error = Profile::parse(&SHORT.replacen(from, to, 1)).unwrap_err();
+            assert!(error.reason().contains(reason), "{to}: {error:?}");
+        }
+        let twice = format!("{SHORT}{}", SHORT.replace("name = 'x'\n", ""));
+        assert!(Profile::parse(&twice).unwrap_err().reason().contains("share"));
+    }
+}
