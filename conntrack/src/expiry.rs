@@ -63,6 +63,12 @@ impl Conntrack {
         Some(Expired { flow, resets })
     }
 
+    /// Whether [`Conntrack::expire`] has stopped at its budget for this `now`: there may be more.
+    #[must_use]
+    pub fn expiry_is_behind(&self, now: Duration, budget: usize) -> bool {
+        self.round.now == now && self.round.looked_at >= budget
+    }
+
     fn closed_due(&self, tick: u32) -> Option<u32> {
         self.timers.closed_heads().find(|&entry| self.flows[entry as usize].deadline <= tick)
     }

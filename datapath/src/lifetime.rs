@@ -22,8 +22,8 @@ pub(crate) struct Sweep {
 }
 
 impl Core {
-    /// Ends flows whose time has come.
-    pub(crate) fn expire(&mut self, tables: &Snapshot, now: Duration) {
+    /// Ends flows whose time has come. Gives whether there may be more of them than one turn looks at.
+    pub(crate) fn expire(&mut self, tables: &Snapshot, now: Duration) -> bool {
         for _ in 0..TIMERS_PER_TURN {
             let Some(expired) = self.conntrack.expire(now, TIMERS_PER_TURN) else { break };
             self.lookups_stale = true;
@@ -32,6 +32,7 @@ impl Core {
             self.tell(tables, &FlowFacts::of(&expired.flow), &expired.resets);
         }
         self.expire_fragments(now);
+        self.conntrack.expiry_is_behind(now, TIMERS_PER_TURN)
     }
 
     /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed.

@@ -103,6 +103,24 @@ fn fragments_of_clients_arrive_in_any_order() {
     }
 }
 
+/// After a flood and then silence, a worker must not sleep while flows wait for their end.
+#[test]
+fn a_thousand_flows_end_without_a_packet() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    for port in 5000..6000 {
+        gateway.forward(&from_client(&ask(port, b"question")));
+    }
+    gateway.now += Duration::from_mins(5);
+    let worker = &mut gateway.workers[0];
+    assert_eq!(worker.core().flows(), 1000);
+    worker.turn(gateway.now);
+    while worker.has_more() {
+        gateway.now += Duration::from_micros(1);
+        worker.turn(gateway.now);
+    }
+    assert_eq!(worker.core().flows(), 0);
+}
+
 /// More datagrams than the table has places, within its lifetime: the oldest known ones make room.
 #[test]
 fn datagrams_in_fragments_do_not_run_out() {

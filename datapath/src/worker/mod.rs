@@ -100,6 +100,8 @@ pub struct Worker {
     burst: Vec<Frame>,
     packets: Vec<Packet>,
     reported: Duration,
+    /// More flows may have come to their end than the last turn looked at.
+    behind: bool,
 }
 
 impl Worker {
@@ -108,7 +110,7 @@ impl Worker {
     pub fn new(core: Core, tables: Arc<Snapshot>, devices: Vec<Slot>, shared: Arc<Shared>) -> Self {
         let teacher = Teacher::new(core.index);
         let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
-        Self { core, tables, devices, shared, teacher, burst, packets, reported: Duration::ZERO }
+        Self { core, tables, devices, shared, teacher, burst, packets, reported: Duration::ZERO, behind: false }
     }
 
     /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
@@ -122,6 +124,12 @@ impl Worker {
         self.pass_time(now);
         self.flush();
         taken
+    }
+
+    /// Whether work is left for which nothing will wake the worker.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.behind || self.core.sweep.is_some()
     }
 
     /// Newer tables, if some wait.
@@ -194,7 +202,7 @@ impl Worker {
 
     /// Timers, sweeps, teaching, questions of control: a bounded piece of each.
     fn pass_time(&mut self, now: Duration) {
-        self.core.expire(&self.tables, now);
+        self.behind = self.core.expire(&self.tables, now);
         self.core.sweep(&self.tables, now);
         self.teacher.teach(&mut self.core, &self.tables, now);
         self.shared.queries.answer(&self.core, now);
@@ -232,7 +240,7 @@ impl Worker {
     pub(crate) fn run(mut self, mut bed: Bed) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let taken = self.turn(sys::clock::now());
-            if taken == 0 && self.core.sweep.is_none() {
+            if taken == 0 && !self.has_more() {
                 bed.rest(&self.devices, &self.core.exchange, &self.core.counters);
             } else {
                 bed.stay_awake();
