@@ -9,7 +9,7 @@ use super::compile::{self, Compiled, taken_by_kernel};
 use super::resolve::OverlayMacs;
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
-use crate::kernel::{KernelView, Link, LocalAddress, Path};
+use crate::kernel::{KernelView, Link, LocalAddress, Path, ReplyPart, ReplyRule};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
 const PLAIN: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 12);
@@ -123,12 +123,33 @@ fn before_the_kernel_was_asked_nothing_is_wrong_yet() {
 }
 
 #[test]
-fn over_tun_the_kernel_routes_and_the_vip_is_the_source() {
+fn over_tun_the_kernel_routes_and_its_source_is_ours() {
     let config = config(TUN, "");
     let compiled = compiled(&config, &view(&[(NODE, on_link(3, None)), (PLAIN, on_link(2, None))]));
     assert!(ways(&compiled).iter().all(|way| way.hop() == Hop::Kernel));
-    assert_eq!(ways(&compiled)[1], Way::Plain { snat: vec![VIP], hop: Hop::Kernel });
+    assert_eq!(ways(&compiled)[1], Way::Plain { snat: vec![SELF], hop: Hop::Kernel });
     assert_eq!(problems(&compiled), [""; 0]);
+}
+
+/// Answers to the machine's own address need rules, those to another address need a route, VIPs always do.
+#[test]
+fn over_tun_answers_are_led_to_the_device() {
+    let ports = 1024..=32767;
+    let wants = |gateway| {
+        let (config, view) = (config(TUN, gateway), view(&[(NODE, on_link(3, None)), (PLAIN, on_link(2, None))]));
+        let vips = compile::vips(&Catalog::from_config(&config, 1));
+        compile::TunWants::of(vips, &compiled(&config, &view).rules, &view, &ports)
+    };
+    let own = wants("");
+    assert_eq!(own.addresses, [VIP].into());
+    let rule = |protocol, part| ReplyRule { backend: PLAIN, snat: SELF, protocol, part };
+    let answers = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
+    let expected =
+        [rule(6, answers), rule(17, answers), rule(17, ReplyPart::WithPorts), rule(17, ReplyPart::Fragments)];
+    assert_eq!(own.replies, expected.into());
+    let foreign = wants("snat = [\"198.18.1.77\"]");
+    assert_eq!(foreign.addresses, [VIP, Ipv4Addr::new(198, 18, 1, 77)].into());
+    assert!(foreign.replies.is_empty());
 }
 
 #[test]
