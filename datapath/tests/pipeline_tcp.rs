@@ -296,6 +296,31 @@ fn replies_find_the_worker_that_owns_the_flow() {
     gateway.assert_frames_conserved();
 }
 
+/// A Linux client behind a veth takes another queue after a timeout: the flow must not be taken for unknown.
+#[test]
+fn a_client_may_change_the_queue() {
+    let mut gateway = Gateway::with(web(&[1, 1]), 3, [sys::LinkType::Ethernet; 2], 1024);
+    gateway.inject(2, FRONT, &Segment::syn(40_000).sent_by_client());
+    gateway.settle();
+    let syn = one(&gateway.collect(2, BACK));
+    gateway.inject(2, BACK, &answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    gateway.settle();
+    one(&gateway.collect(2, FRONT));
+    let ack = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001);
+    gateway.inject(0, FRONT, &ack.sent_by_client());
+    gateway.settle();
+    assert_eq!(one(&gateway.collect(2, BACK)).dst(), TASKS[0]);
+    assert!(gateway.drops().is_empty());
+    // One that nobody knows is answered, once.
+    let stray = Segment::new((CLIENT, 40_001), (VIP, 8080), "A", 1001, 5001);
+    gateway.inject(0, FRONT, &stray.sent_by_client());
+    gateway.settle();
+    let answers: Vec<_> = (0..3).flat_map(|worker| gateway.collect(worker, FRONT)).collect();
+    assert!(one(&answers).tcp().rst);
+    assert_eq!(gateway.drops(), [("no_flow_tcp", 1)]);
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn errors_find_the_worker_that_owns_the_flow() {
     let mut gateway = Gateway::with(web(&[1]), 2, [sys::LinkType::Ethernet; 2], 1024);

@@ -68,18 +68,25 @@ impl Core {
 
     /// The owner of the flow that an error is about: by port if the task's side sent it, else one worker after the other.
     fn search(&self, tables: &Snapshot, packet: &Packet, key: &FiveTuple) -> Verdict {
-        let workers = self.exchange.workers();
         if packet.origin == Origin::Overlay || (tables.is_source(key.dst) && !tables.is_vip(key.dst)) {
             return match self.port_owner(tables, key.dst, key.dst_port) {
                 Some(owner) if owner != self.index && !packet.steered => Self::purpose_track(owner),
                 _ => Verdict::Drop(DropReason::IcmpNoFlow),
             };
         }
-        let searched = packet.searched + 1;
-        if usize::from(searched) >= workers {
-            return Verdict::Drop(DropReason::IcmpNoFlow);
+        self.search_further(packet).unwrap_or(Verdict::Drop(DropReason::IcmpNoFlow))
+    }
+
+    /// The next worker that may know the flow of a packet of a client; none when all have been asked.
+    ///
+    /// A flow's packets stay on one queue, by the card's hash. Between Linux machines over veth or virtio they may move:
+    /// the sender's kernel takes another queue after a timeout (`sk_rethink_txhash`).
+    pub(crate) fn search_further(&self, packet: &Packet) -> Option<Verdict> {
+        let (workers, searched) = (self.exchange.workers(), packet.searched + 1);
+        if packet.steered || usize::from(searched) >= workers {
+            return None;
         }
-        Verdict::HandOver { worker: (self.index + 1) % workers, purpose: Purpose::Search(searched) }
+        Some(Verdict::HandOver { worker: (self.index + 1) % workers, purpose: Purpose::Search(searched) })
     }
 }
 

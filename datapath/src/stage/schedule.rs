@@ -37,6 +37,9 @@ impl Core {
         if let L4::Tcp(tcp) = &packet.headers.l4
             && !opens(tcp.flags)
         {
+            if let Some(verdict) = self.search_further(packet) {
+                return verdict;
+            }
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
         }
         let request = Request { service: service.get(), plan: service.plan, key: &key, now };
