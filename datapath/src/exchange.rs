@@ -158,9 +158,9 @@ mod tests {
         (Exchange::new(0, Arc::clone(&boxes)), Exchange::new(1, boxes), poll)
     }
 
-    fn woken(poll: &mut Poll) -> bool {
+    fn woken(bed: &mut Poll) -> bool {
         let mut events = Events::with_capacity(1);
-        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        bed.poll(&mut events, Some(Duration::ZERO)).unwrap();
         !events.is_empty()
     }
 
@@ -171,34 +171,34 @@ mod tests {
 
     #[test]
     fn only_a_sleeper_is_woken_and_only_once() {
-        let (sender, sleeper, mut poll) = exchanges();
+        let (other, sleeper, mut bed) = exchanges();
         let mut pool = sys::FramePool::heap(8, 2048);
-        sender.send(1, message(&mut pool)).unwrap();
-        assert!(!woken(&mut poll), "it is awake");
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it is awake");
         assert!(!sleeper.may_sleep(), "something waits");
         assert!(sleeper.receive().is_some());
-        sender.send(1, message(&mut pool)).unwrap();
-        assert!(!woken(&mut poll), "it did not fall asleep");
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it did not fall asleep");
         assert!(sleeper.receive().is_some());
 
         assert!(sleeper.may_sleep());
-        sender.send(1, message(&mut pool)).unwrap();
-        assert!(woken(&mut poll));
-        sender.send(1, message(&mut pool)).unwrap();
-        assert!(!woken(&mut poll), "once is enough");
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(woken(&mut bed));
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "once is enough");
 
         while sleeper.receive().is_some() {}
         assert!(sleeper.may_sleep());
         sleeper.awake();
-        sender.send(1, message(&mut pool)).unwrap();
-        assert!(!woken(&mut poll), "it woke up by itself");
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it woke up by itself");
     }
 
     #[test]
     fn nobody_is_there_beyond_the_last_worker() {
-        let (sender, _, _) = exchanges();
+        let (other, _, _) = exchanges();
         let mut pool = sys::FramePool::heap(2, 2048);
-        assert!(sender.send(2, message(&mut pool)).is_err());
-        assert!(sender.give_back(2, pool.take().unwrap()).is_err());
+        assert!(other.send(2, message(&mut pool)).is_err());
+        assert!(other.give_back(2, pool.take().unwrap()).is_err());
     }
 }

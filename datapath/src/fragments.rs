@@ -207,7 +207,7 @@ mod tests {
         table.learn(datagram(2), flow(), seconds(5));
         table.learn(datagram(3), flow(), seconds(6));
         table.learn(datagram(1), flow(), seconds(20));
-        pass(&mut table, seconds(35) - Duration::from_nanos(1));
+        pass(&mut table, Duration::from_millis(34_999));
         assert_eq!(known(&table, 1..=3), [1, 2, 3]);
         pass(&mut table, seconds(35));
         assert_eq!(known(&table, 1..=3), [1, 3]);
