@@ -11,6 +11,8 @@ mod start_error;
 mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_running;
 mod tun_routes;
 
 use std::collections::BTreeMap;

@@ -306,6 +306,9 @@ mod tests {
                 }
             }
             assert!(last >= 65_535 - 7);
+            for rest in last..65_535 {
+                assert_eq!(owner(&all.overlay, rest + 1, workers), None, "what does not divide evenly is nobody's");
+            }
             assert_eq!(owner(&all.overlay, 80, workers), None);
         }
     }

@@ -138,3 +138,67 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use conntrack::ClientLink;
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    /// Two workers, the second of which can be woken; and where it sleeps.
+    fn exchanges() -> (Exchange, Exchange, Poll) {
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        let boxes: Arc<[Mailbox]> = [Mailbox::new(1, None), Mailbox::new(1, Some(waker))].into();
+        (Exchange::new(0, Arc::clone(&boxes)), Exchange::new(1, boxes), poll)
+    }
+
+    fn woken(bed: &mut Poll) -> bool {
+        let mut events = Events::with_capacity(1);
+        bed.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        !events.is_empty()
+    }
+
+    fn message(pool: &mut sys::FramePool) -> Message {
+        let origin = Origin::Link(ClientLink::default());
+        Message { frame: pool.take().unwrap(), home: 0, purpose: Purpose::Track, origin }
+    }
+
+    #[test]
+    fn only_a_sleeper_is_woken_and_only_once() {
+        let (other, sleeper, mut bed) = exchanges();
+        let mut pool = sys::FramePool::heap(8, 2048);
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it is awake");
+        assert!(!sleeper.may_sleep(), "something waits");
+        assert!(sleeper.receive().is_some());
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it did not fall asleep");
+        assert!(sleeper.receive().is_some());
+
+        assert!(sleeper.may_sleep());
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(woken(&mut bed));
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "once is enough");
+
+        while sleeper.receive().is_some() {}
+        assert!(sleeper.may_sleep());
+        sleeper.awake();
+        other.send(1, message(&mut pool)).unwrap();
+        assert!(!woken(&mut bed), "it woke up by itself");
+    }
+
+    #[test]
+    fn nobody_is_there_beyond_the_last_worker() {
+        let (other, _, _) = exchanges();
+        let mut pool = sys::FramePool::heap(2, 2048);
+        assert!(other.send(2, message(&mut pool)).is_err());
+        assert!(other.give_back(2, pool.take().unwrap()).is_err());
+    }
+}

@@ -148,3 +148,72 @@ impl FragmentTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use wire::Protocol;
+
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    /// The n-th datagram.
+    fn datagram(n: usize) -> FragmentKey {
+        let [_, _, high, low] = (n as u32).to_be_bytes();
+        let (src, dst) = (Ipv4Addr::new(198, 19, high, low), Ipv4Addr::new(198, 18, 0, 1));
+        FragmentKey { src, dst, protocol: 17, id: 1 }
+    }
+
+    fn flow() -> Known {
+        let any = Ipv4Addr::UNSPECIFIED;
+        Known::Flow(FiveTuple { src: any, dst: any, src_port: 1, dst_port: 2, protocol: Protocol::Udp })
+    }
+
+    /// Lets time pass; nothing is held in these tests.
+    fn pass(table: &mut FragmentTable, now: Duration) {
+        while let Some(held) = table.expire(now) {
+            assert!(held.is_empty());
+        }
+    }
+
+    fn known(table: &FragmentTable, datagrams: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        datagrams.into_iter().filter(|n| table.lookup(&datagram(*n)).is_some()).collect()
+    }
+
+    #[test]
+    fn the_oldest_known_datagram_makes_room() {
+        let mut table = FragmentTable::new();
+        table.expect(datagram(0), seconds(1));
+        for n in 1..ENTRIES {
+            table.learn(datagram(n), flow(), seconds(1));
+        }
+        // The first fragment once more: the datagram has its place already.
+        table.learn(datagram(5), flow(), seconds(1));
+        assert_eq!(known(&table, 0..ENTRIES).len(), ENTRIES - 1, "all fit");
+        table.learn(datagram(ENTRIES), flow(), seconds(1));
+        assert_eq!(known(&table, [0, 1, 2, 3, ENTRIES]), [2, 3, ENTRIES]);
+        assert!(table.entries.contains_key(&datagram(0)), "one that waits for its first fragment stays");
+        assert_eq!(table.entries.len(), ENTRIES);
+    }
+
+    #[test]
+    fn each_datagram_lives_for_its_time() {
+        let mut table = FragmentTable::new();
+        table.learn(datagram(1), flow(), seconds(0));
+        table.learn(datagram(2), flow(), seconds(5));
+        table.learn(datagram(3), flow(), seconds(6));
+        table.learn(datagram(1), flow(), seconds(20));
+        pass(&mut table, Duration::from_millis(34_999));
+        assert_eq!(known(&table, 1..=3), [1, 2, 3]);
+        pass(&mut table, seconds(35));
+        assert_eq!(known(&table, 1..=3), [1, 3]);
+        pass(&mut table, seconds(36));
+        assert_eq!(known(&table, 1..=3), [1]);
+        pass(&mut table, seconds(50));
+        assert_eq!((table.entries.len(), table.ends.len()), (0, 0));
+    }
+}

@@ -147,9 +147,32 @@ mod tests {
         }
         publisher.reclaim();
         assert_eq!((*of_quick, *of_slow, publisher.kept()), (5, 1, 5));
+        assert_eq!(publisher.newest().map(|tables| **tables), Some(5));
         assert!(slow.refresh(&mut of_slow, |_, new| *new));
         assert!(!slow.refresh(&mut of_slow, |_, new| *new));
         publisher.reclaim();
         assert_eq!((*of_slow, slow.applied(), publisher.kept()), (5, 5, 1));
+    }
+
+    #[test]
+    fn publishing_frees_what_all_workers_have_left() {
+        let worker = desk();
+        let first = Arc::new(1);
+        let mut current = Arc::clone(&first);
+        let mut publisher = Publisher::new(vec![Arc::clone(&worker)], 1, first);
+        for generation in 2..=9 {
+            publisher.publish(generation, Arc::new(generation));
+            assert!(publisher.kept() <= 2, "what the worker uses, and what it is offered");
+            assert!(worker.refresh(&mut current, |_, new| *new));
+        }
+        publisher.reclaim();
+        assert_eq!((publisher.kept(), publisher.newest().map(|tables| **tables)), (1, Some(9)));
+    }
+
+    #[test]
+    fn the_newest_tables_stay_without_workers() {
+        let mut publisher = Publisher::<u64, ArrayQueue<Arc<u64>>, AtomicU64>::new(Vec::new(), 1, Arc::new(1));
+        publisher.reclaim();
+        assert_eq!(publisher.newest().map(|tables| **tables), Some(1));
     }
 }

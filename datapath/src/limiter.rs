@@ -54,4 +54,21 @@ mod tests {
         assert_eq!(at(&mut limiter, 1010, 5000), 100);
         assert_eq!(at(&mut limiter, 9000, 5000), 1000);
     }
+
+    #[test]
+    fn what_is_left_is_kept() {
+        let mut limiter = Limiter::new();
+        let mut at = |micros, n| (0..n).filter(|_| limiter.allow(Duration::from_micros(micros))).count();
+        assert_eq!(at(1_000_000, 500), 500);
+        assert_eq!(at(1_010_000, 5000), 600, "the other half, and what ten milliseconds earn");
+    }
+
+    #[test]
+    fn asking_often_earns_no_less() {
+        let mut limiter = Limiter::new();
+        let mut at = |micros| limiter.allow(Duration::from_micros(micros));
+        assert_eq!((0..2000).filter(|_| at(1_000_000)).count(), 1000);
+        let allowed: Vec<bool> = (1..=6).map(|n| at(1_000_000 + 50 * n)).collect();
+        assert_eq!(allowed, [false, true, false, true, false, true], "one in a hundred microseconds");
+    }
 }

@@ -111,5 +111,6 @@ fn a_worker_that_fails_is_reported_once() {
     let failed = Event::WorkerFailed { worker: 0, reason: "the fault of the test".into() };
     assert_eq!(heard.unwrap(), [failed]);
     assert_eq!(engine.events(), []);
+    assert_eq!(engine.flows(&FlowFilter { service: None, limit: 1 }), [], "nobody waits for it for ever");
     engine.stop();
 }

@@ -211,6 +211,7 @@ fn a_fragment_that_does_not_fit_the_overlay_is_split_again() {
     }
     assert!(seen.iter().all(|piece| usize::from(piece.ip.total_len) <= 1450));
     let joined = see_ip(&reassemble(seen.iter().map(|piece| piece.bytes.clone()).collect()));
+    assert_eq!((joined.src(), joined.dst(), joined.ports().1), (OUR_OVERLAY, TASKS[0], 8000));
     assert_eq!(&joined.payload()[8..], [5; 3000]);
     gateway.assert_frames_conserved();
 }
@@ -391,6 +392,8 @@ fn tasks_are_taught_and_taught_again() {
         assert_eq!(to(MacAddr::docker(task), &reply), 1, "a unicast answer");
         assert_eq!(to(MacAddr::BROADCAST, &request), 1, "and a question to all, at first");
     }
+    assert!(first.iter().all(|frame| frame[15] == 0), "no class and no congestion outside");
+    assert_eq!(gateway.totals().arp_taught, first.len() as u64);
     gateway.pass(Duration::from_secs(2));
     assert!(!arps(&mut gateway).is_empty());
     for _ in 0..5 {

@@ -192,6 +192,51 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
     assert_eq!(services(&served), before);
 }
 
+/// A misspelt parameter, or a body that means nothing, must not be taken for the request without it.
+#[test]
+fn what_a_request_does_not_take_is_refused_everywhere() {
+    let served = Fake::new().serve();
+    let before = services(&served);
+    let (web, one) = ("/v1/services/my-web", "/v1/services/my-web/backends/10.0.0.11:8000");
+    let (backends, drain) = (format!("{web}/backends"), format!("{one}/drain"));
+    let new = r#"{"name": "new", "listen": "198.18.0.9:80"}"#;
+    let requests = [
+        ("GET", "/v1/status", ""),
+        ("GET", "/v1/counters", ""),
+        ("GET", "/v1/services", ""),
+        ("GET", web, ""),
+        ("GET", &backends, ""),
+        ("GET", one, ""),
+        ("GET", "/v1/backends", ""),
+        ("GET", "/v1/flows", ""),
+        ("GET", "/v1/flows/count", ""),
+        ("POST", "/v1/services", new),
+        ("PATCH", web, r#"{"timestamps": "keep"}"#),
+        ("PATCH", one, r#"{"weight": 3}"#),
+        ("DELETE", web, ""),
+        ("DELETE", one, ""),
+        ("POST", &drain, ""),
+        ("POST", "/v1/reload", ""),
+    ];
+    for (method, path, body) in requests {
+        let (status, answer) = ask(&served, method, &format!("{path}?colour=blue"), body);
+        assert_eq!((status, &answer["error"]), (400, &json!("unknown parameter `colour`")), "{method} {path}");
+    }
+    for (method, path) in [("DELETE", web), ("DELETE", one), ("POST", &drain), ("POST", "/v1/reload")] {
+        assert_eq!(ask(&served, method, path, r#"{"force": true}"#).0, 400, "{method} {path}");
+    }
+    assert_eq!(get(&served, "/v1/flows?colour=blue").1["hint"], "known: service, limit");
+    assert_eq!(services(&served), before);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_a_wrong_request() {
+    let served = Fake::new().serve();
+    let head = "POST /v1/services HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = raw(&served, format!("{head}zz\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
 #[test]
 fn a_wrong_method_is_told_the_right_ones() {
     let served = Fake::new().serve();
@@ -320,6 +365,25 @@ fn what_is_no_socket_is_left_alone() {
     let error = in_runtime(|| super::bind(&path)).unwrap_err();
     assert!(error.to_string().contains("is there already and is not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "keep me");
+}
+
+/// A socket that refuses us for another reason than that nobody listens is somebody's.
+#[test]
+fn a_socket_of_another_kind_is_left_alone() {
+    let directory = Directory::new();
+    let path = directory.path.join("log.sock");
+    let _log = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    in_runtime(|| super::bind(&path)).unwrap_err();
+    assert!(path.exists());
+}
+
+#[test]
+fn a_directory_that_was_there_stays() {
+    let directory = Directory::new();
+    let made = directory.path.join("run");
+    std::fs::create_dir(&made).unwrap();
+    in_runtime(|| super::bind(&made.join("api.sock")).map(drop)).unwrap();
+    assert!(made.exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use datapath::service::{Generation, Hop, Interface, Path};
+use datapath::service::{BackendId, Generation, Hop, Interface, Path, SchedulerKind, ServiceId};
 use proptest::prelude::*;
 use wire::MacAddr;
 
@@ -105,6 +105,64 @@ fn put_makes_or_replaces() {
     assert_eq!(ids(&catalog, "web"), [2, 3]);
     catalog.apply(&Edit::PutService(config(&service("other", 2, &[])).services.remove(0))).unwrap();
     assert_eq!(catalog.services().len(), 2);
+}
+
+/// Everything of a service and of a backend that a file may say anew.
+#[test]
+fn a_reload_takes_over_what_differs() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1])), 1);
+    let mut other = config(&service("web", 1, &[1]));
+    let wanted = &mut other.services[0];
+    (wanted.scheduler, wanted.rewrite_timestamps) = (SchedulerKind::WeightedRoundRobin, false);
+    wanted.backends[0].weight = 7;
+    let changes = catalog.replace(&other);
+    assert_eq!(
+        (changes.services_changed, changes.backends_changed),
+        (vec!["web".into()], vec!["web 192.0.2.1:80".into()])
+    );
+    let web = catalog.service("web").unwrap();
+    assert_eq!((web.scheduler, web.rewrite_timestamps), (SchedulerKind::WeightedRoundRobin, false));
+    assert_eq!((web.backends[0].config.weight, web.backends[0].id.0), (7, 1));
+}
+
+#[test]
+fn a_set_scheduler_stays_until_it_is_set_again() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1])), 1);
+    let set = |scheduler, rewrite_timestamps| Edit::SetService {
+        name: "web".to_owned(),
+        listens: None,
+        scheduler,
+        rewrite_timestamps,
+    };
+    catalog.apply(&set(Some(SchedulerKind::Maglev), None)).unwrap();
+    catalog.apply(&set(None, Some(false))).unwrap();
+    let web = catalog.service("web").unwrap();
+    assert_eq!((web.scheduler, web.rewrite_timestamps), (SchedulerKind::Maglev, false));
+}
+
+#[test]
+fn ids_lead_to_services_and_backends() {
+    let catalog = Catalog::from_config(&config(&format!("{}{}", service("a", 1, &[1]), service("b", 2, &[2, 3]))), 1);
+    let b = catalog.service("b").unwrap();
+    assert_eq!(catalog.service_by_id(b.id).unwrap().name, "b");
+    let (service, backend) = catalog.backend_by_id(b.backends[1].id).unwrap();
+    assert_eq!((service.id, backend.config.address.to_string()), (b.id, "192.0.2.3:80".to_owned()));
+    assert!(catalog.service_by_id(ServiceId(99)).is_none() && catalog.backend_by_id(BackendId(99)).is_none());
+}
+
+/// A whole service over the API is held to the same rules as its parts.
+#[test]
+fn a_put_service_is_checked_to_its_last_backend() {
+    let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1])), 1);
+    let put = |more: BackendConfig| {
+        let mut wanted = config(&service("web", 1, &[1])).services.remove(0);
+        wanted.backends.push(more);
+        Edit::PutService(wanted)
+    };
+    let twice = refusal(&mut catalog, &put(backend("192.0.2.1:80", None)));
+    assert!(twice.starts_with("Invalid: backend `192.0.2.1:80` is in service `web` twice"), "{twice}");
+    refusal(&mut catalog, &put(backend("192.0.2.9:80", Some("198.18.1.11"))));
+    catalog.apply(&put(backend("192.0.2.9:80", None))).unwrap();
 }
 
 /// Kind, words and hint of a refusal, and proof that it changed nothing.

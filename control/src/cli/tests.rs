@@ -7,9 +7,10 @@ use clap::Parser;
 
 use super::args::{Arguments, Verb};
 use super::output::Output;
-use super::{Failed, ask, check};
+use super::{Failed, ask, check, show};
 use crate::api::Fake;
 use crate::api::tempdir::Directory;
+use crate::operations::{CounterSet, CountersView};
 
 /// Exit code, standard output and standard error of a command line, with the socket left out.
 fn run(socket: &Path, line: &str) -> (u8, String, String) {
@@ -171,6 +172,84 @@ fn check_prints_problems_or_one_line() {
     let json: Vec<String> = [&good, &wrong].iter().map(|line| format!("{line} --json")).collect();
     let lines: Vec<&str> = lines.iter().map(|line| &**line).chain(json.iter().map(String::as_str)).collect();
     assert_words!(transcript(&socket, &lines));
+}
+
+/// Only what is said on the command line changes.
+#[test]
+fn what_is_left_out_stays() {
+    let served = Fake::new().serve();
+    let set = |line: &str| assert_eq!(run(&served.path, line).0, 0, "{line}");
+    set("service set my-web --scheduler wrr");
+    set("service set my-web --timestamps keep");
+    set("service set my-web --listen 198.18.0.1:9090");
+    let (_, shown, _) = run(&served.path, "service show my-web --json");
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["scheduler"], &shown["timestamps"]), (&"wrr".into(), &"keep".into()));
+    assert_eq!(shown["listen"], serde_json::json!(["198.18.0.1:9090/tcp"]));
+}
+
+#[test]
+fn names_reach_the_gateway_whatever_is_in_them() {
+    let served = Fake::new().serve();
+    for name in ["a/b", "a%2fb", "a?b", "ä"] {
+        let (code, _, err) = run(&served.path, &format!("service show {name}"));
+        assert_eq!((code, err.contains(&format!("there is no service `{name}`"))), (1, true), "{err}");
+    }
+}
+
+/// Hangs up at the so-many-th flush.
+struct Listener {
+    heard: Vec<u8>,
+    flushes: usize,
+}
+
+impl Write for Listener {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.heard.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushes -= 1;
+        if self.flushes == 0 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+fn watched(line: &str, flushes: usize) -> String {
+    let served = Fake::new().serve();
+    let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+    let Verb::Ask(question) = &arguments.verb else { panic!() };
+    let mut listener = Listener { heard: Vec::new(), flushes };
+    let outcome = ask::ask(question, &served.path, &mut Output::new(&mut listener, arguments.json));
+    assert!(matches!(outcome, Err(Failed::BrokenPipe)), "{outcome:?}");
+    String::from_utf8(listener.heard).unwrap()
+}
+
+#[test]
+fn watching_shows_the_counters_and_then_their_rates() {
+    let json = watched("sluicegate counters --watch --json", 1);
+    let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
+    assert_eq!((line["total"]["counters"]["rx_packets"].as_u64(), json.lines().count()), (Some(1_000_300), 1));
+    let text = watched("sluicegate counters --watch", 3);
+    let (first, second) = text.split_once("\n\nCounter").unwrap();
+    assert!(first.contains("1000300") && !first.contains("PerSecond"), "{first}");
+    assert!(second.contains("PerSecond"), "{second}");
+}
+
+#[test]
+fn rates_are_what_came_since() {
+    let view = |rx| CountersView {
+        total: CounterSet { counters: [("rx_packets".to_owned(), rx)].into(), drops: [].into() },
+        workers: vec![],
+    };
+    let shown = show::counters(&view(1_000), Some(&view(400)));
+    let row = shown.lines().find(|line| line.starts_with("rx_packets")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["rx_packets", "1000", "600"]);
+}
+
+#[test]
+fn one_problem_is_said_once() {
+    let served = Fake::new().serve();
+    let (_, _, err) = run(&served.path, "service set my-web --scheduler rrr");
+    assert_eq!(err.matches("scheduler").count(), err.lines().next().unwrap().matches("scheduler").count(), "{err}");
 }
 
 /// `… | head`

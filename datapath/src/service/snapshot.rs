@@ -386,7 +386,13 @@ mod tests {
 
     #[test]
     fn refuses_two_services_on_one_port_whatever_their_order() {
-        for (first, second) in [(8080..=8080, 8000..=20_000), (8000..=20_000, 8080..=8080), (80..=90, 90..=100)] {
+        for (first, second) in [
+            (8080..=8080, 8000..=20_000),
+            (8000..=20_000, 8080..=8080),
+            (80..=90, 90..=100),
+            (1000..=5000, 5000..=9000),
+            (5000..=9000, 1000..=5000),
+        ] {
             let mut a = service(&[1]);
             a.listens[0].ports = first;
             let mut b = service(&[]);
@@ -417,6 +423,18 @@ mod tests {
             assert_eq!(id(vip, Protocol::Udp), Some(ServiceId(2)));
             assert_eq!(id(Ipv4Addr::new(198, 18, 0, 9), Protocol::Tcp), Some(ServiceId(3)));
         }
+    }
+
+    #[test]
+    fn long_ranges_may_lie_side_by_side() {
+        let (mut low, mut high) = (service(&[]), service(&[]));
+        low.listens[0].ports = 1000..=4999;
+        high.id = ServiceId(2);
+        high.listens[0].ports = 5000..=9000;
+        let vip = low.listens[0].address;
+        let snapshot = Snapshot::build(tables(vec![low, high])).unwrap();
+        let id = |port| snapshot.lookup(vip, port, Protocol::Tcp).map(|service| service.id);
+        assert_eq!((id(4999), id(5000)), (Some(ServiceId(1)), Some(ServiceId(2))));
     }
 
     #[test]
@@ -461,6 +479,7 @@ mod tests {
 
         let mut soon = Snapshot::build(tables(vec![service(&[1])])).unwrap();
         soon.inherit(&fewer, 9 * second, 19 * second);
+        assert!(soon.keeps_all_of(&fewer), "what went earlier is no news");
         assert!(soon.backend_or_retired(id).is_some());
         let mut late = Snapshot::build(tables(vec![service(&[1])])).unwrap();
         late.inherit(&soon, 10 * second, 20 * second);

@@ -1,6 +1,7 @@
 //! Every validation, seen as the operator sees it.
 
 mod documented;
+mod edges;
 mod good;
 mod wrong;
 

@@ -1,0 +1,247 @@
+//! A gateway that runs: real workers, devices in memory, the kernel of an empty network namespace.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datapath::service::{Generation, InterfaceIndex};
+use datapath::{Engine, EngineConfig, Role, Slot, WorkerDevices};
+use sys::{FramePool, LinkType, MemoryDevice};
+use wire::MacAddr;
+
+use super::{First, Gateway, OverlayMacs, Parts, compile};
+use crate::api::tempdir::Directory;
+use crate::catalog::Catalog;
+use crate::config;
+use crate::kernel::namespace::in_namespace;
+use crate::kernel::{Kernel, KernelView, Link, Path};
+use crate::operations::{Edit, EditErrorKind, Operations};
+
+const CPUS: &[usize] = &[0, 1];
+
+const CONFIG: &str = r#"
+[gateway]
+cpus = [0, 1]
+flows = 1000
+
+[[interface]]
+name = "eth0"
+
+[overlay]
+vni = 4096
+vtep = "198.18.1.1"
+address = "10.0.0.3/24"
+
+[[service]]
+name = "web"
+listen = "198.18.0.1:8080/tcp"
+[[service.backend]]
+address = "10.0.0.11:8000"
+vtep = "198.18.1.11"
+"#;
+
+/// As the kernel would tell it: `eth0`, and the node behind it.
+fn view(up: bool) -> KernelView {
+    let link = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up };
+    let node = "198.18.1.11".parse().unwrap();
+    let mac = Some(MacAddr([2, 0, 0, 0, 0, 0x11]));
+    let path = Path::Link { link: 2, next_hop: node, mac, source: Some("198.18.1.1".parse().unwrap()) };
+    KernelView { links: [(2, link)].into(), paths: [(node, path)].into(), ..KernelView::default() }
+}
+
+/// A gateway, the file that it reads anew, the far ends of its devices.
+struct Running {
+    gateway: Gateway,
+    path: PathBuf,
+    ends: Vec<MemoryDevice>,
+    _directory: Directory,
+}
+
+impl Running {
+    fn start(kernel: Kernel) -> Running {
+        let directory = Directory::new();
+        let path = directory.path.join("gw.toml");
+        std::fs::write(&path, CONFIG).unwrap();
+        let config = config::load(&path, CPUS).map_err(|problems| problems[0].to_string()).unwrap().config;
+        let catalog = Catalog::from_config(&config, 2);
+        let compiled = compile(&config, &catalog, &view(true), &OverlayMacs::new(), Generation(1));
+        let (snapshot, first) = First::split(compiled).unwrap();
+        let (mut workers, mut ends) = (Vec::new(), Vec::new());
+        for _ in CPUS {
+            let (device, end) = sys::memory_pair_of(64, LinkType::Ethernet);
+            let slot = Slot { role: Role::Interface(InterfaceIndex(0)), device: Box::new(device) };
+            workers.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: vec![slot] });
+            ends.push(end);
+        }
+        let engine = EngineConfig {
+            cpus: vec![0, 0],
+            flows: 1000,
+            timeouts: config.timeouts,
+            plain_ports: 1024..=32_767,
+            overlay_ports: 1024..=65_535,
+            seed: 7,
+        };
+        let engine = Engine::start(&engine, workers, snapshot).unwrap();
+        let gateway = Gateway::new(Parts {
+            config,
+            config_path: path.clone(),
+            cpus: CPUS.to_vec(),
+            catalog,
+            engine,
+            filter: None,
+            kernel: Arc::new(kernel),
+            view: view(true),
+            first,
+            tun_routes: None,
+            plain_ports: 1024..=32_767,
+        });
+        Running { gateway, path, ends, _directory: directory }
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.path, text).unwrap();
+    }
+
+    /// The generation, once all workers use it.
+    fn live(&mut self) -> u64 {
+        self.wait(|running| running.gateway.is_live());
+        let status = self.gateway.status();
+        assert!(status.workers.iter().all(|worker| worker.alive && worker.generation == status.generation));
+        status.generation
+    }
+
+    fn wait(&mut self, done: impl Fn(&Running) -> bool) {
+        for _ in 0..1000 {
+            self.gateway.tick();
+            if done(self) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it never came");
+    }
+
+    /// The services by name.
+    fn services(&self) -> Vec<String> {
+        self.gateway.catalog().services().iter().map(|service| service.name.clone()).collect()
+    }
+}
+
+/// Runs a test in a namespace and a runtime of its own.
+fn running(name: &str, test: impl FnOnce(&mut Running)) {
+    in_namespace(name, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut running = Running::start(Kernel::open().await.unwrap());
+            test(&mut running);
+            running.gateway.stop();
+        });
+    });
+}
+
+#[test]
+fn a_reload_applies_services_and_names_what_needs_a_restart() {
+    running("gateway::tests_running::a_reload_applies_services_and_names_what_needs_a_restart", |running| {
+        assert_eq!(running.live(), 1);
+        let cases = [
+            ("flows = 1000", "flows = 2000", "gateway.flows"),
+            ("cpus = [0, 1]", "cpus = [0]", "gateway.cpus"),
+            ("flows = 1000", "flows = 1000\napi = \"/run/x.sock\"", "gateway.api"),
+            ("flows = 1000", "flows = 1000\nmetrics = \"127.0.0.1:9\"", "gateway.metrics"),
+            ("flows = 1000", "flows = 1000\nsnat = [\"198.18.1.9\"]", "gateway.snat"),
+            ("flows = 1000", "flows = 1000\n[timeouts]\nudp = 9", "timeouts"),
+            ("name = \"eth0\"", "name = \"eth0\"\nmode = \"copy\"", "interface"),
+            ("vni = 4096", "vni = 4097", "overlay"),
+        ];
+        for (old, new, key) in cases {
+            running.write(&CONFIG.replacen(old, new, 1).replace(":8080", ":9090"));
+            assert_eq!(running.gateway.reload().unwrap().needs_restart, [key]);
+        }
+        running.write(&CONFIG.replace(":8080", ":7070"));
+        let report = running.gateway.reload().unwrap();
+        assert_eq!((report.changes.services_changed, report.needs_restart), (vec!["web".into()], vec![]));
+        let listen = &running.gateway.catalog().service("web").unwrap().listens[0];
+        assert_eq!(*listen.ports.start(), 7070);
+        assert_eq!(running.live(), 10, "nine reloads");
+    });
+}
+
+#[test]
+fn a_refused_file_or_edit_changes_nothing() {
+    running("gateway::tests_running::a_refused_file_or_edit_changes_nothing", |running| {
+        let overlay = CONFIG.find("[overlay]").unwrap();
+        running.write(&format!("{}[[service]]\nname = \"plain\"\nlisten = \"198.18.0.1:1\"\n", &CONFIG[..overlay]));
+        let problems = running.gateway.reload().unwrap_err();
+        assert_eq!(problems[0].message, "[overlay] is gone from the file: restart needed");
+        assert!(problems[0].hint.as_ref().unwrap().contains("restart the gateway"));
+        running.write("flows");
+        assert!(running.gateway.reload().is_err());
+        let gone = running.gateway.edit(Edit::RemoveService { name: "wbe".to_owned() }).unwrap_err();
+        assert_eq!(gone.kind, EditErrorKind::NotFound);
+        assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));
+        running.gateway.edit(Edit::RemoveService { name: "web".to_owned() }).unwrap();
+        assert_eq!((running.services(), running.live()), (vec![], 2));
+    });
+}
+
+#[test]
+fn only_a_change_of_ways_makes_new_tables() {
+    running("gateway::tests_running::only_a_change_of_ways_makes_new_tables", |running| {
+        running.gateway.kernel_changed(view(true));
+        assert_eq!(running.live(), 1);
+        running.gateway.kernel_changed(KernelView::default());
+        assert_eq!(running.live(), 2);
+        running.gateway.kernel_changed(view(true));
+        assert_eq!(running.live(), 3);
+    });
+}
+
+#[test]
+fn status_tells_what_is_wrong() {
+    running("gateway::tests_running::status_tells_what_is_wrong", |running| {
+        running.wait(|running| running.gateway.status().devices.len() == 2);
+        let status = running.gateway.status();
+        assert_eq!((status.workers.len(), status.flows.flows, status.notes), (2, 0, vec![]));
+        assert!(status.flows.capacity >= 1000 && status.build.starts_with(env!("CARGO_PKG_VERSION")));
+        running.gateway.kernel_changed(view(false));
+        assert!(running.gateway.status().notes.contains(&"interface eth0 is down".to_owned()));
+        running.gateway.kernel_changed(KernelView::default());
+        let notes = running.gateway.status().notes;
+        assert!(notes.iter().any(|note| note.starts_with("interface eth0 is gone")), "{notes:?}");
+    });
+}
+
+/// A task answers ARP with another MAC than Docker's: its packets go there from then on.
+#[test]
+fn a_learned_mac_is_used() {
+    running("gateway::tests_running::a_learned_mac_is_used", |running| {
+        assert_eq!(running.gateway.guessed_overlay_macs(), 1);
+        let odd = [2, 9, 9, 9, 9, 9];
+        let inner = arp_answer(odd);
+        assert!(running.ends[0].inject(&inner));
+        running.wait(|running| running.gateway.guessed_overlay_macs() == 0);
+        assert_eq!(running.live(), 2);
+        assert!(running.ends[0].inject(&inner));
+        running.wait(|running| {
+            let counters = running.gateway.counters();
+            counters.total.counters["arp_heard"] == 2 && counters.workers[0].counters["rx_packets"] == 2
+        });
+        assert_eq!(running.live(), 2, "that is no news");
+    });
+}
+
+/// Ethernet, IP, UDP, VXLAN, Ethernet, ARP: 10.0.0.11 is at `mac`, from the node 198.18.1.11. RFC 7348, RFC 826.
+fn arp_answer(mac: [u8; 6]) -> Vec<u8> {
+    let ours = [2, 0x42, 10, 0, 0, 3];
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 2][..], &mac, &[10, 0, 0, 11], &ours, &[10, 0, 0, 3]].concat();
+    let vxlan = [&[8, 0, 0, 0, 0, 0x10, 0, 0][..], &ours, &mac, &[8, 6], &arp].concat();
+    let udp_len = (vxlan.len() + 8) as u16;
+    let udp = [&[0xc0, 0, 0x12, 0xb5][..], &udp_len.to_be_bytes(), &[0, 0], &vxlan].concat();
+    let ip_len = (udp.len() + 20) as u16;
+    let mut ip =
+        [&[0x45, 0][..], &ip_len.to_be_bytes(), &[0, 0, 0, 0, 64, 17, 0, 0], &[198, 18, 1, 11, 198, 18, 1, 1]].concat();
+    let words: u32 = ip.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let sum = !((words & 0xffff) + (words >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0x11, 8, 0][..], &ip, &udp].concat()
+}

@@ -1,0 +1,94 @@
+//! The ends of flows: backends that were removed, many at once, and packets that come at that very moment.
+
+mod lab;
+
+use lab::packets::{Segment, answer_of, ethernet, see, udp};
+use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, VIP};
+use sys::LinkType;
+use wire::Protocol;
+
+fn dns(weights: &[u16]) -> datapath::service::Tables {
+    lab::tables(vec![lab::service(1, Protocol::Udp, 53, weights)])
+}
+
+fn ask(port: u16) -> Vec<u8> {
+    ethernet(CLIENT_MAC, OUR_MACS[0], &udp((CLIENT, port), (VIP, 53), b"question"))
+}
+
+#[test]
+fn every_packet_of_a_burst_learns_that_its_backend_is_gone() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    assert_eq!(gateway.forward(&ask(5000)).len(), 1);
+    for _ in 0..3 {
+        gateway.inject(0, FRONT, &ask(5000));
+    }
+    // They are taken in the very turn that meets the new tables.
+    gateway.publish(dns(&[]));
+    let answers: Vec<_> = gateway.collect(0, FRONT).iter().map(|frame| see(frame)).collect();
+    let unreachable = answers.iter().filter(|seen| (seen.src(), &seen.payload()[..2]) == (VIP, &[3, 3][..]));
+    assert_eq!(unreachable.count(), 3);
+    assert_eq!((gateway.flows().len(), gateway.drops()), (0, vec![("no_backend", 3)]));
+    gateway.assert_frames_conserved();
+}
+
+#[test]
+fn a_connection_that_is_over_is_not_reset_by_a_late_segment() {
+    let full = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1])]);
+    let mut gateway = Gateway::new(full);
+    let client = |flags, seq, ack| Segment::new((CLIENT, 40_000), (VIP, 8080), flags, seq, ack).sent_by_client();
+    let syn = see(&gateway.forward(&client("S", 1000, 0))[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    gateway.forward(&client("FA", 1001, 5001));
+    gateway.backward(&answer_of(0, &syn, "FA", 5001, 1002).sent_by_task(0));
+    gateway.forward(&client("A", 1002, 5002));
+    assert_eq!(gateway.flows()[0].state, "TIME_WAIT");
+    gateway.inject(0, FRONT, &client("A", 1002, 5002));
+    gateway.publish(lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[])]));
+    assert_eq!(gateway.totals().flows_reset, 0);
+    assert!(gateway.collect(0, BACK).is_empty(), "the task has closed, too");
+}
+
+/// More flows than one turn sweeps.
+#[test]
+fn all_flows_of_a_removed_backend_end() {
+    let mut gateway = Gateway::with(dns(&[1]), 1, [LinkType::Ethernet; 2], 3000);
+    for port in 1..=3000 {
+        assert_eq!(gateway.forward(&ask(port)).len(), 1);
+    }
+    assert_eq!(gateway.workers[0].core().flows(), 3000);
+    gateway.publish(dns(&[]));
+    gateway.settle();
+    assert_eq!(gateway.workers[0].core().flows(), 0);
+}
+
+/// Answers of plain backends and of tasks come to ports out of different ranges.
+#[test]
+fn answers_find_their_worker_on_either_path() {
+    let mut plain = lab::service(2, Protocol::Udp, 54, &[]);
+    plain.backends.push(lab::plain_backend(9));
+    let tables = lab::tables(vec![lab::service(1, Protocol::Udp, 53, &[1]), plain]);
+    let mut gateway = Gateway::with(tables, 2, [LinkType::Ethernet; 2], 1024);
+    for port in 5000..5020 {
+        let question = udp((CLIENT, port), (VIP, 54), b"question");
+        gateway.inject(1, FRONT, &ethernet(CLIENT_MAC, OUR_MACS[0], &question));
+        gateway.settle();
+        let asked = see(&gateway.collect(1, BACK)[0]);
+        let answer = udp((SERVER, 80), (PLAIN_SNAT, asked.ports().0), b"answer");
+        gateway.inject(0, BACK, &ethernet(SERVER_MAC, OUR_MACS[1], &answer));
+        gateway.settle();
+        assert_eq!(see(&gateway.collect(1, FRONT)[0]).ports(), (54, port));
+    }
+    assert_eq!((gateway.totals().handed_over, gateway.drops()), (20, vec![]));
+    gateway.assert_frames_conserved();
+}
+
+/// Tunnel packets may be fragmented on the underlay, so no two of them carry the same identification (RFC 6864).
+#[test]
+fn tunnel_packets_are_told_apart() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    let identification = |frame: &Vec<u8>| see(frame).outer.unwrap().ip.identification;
+    let mut all: Vec<u16> = (0..100).map(|_| identification(&gateway.forward(&ask(5000))[0])).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 100);
+}
