@@ -9,6 +9,7 @@ mod resolve;
 mod rules;
 mod start_error;
 mod status;
+mod swarm;
 #[cfg(test)]
 mod tests;
 mod tun_routes;
@@ -36,6 +37,7 @@ use crate::config::Config;
 use crate::devices::Filter;
 use crate::kernel::{Kernel, KernelView};
 use compile::{Compiled, Ways};
+use swarm::SwarmState;
 
 /// What a running gateway is made of.
 pub struct Parts {
@@ -108,6 +110,8 @@ pub struct Gateway {
     devices: Vec<(usize, DeviceState)>,
     tun_routes: Option<watch::Sender<TunWants>>,
     plain_ports: RangeInclusive<u16>,
+    /// With `[swarm]`.
+    swarm: Option<SwarmState>,
 }
 
 impl Gateway {
@@ -132,6 +136,7 @@ impl Gateway {
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
+            swarm: None,
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
         };
@@ -185,7 +190,6 @@ impl Gateway {
 
     /// Has the kernel follow what the tables lead to, and logs what is newly unreachable, or reachable again.
     fn note(&mut self, findings: Findings) {
-        self.kernel.follow(findings.asked.clone());
         for problem in findings.problems.difference(&self.findings.problems) {
             tracing::warn!("{problem}");
         }
@@ -193,6 +197,15 @@ impl Gateway {
             tracing::info!("no longer so: {problem}");
         }
         self.findings = findings;
+        self.follow_addresses();
+    }
+
+    /// What the tables lead to, and the swarm's nodes even when none of their tasks is served yet.
+    fn follow_addresses(&self) {
+        let nodes = self.swarm.as_ref().map(SwarmState::vteps);
+        let mut asked = self.findings.asked.clone();
+        asked.extend(nodes.into_iter().flatten());
+        self.kernel.follow(asked);
     }
 
     /// Takes over what the kernel says now; a new generation only when packets must travel otherwise.

@@ -1,6 +1,7 @@
 //! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
 
 mod edit;
+mod follow;
 mod replace;
 mod tables;
 #[cfg(test)]
@@ -44,6 +45,17 @@ pub struct ServiceEntry {
     pub backends: Vec<BackendEntry>,
     /// The scheduler's position, shared by all workers.
     pub turn: Arc<Turn>,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// Who says what a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The file and the API.
+    Operator,
+    /// The swarm, which knows it by this key.
+    Swarm(String),
 }
 
 /// A backend and what is kept for it across generations.
@@ -55,6 +67,10 @@ pub struct BackendEntry {
     pub config: BackendConfig,
     /// What it has carried.
     pub stats: Arc<BackendStats>,
+    /// The swarm's task; addresses are used again at once, ids never.
+    pub task: Option<String>,
+    /// It does not answer: no new flows for the moment.
+    pub suspended: bool,
 }
 
 /// What a reload or an edit changed. Backends are written `SERVICE ADDRESS`.

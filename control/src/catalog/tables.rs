@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use datapath::service::{Backend, Generation, Overlay, Path, Tables, VirtualService};
+use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
 use crate::config::OverlayConfig;
@@ -51,11 +51,13 @@ fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) 
         }
         None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
     };
+    // A task that cannot be reached, or does not answer, gets no new flows while others may.
+    let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
     Backend {
         id: entry.id,
         address,
         port: entry.config.address.port,
-        weight: entry.config.weight,
+        weight: if rests { 0 } else { entry.config.weight },
         path,
         stats: Arc::clone(&entry.stats),
     }

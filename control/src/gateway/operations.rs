@@ -110,6 +110,7 @@ fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
         ("timeouts", !same_timeouts(&running.timeouts, &wanted.timeouts)),
         ("interface", running.interfaces != wanted.interfaces),
         ("overlay", running.overlay != wanted.overlay),
+        ("swarm", running.swarm != wanted.swarm),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }

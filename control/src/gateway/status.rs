@@ -7,6 +7,7 @@ use datapath::{FlowRecord, WorkerCounters};
 use sys::DeviceState;
 
 use super::Gateway;
+use super::swarm::SwarmState;
 use crate::catalog::Catalog;
 use crate::config::{Driver, InterfaceConfig};
 use crate::operations::{
@@ -34,6 +35,7 @@ impl Gateway {
             notes: self.notes(states),
             devices: states.iter().map(|(worker, state)| self.device(*worker, state.clone())).collect(),
             flows: self.flow_count(),
+            swarm: self.config.swarm.is_some().then(|| self.swarm.as_ref().map(SwarmState::status).unwrap_or_default()),
         }
     }
 
@@ -86,6 +88,7 @@ impl Gateway {
             notes.extend(device_note(state));
         }
         notes.extend(self.findings.problems.iter().cloned());
+        notes.extend(self.swarm.iter().flat_map(SwarmState::problems).map(|problem| format!("swarm: {problem}")));
         notes
     }
 }
