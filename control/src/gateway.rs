@@ -5,6 +5,7 @@
 
 mod compile;
 mod operations;
+mod passive;
 mod resolve;
 mod rules;
 mod start_error;
@@ -112,6 +113,7 @@ pub struct Gateway {
     plain_ports: RangeInclusive<u16>,
     /// With `[swarm]`.
     swarm: Option<SwarmState>,
+    watch: passive::Watch,
 }
 
 impl Gateway {
@@ -137,6 +139,7 @@ impl Gateway {
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
             swarm: None,
+            watch: passive::Watch::default(),
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
         };
@@ -229,6 +232,7 @@ impl Gateway {
     /// let go of.
     pub fn tick(&mut self) {
         self.take_events();
+        self.watch_tasks();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
@@ -258,6 +262,23 @@ impl Gateway {
         }
         if learned {
             self.republish("an overlay MAC address was learned");
+        }
+    }
+
+    /// Takes tasks that do not answer out of the turns, and back in.
+    fn watch_tasks(&mut self) {
+        if self.swarm.is_none() {
+            return;
+        }
+        let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
+        let resting = self.watch.judge(&self.catalog, totals, sys::clock::now());
+        if !self.catalog.suspend(&resting) {
+            return;
+        }
+        let compiled = self.compile(&self.catalog);
+        match self.publish(compiled) {
+            Ok(()) => tracing::info!("{} tasks rest because they do not answer", resting.len()),
+            Err(error) => tracing::error!("tasks do not answer, but the new table failed: {error}"),
         }
     }
 

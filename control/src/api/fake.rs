@@ -131,6 +131,7 @@ impl Operations for Fake {
             packets_out: 2000 * n,
             bytes_in: 64_000 * n,
             bytes_out: 1_400_000 * n,
+            ..BackendTotals::default()
         }
     }
 

@@ -1,7 +1,10 @@
 //! What the swarm wants takes the place of what it wanted before. The operator's services come first: what is theirs stays
 //! theirs.
 
-use datapath::service::Listen;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use datapath::service::{BackendId, Listen};
 
 use super::{BackendEntry, Catalog, Origin, ServiceEntry, replace};
 use crate::config::rules::{self, Overlay, overlap};
@@ -12,8 +15,14 @@ use crate::swarm::{Wanted, WantedTask};
 impl Catalog {
     /// Makes the swarm's services these. What still stands keeps its ids, turn and counters. Gives a sentence for everything
     /// that cannot be so.
-    pub fn follow(&mut self, overlay: Option<&OverlayConfig>, wanted: &[Wanted]) -> Vec<String> {
+    pub fn follow(
+        &mut self,
+        overlay: Option<&OverlayConfig>,
+        peers: &BTreeSet<Ipv4Addr>,
+        wanted: &[Wanted],
+    ) -> Vec<String> {
         let mut problems = Vec::new();
+        self.peers.clone_from(peers);
         if overlay.is_some() {
             self.overlay = overlay.cloned();
         }
@@ -33,6 +42,17 @@ impl Catalog {
             self.services.push(entry);
         }
         problems
+    }
+
+    /// Makes just these backends rest; true when that changes something.
+    pub fn suspend(&mut self, resting: &BTreeSet<BackendId>) -> bool {
+        let mut changed = false;
+        for backend in self.services.iter_mut().flat_map(|service| &mut service.backends) {
+            let rests = resting.contains(&backend.id);
+            changed |= backend.suspended != rests;
+            backend.suspended = rests;
+        }
+        changed
     }
 
     fn follow_one(

@@ -9,6 +9,7 @@ mod tests;
 
 pub use edit::no_backend;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     overlay: Option<OverlayConfig>,
+    /// Addresses of the swarm's nodes: their tunnels may come from any of them.
+    peers: BTreeSet<Ipv4Addr>,
     services: Vec<ServiceEntry>,
     next_service: u32,
     next_backend: u32,
@@ -105,7 +108,14 @@ pub trait Resolve {
 impl Catalog {
     /// The config's services, with new ids. `workers` is the number of counters that each backend needs.
     pub fn from_config(config: &Config, workers: usize) -> Catalog {
-        let mut catalog = Catalog { overlay: None, services: Vec::new(), next_service: 1, next_backend: 1, workers };
+        let mut catalog = Catalog {
+            overlay: None,
+            peers: BTreeSet::new(),
+            services: Vec::new(),
+            next_service: 1,
+            next_backend: 1,
+            workers,
+        };
         catalog.replace(config);
         catalog
     }

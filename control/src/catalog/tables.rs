@@ -1,5 +1,6 @@
 //! From the catalog to the tables that workers read.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ impl Catalog {
         Tables {
             generation,
             interfaces: resolve.interfaces(),
-            overlay: self.overlay.as_ref().map(overlay),
+            overlay: self.overlay.as_ref().map(|config| overlay(config, &self.peers)),
             services: self.services.iter().map(|service| virtual_service(service, resolve)).collect(),
         }
     }
 }
 
-fn overlay(config: &OverlayConfig) -> Overlay {
+fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {
     Overlay {
         vni: config.vni,
         port: config.port,
@@ -28,6 +29,7 @@ fn overlay(config: &OverlayConfig) -> Overlay {
         addresses: config.addresses(),
         mac: config.mac,
         mtu: config.mtu,
+        peers: peers.iter().copied().collect(),
     }
 }
 

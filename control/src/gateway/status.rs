@@ -8,7 +8,7 @@ use sys::DeviceState;
 
 use super::Gateway;
 use super::swarm::SwarmState;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ServiceEntry};
 use crate::config::{Driver, InterfaceConfig};
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, FlowView, Operations, PerDirection, Status, WorkerStatus,
@@ -88,9 +88,19 @@ impl Gateway {
             notes.extend(device_note(state));
         }
         notes.extend(self.findings.problems.iter().cloned());
+        notes.extend(self.catalog.services().iter().flat_map(resting));
         notes.extend(self.swarm.iter().flat_map(SwarmState::problems).map(|problem| format!("swarm: {problem}")));
         notes
     }
+}
+
+/// The tasks of a service that rest.
+fn resting(service: &ServiceEntry) -> impl Iterator<Item = String> {
+    let resting = service.backends.iter().filter(|backend| backend.suspended);
+    resting.map(|backend| {
+        let (name, address) = (&service.name, backend.config.address);
+        format!("service {name}: {address} does not answer SYNs and gets no new connections for the moment")
+    })
 }
 
 fn device_note(state: &DeviceState) -> Option<String> {

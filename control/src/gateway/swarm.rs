@@ -72,7 +72,7 @@ impl Gateway {
         let mut catalog = self.catalog.clone();
         let wanted = wishes.services.iter().filter(|wanted| wishes.overlay.is_some() || wanted.is_plain());
         let wanted: Vec<_> = wanted.cloned().collect();
-        refusals.extend(catalog.follow(wishes.overlay.as_ref(), &wanted));
+        refusals.extend(catalog.follow(wishes.overlay.as_ref(), &wishes.peers, &wanted));
         if let Err(error) = self.adopt(catalog) {
             refusals.insert(format!("the swarm's services could not be taken over: {error}"));
         }

@@ -67,7 +67,8 @@ impl Memory {
         for service in services {
             self.services.insert(service.id.clone(), Known { service: service.clone(), removed: false });
         }
-        let with_tasks: BTreeSet<_> = tasks.iter().map(|task| task.service_id.as_str()).collect();
+        let running = tasks.iter().filter(|task| task.status.state == "running");
+        let with_tasks: BTreeSet<_> = running.map(|task| task.service_id.as_str()).collect();
         self.services.retain(|id, known| !known.removed || with_tasks.contains(id.as_str()));
     }
 
@@ -120,6 +121,11 @@ impl Memory {
     pub fn wants_gossip(&self, tasks: &[Task], network: &str) -> bool {
         let in_it = |task: &&Task| task.networks_attachments.iter().any(|attached| attached.network.id == network);
         tasks.iter().filter(in_it).any(|task| !task.node_id.is_empty() && !self.gossip.contains_key(&task.id))
+    }
+
+    /// Every address by which a node is known.
+    pub fn peers(&self) -> BTreeSet<Ipv4Addr> {
+        self.nodes.values().flat_map(|place| [place.address, place.vtep]).flatten().collect()
     }
 
     /// All VTEPs, also of nodes without tasks: so that the way to them is known before it is needed.

@@ -62,6 +62,8 @@ pub struct Rounds {
     serving: BTreeSet<String>,
     /// What came of the last round that was believed.
     last: Option<Wishes>,
+    /// Of some task the node is known, but not its VTEP.
+    incomplete: bool,
     fabric: Option<Fabric>,
     doubt_since: Option<Duration>,
 }
@@ -101,7 +103,7 @@ impl Rounds {
         let same = services == self.services && tasks == self.tasks && nodes == self.nodes;
         let nonsense = |why| ApiError::Nonsense(manager_name(manager), why);
         let running: Vec<Task> = parse(&tasks).map_err(nonsense)?;
-        if same && !refreshed && self.known.len() == running.len() {
+        if same && !refreshed && !self.incomplete && self.known.len() == running.len() {
             return Ok(Outcome::Same);
         }
         let mut answers = Answers {
@@ -189,6 +191,7 @@ impl Rounds {
             fabric.network = verbose(manager, &fabric.network.id).await?;
         }
         self.memory.learn(services, tasks, nodes, Some(&fabric.network), now);
+        self.incomplete = self.memory.wants_gossip(tasks, &fabric.network.id);
         let basis = Basis {
             vips: &config.vips,
             network_id: &fabric.network.id,

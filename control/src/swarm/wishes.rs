@@ -26,6 +26,8 @@ pub struct Wishes {
     pub overlay: Option<OverlayConfig>,
     /// In the order in which they were created.
     pub services: Vec<Wanted>,
+    /// All addresses of nodes: tunnels may come from there.
+    pub peers: BTreeSet<Ipv4Addr>,
     /// One sentence each.
     pub problems: BTreeSet<String>,
     /// Tasks are coming or going: it pays to look again soon.
@@ -80,6 +82,7 @@ pub struct Basis<'a> {
 /// Derives the wishes.
 pub fn wishes(basis: &Basis<'_>) -> Wishes {
     let mut draft = Draft { basis, wishes: Wishes::default(), tasks: BTreeMap::new() };
+    draft.wishes.peers = basis.memory.peers();
     match &basis.overlay {
         Ok(overlay) => draft.wishes.overlay = Some(overlay.clone()),
         Err(why) => draft.problem(why.clone()),
@@ -226,7 +229,8 @@ impl Draft<'_> {
         }
         let listens = self.listens(&name, labels, group, removed);
         let tasks = self.tasks_of(service, labels, group, removed);
-        if listens.is_empty() && (!removed || tasks.is_empty() || group.way == Way::Host) {
+        let useless = if removed { tasks.is_empty() } else { listens.is_empty() };
+        if useless || (listens.is_empty() && group.way == Way::Host) {
             return None;
         }
         let key = group.key(&service.id);
@@ -281,6 +285,7 @@ impl Draft<'_> {
                 Ok(backend) => backend,
                 Err(None) => continue,
                 Err(Some(why)) => {
+                    self.wishes.restless = true;
                     self.problem(format!("service {}: {why}", printable(&service.spec.name)));
                     continue;
                 }
