@@ -33,7 +33,7 @@ pub const TASK_PORT: u16 = 8000;
 
 const START: Duration = Duration::from_secs(30);
 /// What the swarm does by itself takes seconds, and more on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A node: its own host and its dockerd.
 pub struct Node {

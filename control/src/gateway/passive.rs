@@ -136,7 +136,7 @@ mod tests {
             match (record.look(&totals(0, failed, 0), now), since) {
                 (true, None) => since = Some(now),
                 (false, Some(start)) => {
-                    rests.push((now - start).as_secs());
+                    rests.push(now.saturating_sub(start).as_secs());
                     (failed, since) = (failed + 1, None);
                 }
                 _ => {}

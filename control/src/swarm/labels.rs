@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use datapath::service::SchedulerKind;
 use wire::Protocol;
@@ -14,10 +12,8 @@ use crate::config::value;
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
 
-const KEYS: &[&str] = &["enable", "port", "scheduler", "timeout", "vip", "weight"];
+const KEYS: &[&str] = &["enable", "port", "scheduler", "vip", "weight"];
 const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
-/// As in `[timeouts]`.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(30 * 24);
 
 /// What the labels of a service ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +24,6 @@ pub struct Labels {
     pub scheduler: SchedulerKind,
     /// The weight of each of its tasks.
     pub weight: u16,
-    /// How long a flow of it lives without a packet.
-    pub idle: Option<Duration>,
     /// The VIPs that serve it; none: all.
     pub vips: Vec<Ipv4Addr>,
     /// Ports beside those that it publishes.
@@ -49,14 +43,7 @@ pub struct LabelPort {
 
 impl Default for Labels {
     fn default() -> Labels {
-        Labels {
-            enabled: true,
-            scheduler: SchedulerKind::default(),
-            weight: 1,
-            idle: None,
-            vips: Vec::new(),
-            ports: Vec::new(),
-        }
+        Labels { enabled: true, scheduler: SchedulerKind::default(), weight: 1, vips: Vec::new(), ports: Vec::new() }
     }
 }
 
@@ -80,7 +67,6 @@ impl Labels {
             "enable" => self.enabled = value::word("choice", text, SWITCH)?,
             "scheduler" => self.scheduler = value::scheduler(text)?,
             "weight" => self.weight = weight(text)?,
-            "timeout" => self.idle = Some(timeout(text)?),
             "vip" => self.vips = list(text, |item| vip(item, vips))?,
             "port" => self.ports = list(text, port)?,
             _ => return Err(Complaint::hinted("there is no such label", suggest(key, KEYS))),
@@ -101,14 +87,6 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<V
 fn weight(text: &str) -> Result<u16, Complaint> {
     let wrong = |_| Complaint::hinted(format!("`{}` is not a weight", printable(text)), "from 0 to 65535; 0 drains");
     text.parse().map_err(wrong)
-}
-
-fn timeout(text: &str) -> Result<Duration, Complaint> {
-    let duration = value::duration(text)?;
-    if TIMEOUTS.contains(&duration) {
-        return Ok(duration);
-    }
-    Err(Complaint::hinted("the timeout is out of range", "from 1s to 30d"))
 }
 
 fn vip(text: &str, vips: &[Ipv4Addr]) -> Result<Ipv4Addr, Complaint> {

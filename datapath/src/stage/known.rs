@@ -91,7 +91,7 @@ impl Core {
             if let Some(stats) = target.backend.stats.worker(self.index) {
                 stats.unanswered();
             }
-            if target.backend.weight == 0 && self.has_other(tables, facts.backend) {
+            if target.backend.weight == 0 && has_other(&target) {
                 self.close_flow(tables, hit.id);
                 return self.new_flow(tables, packet, key, now);
             }
@@ -130,12 +130,6 @@ impl Core {
             && tcp.flags.syn()
             && !tcp.flags.ack()
             && self.conntrack.flow(hit.id).state() == State::SynSent
-    }
-
-    /// Whether the service has another backend that takes new flows.
-    fn has_other(&self, tables: &Snapshot, backend: BackendId) -> bool {
-        let service = tables.backend_or_retired(backend).map(|target| target.service);
-        service.is_some_and(|service| service.backends.iter().any(|other| other.id != backend && other.weight > 0))
     }
 
     fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
@@ -195,6 +189,11 @@ impl Core {
         translate(packet, &facts.rewrite(hit.direction));
         self.forward(tables, &mut packet.frame, facts, hit.direction, target)
     }
+}
+
+/// Whether the service has another backend that takes new flows.
+fn has_other(target: &BackendRef<'_>) -> bool {
+    target.service.backends.iter().any(|other| other.id != target.backend.id && other.weight > 0)
 }
 
 /// Addresses, ports and TTL in place.

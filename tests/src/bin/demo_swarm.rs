@@ -21,8 +21,7 @@ fn main() -> ExitCode {
     }
 }
 
-const PICTURE: &str = "\
-  client 198.18.1.100 ──┐          ┌── n0 198.18.1.11  dockerd, manager
+const PICTURE: &str = "  client 198.18.1.100 ──┐          ┌── n0 198.18.1.11  dockerd, manager
                         ├─ switch ─┼── n1 198.18.1.12  dockerd
   gateway 198.18.1.1  ──┘          └── n2 198.18.1.13  dockerd
   The client knows the VIP 198.18.0.1 by a route to the gateway. The gateway is not in the swarm.";

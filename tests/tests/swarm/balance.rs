@@ -19,9 +19,12 @@ fn in_turn(stage: &mut Stage) -> Outcome {
     let target = format!("{VIP}:8080");
     let names = stage.swarm.wait_for_answers(&target, 3)?;
     ensure!(names.iter().any(|name| name.ends_with("n2")), "node n2 has another address for data: {names:?}");
-    let order: Vec<_> = (0..6).map(|_| stage.swarm.curl(&target)).collect::<Outcome<_>>()?;
-    let order: Vec<_> = order.iter().map(|answer| tests::swarm::name_in(answer)).collect();
-    ensure!(order[..3] == order[3..] && order[0] != order[1], "not in turn: {order:?}");
+    // As soon as the last of them has come to stay.
+    wait_until("answers in turn", PATIENCE, || {
+        let order: Vec<_> = (0..6).map(|_| stage.swarm.curl(&target)).collect::<Outcome<_>>()?;
+        let order: Vec<_> = order.iter().map(|answer| tests::swarm::name_in(answer)).collect();
+        Ok(order[..3] == order[3..] && order[0] != order[1] && order[1] != order[2])
+    })?;
     let report = stage.load(&target, &["--udp"])?.finish()?;
     ensure!(report["failed"] == 0 && report["succeeded"].as_u64() > Some(0), "UDP: {report}");
     let status = stage.gateway()?.json(&["status"])?;
@@ -58,9 +61,14 @@ fn ports(stage: &mut Stage) -> Outcome {
     stage.swarm.docker(&add)?;
     stage.swarm.wait_for_answers(&format!("{VIP}:8081"), 2)?;
     load.finish_without_failure()?;
-    stage.swarm.docker(&["service", "update", "--detach", "--quiet", "--publish-rm", "8080:8000", "web"])?;
-    wait_until("the end of port 8080", PATIENCE, || Ok(stage.swarm.curl(&format!("{VIP}:8080")).is_err()))?;
-    stage.swarm.curl(&format!("{VIP}:8081")).map(drop)
+    // Docker means the target port: both are gone with it.
+    stage.swarm.docker(&["service", "update", "--detach", "--quiet", "--publish-rm", "8000", "web"])?;
+    for port in [8080, 8081] {
+        let what = format!("the end of port {port}");
+        wait_until(&what, PATIENCE, || Ok(stage.swarm.curl(&format!("{VIP}:{port}")).is_err()))?;
+    }
+    ensure!(stage.services()?.is_empty(), "still served: {:?}", stage.services()?);
+    Ok(())
 }
 
 fn labels(stage: &mut Stage) -> Outcome {

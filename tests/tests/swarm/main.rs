@@ -51,7 +51,7 @@ fn guarded(shared: &Shared, body: fn(&mut Stage) -> Outcome) -> Result<(), Faile
         None => Stage::build(),
     };
     let mut stage = outcome.map_err(|failure| Failed::from(format!("{failure:?}\n{}", lab::last_logs())))?;
-    let result = body(&mut stage).map_err(|failure| Failed::from(format!("{failure:?}\n{}", stage.gateway_log())));
+    let result = body(&mut stage).map_err(|failure| Failed::from(format!("{failure:?}\n{}", stage.describe())));
     let swept = stage.sweep();
     // What a scenario has broken shall not fail the next one: that gets a new swarm.
     if result.is_ok() && swept.is_ok() {

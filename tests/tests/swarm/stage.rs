@@ -66,8 +66,30 @@ impl Stage {
         self.gateway.as_ref().ok_or_else(|| Failure::new("no gateway runs"))
     }
 
+    /// How things stand, for the report of a failed scenario.
+    pub fn describe(&self) -> String {
+        let ask = |words: &[&str]| {
+            let answer = self.gateway().and_then(|gateway| gateway.cli(words));
+            answer.unwrap_or_else(|failure| format!("{failure:?}\n"))
+        };
+        let counters = ask(&["counters"]);
+        let counters: Vec<_> = counters.lines().filter(|line| !line.ends_with(" 0")).collect();
+        let tasks = self.swarm.docker(&["service", "ls", "-q"]).and_then(|ids| {
+            let ids: Vec<_> = ids.lines().collect();
+            self.swarm.docker(&[&["service", "ps"], &ids[..]].concat())
+        });
+        format!(
+            "{}{}{}\n{}\n{}",
+            ask(&["service", "list"]),
+            ask(&["status"]),
+            counters.join("\n"),
+            tasks.unwrap_or_default(),
+            self.gateway_log()
+        )
+    }
+
     /// What the gateway said so far.
-    pub fn gateway_log(&self) -> String {
+    fn gateway_log(&self) -> String {
         let log = self.gateway.as_ref().map(|gateway| gateway.process.log()).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
