@@ -117,7 +117,7 @@ fn show(gateway: &Gateway, words: &[&str]) -> Outcome {
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 fn heading(text: &str) {

@@ -33,8 +33,8 @@ fn found_out(stage: &Stage, node: &str) -> Outcome {
     wait_until("the gateway finds out", PATIENCE, || {
         Ok(stage.gateway()?.cli(&["status"])?.contains("does not answer SYNs"))
     })?;
-    let state = stage.swarm.docker(&["node", "inspect", "--format", "{{.Status.State}}", node])?;
-    ensure!(state.trim() == "ready", "the swarm found out first: node {}", state.trim());
+    let opinion = stage.swarm.docker(&["node", "inspect", "--format", "{{.Status.State}}", node])?;
+    ensure!(opinion.trim() == "ready", "the swarm found out first: node {}", opinion.trim());
     // Without that task everything goes on.
     (0..6).try_for_each(|_| stage.swarm.curl(&format!("{VIP}:8080")).map(drop))
 }
