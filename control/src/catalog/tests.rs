@@ -253,7 +253,10 @@ fn the_operators_services_come_first_and_each_side_keeps_its_own() {
     assert_eq!(catalog.services().len(), 1);
     let refused = catalog.apply(&Edit::RemoveService { name: "web-swarm".to_owned() }).unwrap_err();
     assert_eq!(refused.message, "service `web-swarm` is the swarm's");
-    // With its port free, the other one comes too.
+    // With its port free, the other one comes too, and goes again when the file wants the port back.
     assert!(catalog.follow(None, &BTreeSet::new(), &wishes).is_empty());
     assert_eq!(ids(&catalog, "thief").len(), 1);
+    catalog.replace(&config(&file));
+    assert_eq!(catalog.follow(None, &BTreeSet::new(), &wishes).len(), 1);
+    assert!(catalog.service("thief").is_none() && catalog.service("web").is_some());
 }

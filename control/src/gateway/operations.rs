@@ -44,6 +44,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
+        self.follow_again(&mut catalog);
         self.adopt(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();

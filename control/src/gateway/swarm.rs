@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Gateway;
 use super::compile::has_tun;
+use crate::catalog::Catalog;
 use crate::config::OverlayConfig;
 use crate::operations::SwarmStatus;
 use crate::swarm::{Follower, Place, Wishes};
@@ -70,9 +71,7 @@ impl Gateway {
             ));
         }
         let mut catalog = self.catalog.clone();
-        let wanted = wishes.services.iter().filter(|wanted| wishes.overlay.is_some() || wanted.is_plain());
-        let wanted: Vec<_> = wanted.cloned().collect();
-        refusals.extend(catalog.follow(wishes.overlay.as_ref(), &wishes.peers, &wanted));
+        refusals.extend(carry_out(&wishes, &mut catalog));
         if let Err(error) = self.adopt(catalog) {
             refusals.insert(format!("the swarm's services could not be taken over: {error}"));
         }
@@ -87,11 +86,25 @@ impl Gateway {
         tracing::debug!(generation = self.generation.0, "the swarm has changed");
     }
 
+    /// Puts what the swarm wants into a catalog whose other services have changed: those come first.
+    pub(super) fn follow_again(&mut self, catalog: &mut Catalog) {
+        if let Some(state) = &mut self.swarm {
+            state.refusals = carry_out(&state.wishes, catalog);
+        }
+    }
+
     /// Over TUN the socket for the overlay stands where the file said.
     fn can_open(&self, overlay: &OverlayConfig) -> bool {
         let open = self.config.overlay.as_ref();
         !has_tun(&self.config) || open.is_some_and(|open| open.vtep == overlay.vtep && open.port == overlay.port)
     }
+}
+
+/// Makes the catalog's services of the swarm what it wants; what cannot be so, in sentences.
+fn carry_out(wishes: &Wishes, catalog: &mut Catalog) -> BTreeSet<String> {
+    let wanted = wishes.services.iter().filter(|wanted| wishes.overlay.is_some() || wanted.is_plain());
+    let wanted: Vec<_> = wanted.cloned().collect();
+    catalog.follow(wishes.overlay.as_ref(), &wishes.peers, &wanted).into_iter().collect()
 }
 
 fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {
