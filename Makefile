@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo test bench bench-driver bench-generator bench-scaling bench-sharing lint audit fuzz
+.PHONY: setup demo demo-swarm test bench bench-driver bench-generator bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -11,6 +11,10 @@ setup:
 demo: setup
 	cargo build --workspace --bins
 	cargo run --quiet --package tests --bin demo -- $(DRIVER)
+
+demo-swarm: setup
+	cargo build --workspace --bins
+	cargo run --quiet --package tests --bin demo_swarm
 
 test: setup
 	cargo build --workspace --bins

@@ -9,6 +9,11 @@ lab="iproute2 ethtool iputils-ping curl nginx iperf3 tcpdump util-linux"
 # To count instructions per packet.
 count="valgrind"
 
+# The real-swarm lab starts dockerds of its own. A machine that has a Docker keeps it, whoever it is from.
+if [ ! -x /usr/bin/dockerd ] && [ ! -x /usr/sbin/dockerd ]; then
+    lab="$lab docker.io"
+fi
+
 missing=""
 for package in $build $lab $count; do
     case $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null) in
@@ -24,7 +29,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-# The nginx package would start a server on port 80. policy-rc.d is Debian's way to forbid that; the lab starts
+# The nginx package would start a server on port 80, docker.io a dockerd. policy-rc.d is Debian's way to forbid that; the lab starts
 # servers of its own, in namespaces. An existing policy is kept and put back.
 policy=/usr/sbin/policy-rc.d
 saved=""
@@ -49,5 +54,12 @@ apt-get -qq install --yes --no-install-recommends $missing >/dev/null
 # Nor shall it start at the next boot, if it is here only because of us.
 case $missing in
 *nginx*) [ ! -d /run/systemd/system ] || systemctl --quiet disable nginx.service || true ;;
+esac
+case $missing in
+*docker.io*)
+    for unit in docker.service docker.socket containerd.service; do
+        [ ! -d /run/systemd/system ] || systemctl --quiet disable "$unit" || true
+    done
+    ;;
 esac
 echo "setup: done"

@@ -100,6 +100,7 @@ pub fn tables(generation: u64, services: Vec<VirtualService>) -> Tables {
         addresses: vec![OVERLAY],
         mac: MacAddr::docker(OVERLAY),
         mtu: 1450,
+        peers: Vec::new(),
     });
     Tables { generation: Generation(generation), interfaces: vec![interface(0), interface(1)], overlay, services }
 }

@@ -5,10 +5,12 @@
 
 mod compile;
 mod operations;
+mod passive;
 mod resolve;
 mod rules;
 mod start_error;
 mod status;
+mod swarm;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -38,6 +40,7 @@ use crate::config::Config;
 use crate::devices::Filter;
 use crate::kernel::{Kernel, KernelView};
 use compile::{Compiled, Ways};
+use swarm::SwarmState;
 
 /// What a running gateway is made of.
 pub struct Parts {
@@ -110,6 +113,9 @@ pub struct Gateway {
     devices: Vec<(usize, DeviceState)>,
     tun_routes: Option<watch::Sender<TunWants>>,
     plain_ports: RangeInclusive<u16>,
+    /// With `[swarm]`.
+    swarm: Option<SwarmState>,
+    watch: passive::Watch,
 }
 
 impl Gateway {
@@ -134,6 +140,8 @@ impl Gateway {
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
+            swarm: None,
+            watch: passive::Watch::default(),
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
         };
@@ -187,7 +195,6 @@ impl Gateway {
 
     /// Has the kernel follow what the tables lead to, and logs what is newly unreachable, or reachable again.
     fn note(&mut self, findings: Findings) {
-        self.kernel.follow(findings.asked.clone());
         for problem in findings.problems.difference(&self.findings.problems) {
             tracing::warn!("{problem}");
         }
@@ -195,6 +202,15 @@ impl Gateway {
             tracing::info!("no longer so: {problem}");
         }
         self.findings = findings;
+        self.follow_addresses();
+    }
+
+    /// What the tables lead to, and the swarm's nodes even when none of their tasks is served yet.
+    fn follow_addresses(&self) {
+        let nodes = self.swarm.as_ref().map(SwarmState::vteps);
+        let mut asked = self.findings.asked.clone();
+        asked.extend(nodes.into_iter().flatten());
+        self.kernel.follow(asked);
     }
 
     /// Takes over what the kernel says now; a new generation only when packets must travel otherwise.
@@ -218,6 +234,7 @@ impl Gateway {
     /// let go of.
     pub fn tick(&mut self) {
         self.take_events();
+        self.watch_tasks();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
@@ -247,6 +264,23 @@ impl Gateway {
         }
         if learned {
             self.republish("an overlay MAC address was learned");
+        }
+    }
+
+    /// Takes tasks that do not answer out of the turns, and back in.
+    fn watch_tasks(&mut self) {
+        if self.swarm.is_none() {
+            return;
+        }
+        let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
+        let resting = self.watch.judge(&self.catalog, totals, sys::clock::now());
+        if !self.catalog.suspend(&resting) {
+            return;
+        }
+        let compiled = self.compile(&self.catalog);
+        match self.publish(compiled) {
+            Ok(()) => tracing::info!("{} tasks rest because they do not answer", resting.len()),
+            Err(error) => tracing::error!("tasks do not answer, but the new table failed: {error}"),
         }
     }
 

@@ -15,6 +15,7 @@ mod kernel;
 mod metrics;
 mod operations;
 mod run;
+mod swarm;
 
 use std::process::ExitCode;
 

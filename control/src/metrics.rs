@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::catalog::{BackendEntry, ServiceEntry};
-use crate::operations::{CounterSet, DeviceStatus, Operations, Status};
+use crate::operations::{CounterSet, DeviceStatus, Operations, Status, SwarmStatus};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -73,8 +73,22 @@ impl Page {
         self.gauges("generation", "The newest table", None, one(Vec::new(), status.generation));
         self.gauges("flows", "Flows now", None, one(Vec::new(), status.flows.flows));
         self.gauges("flows_capacity", "The most flows there can be", None, one(Vec::new(), status.flows.capacity));
+        if let Some(swarm) = &status.swarm {
+            self.swarm(swarm);
+        }
         let notes = status.notes.len() as u64;
         self.gauges("problems", "What status calls the operator's attention to", None, one(Vec::new(), notes));
+    }
+
+    fn swarm(&mut self, swarm: &SwarmStatus) {
+        let one = |value| Values(vec![(Vec::new(), value)]);
+        // Before the first answer it is infinite.
+        let age = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        age.get_or_create(&Vec::new()).set(swarm.age_seconds.unwrap_or(f64::INFINITY));
+        self.registry.register_with_unit("swarm_age", "Time since a manager answered", Unit::Seconds, age);
+        self.counters("swarm_errors", "Answers of managers that failed or made no sense", one(swarm.errors));
+        self.gauges("swarm_services", "Services that the swarm wants served", None, one(swarm.services));
+        self.gauges("swarm_tasks", "Their tasks", None, one(swarm.tasks));
     }
 
     fn workers(&mut self, status: &Status, counters: &[CounterSet]) {

@@ -159,6 +159,34 @@ pub struct Status {
     pub flows: FlowCount,
     /// What the operator should know: a lost link, a backend without a route, a worker that failed.
     pub notes: Vec<String>,
+    /// With `[swarm]`: how it stands with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swarm: Option<SwarmStatus>,
+}
+
+/// The swarm in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SwarmStatus {
+    /// The manager that answered last.
+    pub endpoint: String,
+    /// Whether this machine is in the swarm.
+    pub member: bool,
+    /// The overlay network that is served.
+    pub network: String,
+    /// Its number; none while there is no overlay that can be served.
+    pub vni: Option<u32>,
+    /// The gateway's own address in it.
+    pub overlay_address: Option<Ipv4Addr>,
+    /// Seconds since a manager answered; none: never yet.
+    pub age_seconds: Option<f64>,
+    /// Answers that failed or made no sense.
+    pub errors: u64,
+    /// Why there is no answer now.
+    pub last_error: Option<String>,
+    /// Services that it wants served.
+    pub services: u64,
+    /// Their tasks, leaving ones too.
+    pub tasks: u64,
 }
 
 /// One worker in [`Status`].

@@ -72,6 +72,32 @@ fn a_retransmitted_syn_stays_with_its_task() {
 }
 
 #[test]
+fn a_syn_sent_again_to_a_task_that_rests_goes_to_another() {
+    let full = web(&[1, 1]);
+    let mut gateway = Gateway::new(full.clone());
+    let first = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
+    let mut resting = full.clone();
+    resting.services[0].backends[0].weight = 0;
+    gateway.publish(resting);
+    let second = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
+    assert_ne!(first.dst(), second.dst());
+    let totals = full.services[0].backends[0].stats.totals();
+    assert_eq!((totals.answered, totals.unanswered, totals.refused), (0, 1, 0));
+    one(&gateway.backward(&answer_of(1, &second, "SA", 5000, 1001).sent_by_task(1)));
+    assert_eq!(full.services[0].backends[1].stats.totals().answered, 1);
+}
+
+#[test]
+fn a_task_that_answers_a_syn_by_rst_is_counted() {
+    let tables = web(&[1]);
+    let mut gateway = Gateway::new(tables.clone());
+    let syn = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
+    one(&gateway.backward(&answer_of(0, &syn, "RA", 0, 1001).sent_by_task(0)));
+    let totals = tables.services[0].backends[0].stats.totals();
+    assert_eq!((totals.answered, totals.unanswered, totals.refused), (0, 0, 1));
+}
+
+#[test]
 fn both_syns_of_one_burst_make_one_flow() {
     let mut gateway = Gateway::new(web(&[1, 1]));
     gateway.inject(0, FRONT, &Segment::syn(40_000).sent_by_client());

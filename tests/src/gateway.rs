@@ -32,9 +32,7 @@ impl Gateway {
     /// # Errors
     /// It ends before, or never gets ready: with its log.
     pub fn start(network: &Network, config: &Config) -> Outcome<Gateway> {
-        let mut gateway = Gateway::launch(network, config)?;
-        gateway.process.wait_for_line("ready", START).map_err(|failure| failure.during("starting the gateway"))?;
-        Ok(gateway)
+        Gateway::launch(network, config)?.ready()
     }
 
     /// Starts it without waiting.
@@ -42,11 +40,28 @@ impl Gateway {
     /// # Errors
     /// There is no such program.
     pub fn launch(network: &Network, config: &Config) -> Outcome<Gateway> {
-        let (path, socket) = paths(network);
-        fs::write(&path, config.to_toml(&socket))?;
+        Gateway::launch_in(&network.gateway, |socket| config.to_toml(socket))
+    }
+
+    /// Starts it in a namespace, on a file with this text, without waiting.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn launch_in(namespace: &Namespace, text: impl FnOnce(&Path) -> String) -> Outcome<Gateway> {
+        let (path, socket) = (namespace.dir().join("sluicegate.toml"), namespace.dir().join("api.sock"));
+        fs::write(&path, text(&socket))?;
         let args = ["run", "--config", &path.display().to_string()].map(str::to_owned);
-        let process = network.gateway.spawn("sluicegate", binaries::gateway()?, args)?;
-        Ok(Gateway { process, namespace: network.gateway.clone(), config: path, socket })
+        let process = namespace.spawn("sluicegate", binaries::gateway()?, args)?;
+        Ok(Gateway { process, namespace: namespace.clone(), config: path, socket })
+    }
+
+    /// Waits for its `ready`.
+    ///
+    /// # Errors
+    /// It ends before, or never gets ready: with its log.
+    pub fn ready(mut self) -> Outcome<Gateway> {
+        self.process.wait_for_line("ready", START).map_err(|failure| failure.during("starting the gateway"))?;
+        Ok(self)
     }
 
     /// The config file.

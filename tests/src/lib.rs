@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod network;
 pub mod node;
 pub mod servers;
+pub mod swarm;
 pub mod traffic;
 
 pub use failure::{Failure, Outcome};

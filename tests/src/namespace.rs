@@ -104,10 +104,20 @@ impl Namespace {
         program: impl AsRef<OsStr>,
         args: impl IntoIterator<Item = A>,
     ) -> Outcome<Process> {
+        let mut command = self.command(program);
+        command.args(args);
+        self.spawn_command(label, command)
+    }
+
+    /// As [`Namespace::spawn`], for a command that enters the namespace by itself.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn spawn_command(&self, label: &str, mut command: Command) -> Outcome<Process> {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("{}-{label}-{serial}.log", self.short));
         let file = File::create_new(&log)?;
-        let child = self.command(program).args(args).stdout(file.try_clone()?).stderr(file).spawn()?;
+        let child = command.stdout(file.try_clone()?).stderr(file).spawn()?;
         Ok(Process { label: format!("{label} in {}", self.short), child, log })
     }
 }

@@ -17,3 +17,10 @@ if [ "$word" != done ]; then
     sweep "$1"
 fi
 rm -rf "$2"
+# Cgroups of containers, if it had any: they can go as soon as the last process in them has.
+for group in /sys/fs/cgroup/*/"$1" /sys/fs/cgroup/"$1"; do
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        [ -d "$group" ] || break
+        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+    done
+done

@@ -110,6 +110,7 @@ pub fn tables(profile: &Profile, workers: usize) -> Tables {
         addresses: vec![GATEWAY_OVERLAY],
         mac: MacAddr::docker(GATEWAY_OVERLAY),
         mtu: OVERLAY_MTU.max(1500),
+        peers: Vec::new(),
     });
     Tables {
         generation: Generation(1),

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::config::{Problem, parse};
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowView, Operations, PerDirection,
-    ReloadReport, Status, WorkerStatus,
+    ReloadReport, Status, SwarmStatus, WorkerStatus,
 };
 
 /// What the fake gateway starts from.
@@ -21,13 +21,15 @@ pub const CONFIG: &str = include_str!("fake.toml");
 pub struct Fake {
     catalog: Catalog,
     file: String,
+    /// What `status` shows of a swarm.
+    pub swarm: Option<SwarmStatus>,
 }
 
 impl Fake {
     /// With the services of [`CONFIG`].
     pub fn new() -> Fake {
         let config = parse("gw.toml", CONFIG.as_bytes(), &[0, 1]).unwrap().config;
-        Fake { catalog: Catalog::from_config(&config, 2), file: CONFIG.to_owned() }
+        Fake { catalog: Catalog::from_config(&config, 2), file: CONFIG.to_owned(), swarm: None }
     }
 
     /// What the file shall say at the next reload.
@@ -105,6 +107,7 @@ impl Operations for Fake {
             devices: vec![device(0, true, None), device(1, false, Some("queue busy"))],
             flows: self.flow_count(),
             notes: vec!["no neighbour for 198.18.1.12".to_owned()],
+            swarm: self.swarm.clone(),
         }
     }
 
@@ -130,6 +133,7 @@ impl Operations for Fake {
             packets_out: 2000 * n,
             bytes_in: 64_000 * n,
             bytes_out: 1_400_000 * n,
+            ..BackendTotals::default()
         }
     }
 

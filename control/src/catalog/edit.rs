@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use datapath::service::{Listen, SchedulerKind};
 use wire::MacAddr;
 
-use super::{Catalog, Changes, ServiceEntry};
+use super::{Catalog, Changes, Origin, ServiceEntry};
 use crate::config::report::{Complaint, nearest};
 use crate::config::rules::{self, Overlay};
 use crate::config::{BackendAddress, BackendConfig, ServiceConfig};
@@ -24,7 +24,7 @@ impl Catalog {
                 self.set_service(name, listens.as_deref(), *scheduler, *rewrite_timestamps)
             }
             Edit::RemoveService { name } => {
-                let at = self.find(name)?;
+                let at = self.find_ours(name)?;
                 self.services.remove(at);
                 Ok(())
             }
@@ -60,6 +60,9 @@ impl Catalog {
         }
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
+        if at.is_some() {
+            self.find_ours(&wanted.name)?;
+        }
         let present = at.map(|at| self.services.remove(at));
         let service = self.merge(present, wanted, &mut changes);
         self.services.insert(at.unwrap_or(self.services.len()), service);
@@ -73,7 +76,7 @@ impl Catalog {
         scheduler: Option<SchedulerKind>,
         rewrite_timestamps: Option<bool>,
     ) -> Result<(), EditError> {
-        let at = self.find(name)?;
+        let at = self.find_ours(name)?;
         if let Some(listens) = listens {
             self.check_listens(name, listens)?;
         }
@@ -87,7 +90,7 @@ impl Catalog {
     }
 
     fn add_backend(&mut self, service: &str, backend: &BackendConfig) -> Result<(), EditError> {
-        let at = self.find(service)?;
+        let at = self.find_ours(service)?;
         self.check_backend(backend)?;
         if self.services[at].backend(backend.address).is_some() {
             let message = format!("service `{service}` has a backend `{}` already", backend.address);
@@ -155,12 +158,22 @@ impl Catalog {
         self.services.iter().position(|service| service.name == name).ok_or_else(|| self.no_service(name))
     }
 
+    /// As [`Catalog::find`], for services that the operator may change here.
+    fn find_ours(&self, name: &str) -> Result<usize, EditError> {
+        let at = self.find(name)?;
+        if self.services[at].origin == Origin::Operator {
+            return Ok(at);
+        }
+        let hint = "change it there: docker service update, docker service scale, labels sluicegate.*";
+        Err(conflict(format!("service `{name}` is the swarm's"), hint))
+    }
+
     fn find_backend(
         &mut self,
         service: &str,
         address: BackendAddress,
     ) -> Result<(&mut ServiceEntry, usize), EditError> {
-        let at = self.find(service)?;
+        let at = self.find_ours(service)?;
         let entry = &mut self.services[at];
         match entry.backends.iter().position(|backend| backend.config.address == address) {
             Some(backend) => Ok((entry, backend)),

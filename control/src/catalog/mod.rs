@@ -1,6 +1,7 @@
 //! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
 
 mod edit;
+mod follow;
 mod replace;
 mod tables;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 
 pub use edit::no_backend;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     overlay: Option<OverlayConfig>,
+    /// Addresses of the swarm's nodes: their tunnels may come from any of them.
+    peers: BTreeSet<Ipv4Addr>,
     services: Vec<ServiceEntry>,
     next_service: u32,
     next_backend: u32,
@@ -44,6 +48,17 @@ pub struct ServiceEntry {
     pub backends: Vec<BackendEntry>,
     /// The scheduler's position, shared by all workers.
     pub turn: Arc<Turn>,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// Who says what a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The file and the API.
+    Operator,
+    /// The swarm, which knows it by this key.
+    Swarm(String),
 }
 
 /// A backend and what is kept for it across generations.
@@ -55,6 +70,10 @@ pub struct BackendEntry {
     pub config: BackendConfig,
     /// What it has carried.
     pub stats: Arc<BackendStats>,
+    /// The swarm's task; addresses are used again at once, ids never.
+    pub task: Option<String>,
+    /// It does not answer: no new flows for the moment.
+    pub suspended: bool,
 }
 
 /// What a reload or an edit changed. Backends are written `SERVICE ADDRESS`.
@@ -89,7 +108,14 @@ pub trait Resolve {
 impl Catalog {
     /// The config's services, with new ids. `workers` is the number of counters that each backend needs.
     pub fn from_config(config: &Config, workers: usize) -> Catalog {
-        let mut catalog = Catalog { overlay: None, services: Vec::new(), next_service: 1, next_backend: 1, workers };
+        let mut catalog = Catalog {
+            overlay: None,
+            peers: BTreeSet::new(),
+            services: Vec::new(),
+            next_service: 1,
+            next_backend: 1,
+            workers,
+        };
         catalog.replace(config);
         catalog
     }

@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use datapath::service::{BackendId, BackendStats, ServiceId, Turn};
 
-use super::{BackendEntry, Catalog, Changes, ServiceEntry};
+use super::{BackendEntry, Catalog, Changes, Origin, ServiceEntry};
 use crate::config::{BackendConfig, Config, ServiceConfig};
 
 impl Catalog {
-    /// Puts the config's overlay and services in the place of the present ones and says what changed.
+    /// Puts the config's overlay and services in the place of the present ones and says what changed. What the swarm
+    /// wants stays.
     pub fn replace(&mut self, config: &Config) -> Changes {
         let mut changes = Changes::default();
-        self.overlay.clone_from(&config.overlay);
-        let mut old = std::mem::take(&mut self.services);
+        if config.swarm.is_none() {
+            self.overlay.clone_from(&config.overlay);
+        }
+        let services = std::mem::take(&mut self.services);
+        let (mut old, swarms): (Vec<_>, Vec<_>) =
+            services.into_iter().partition(|service| service.origin == Origin::Operator);
         for wanted in &config.services {
             let present = old.iter().position(|service| service.name == wanted.name).map(|at| old.remove(at));
             let service = self.merge(present, wanted, &mut changes);
@@ -22,6 +27,7 @@ impl Catalog {
             changes.backends_removed.extend(gone.backends.iter().map(|backend| label(&gone.name, &backend.config)));
             changes.services_removed.push(gone.name);
         }
+        self.services.extend(swarms);
         changes
     }
 
@@ -72,7 +78,7 @@ impl Catalog {
         backends
     }
 
-    fn new_service(&mut self, config: &ServiceConfig) -> ServiceEntry {
+    pub(super) fn new_service(&mut self, config: &ServiceConfig) -> ServiceEntry {
         let id = ServiceId(self.next_service);
         self.next_service += 1;
         ServiceEntry {
@@ -83,18 +89,20 @@ impl Catalog {
             rewrite_timestamps: config.rewrite_timestamps,
             backends: Vec::new(),
             turn: Arc::new(Turn::default()),
+            origin: Origin::Operator,
         }
     }
 
     pub(super) fn new_backend(&mut self, config: &BackendConfig) -> BackendEntry {
         let id = BackendId(self.next_backend);
         self.next_backend += 1;
-        BackendEntry { id, config: config.clone(), stats: Arc::new(BackendStats::new(self.workers)) }
+        let stats = Arc::new(BackendStats::new(self.workers));
+        BackendEntry { id, config: config.clone(), stats, task: None, suspended: false }
     }
 }
 
 /// Takes over everything but the backends; true when something differed.
-fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool {
+pub(super) fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool {
     let same = service.listens == wanted.listens
         && service.scheduler == wanted.scheduler
         && service.rewrite_timestamps == wanted.rewrite_timestamps;

@@ -1,9 +1,10 @@
 //! From the catalog to the tables that workers read.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use datapath::service::{Backend, Generation, Overlay, Path, Tables, VirtualService};
+use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
 use crate::config::OverlayConfig;
@@ -14,13 +15,13 @@ impl Catalog {
         Tables {
             generation,
             interfaces: resolve.interfaces(),
-            overlay: self.overlay.as_ref().map(overlay),
+            overlay: self.overlay.as_ref().map(|config| overlay(config, &self.peers)),
             services: self.services.iter().map(|service| virtual_service(service, resolve)).collect(),
         }
     }
 }
 
-fn overlay(config: &OverlayConfig) -> Overlay {
+fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {
     Overlay {
         vni: config.vni,
         port: config.port,
@@ -28,6 +29,7 @@ fn overlay(config: &OverlayConfig) -> Overlay {
         addresses: config.addresses(),
         mac: config.mac,
         mtu: config.mtu,
+        peers: peers.iter().copied().collect(),
     }
 }
 
@@ -51,11 +53,13 @@ fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) 
         }
         None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
     };
+    // A task that cannot be reached, or does not answer, gets no new flows while others may.
+    let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
     Backend {
         id: entry.id,
         address,
         port: entry.config.address.port,
-        weight: entry.config.weight,
+        weight: if rests { 0 } else { entry.config.weight },
         path,
         stats: Arc::clone(&entry.stats),
     }

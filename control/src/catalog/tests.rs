@@ -1,5 +1,6 @@
 //! Ids, counters and turns across reloads and edits; the refusals; the tables that come out.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use proptest::prelude::*;
 use wire::MacAddr;
 
 use super::{Catalog, Resolve};
-use crate::config::{BackendConfig, Config, parse};
+use crate::config::{BackendConfig, Config, ServiceConfig, parse};
 use crate::operations::Edit;
+use crate::swarm::{Wanted, WantedTask};
 
 const OVERLAY: &str = "[[interface]]\nname = \"eth0\"\n[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\n\
                        address = \"10.0.0.3/24\"\nsnat = \"10.0.0.4\"\n";
@@ -259,4 +261,60 @@ proptest! {
             prop_assert_eq!(now.iter().map(|entry| entry.config.address.ip.octets()[3]).collect::<Vec<_>>(), backends);
         }
     }
+}
+
+fn wanted(key: &str, name: &str, port: u16, tasks: &[(&str, &str, u16)]) -> Wanted {
+    let listen = crate::config::value::listen(&format!("198.18.0.1:{port}/tcp")).unwrap();
+    let service = ServiceConfig {
+        name: name.to_owned(),
+        listens: vec![listen],
+        scheduler: datapath::service::SchedulerKind::default(),
+        rewrite_timestamps: true,
+        backends: Vec::new(),
+    };
+    let task = |(id, address, weight): &(&str, &str, u16)| WantedTask {
+        id: (*id).to_owned(),
+        backend: BackendConfig { weight: *weight, ..backend(address, Some("198.18.1.11")) },
+    };
+    Wanted { key: key.to_owned(), service, tasks: tasks.iter().map(task).collect() }
+}
+
+#[test]
+fn tasks_are_known_by_id_and_services_by_key() {
+    let mut catalog = Catalog::from_config(&config(""), 1);
+    let (a, b) = (("a", "10.0.0.11:80", 1), ("b", "10.0.0.12:80", 1));
+    assert!(catalog.follow(None, &BTreeSet::new(), &[wanted("s1", "web", 80, &[a, b])]).is_empty());
+    let before = catalog.clone();
+    // Another task with the address of the first, a drained second one, another name.
+    let (c, b) = (("c", "10.0.0.11:80", 1), ("b", "10.0.0.12:80", 0));
+    catalog.follow(None, &BTreeSet::new(), &[wanted("s1", "web-80", 80, &[b, c])]);
+    let (old, new) = (before.service("web").unwrap(), catalog.service("web-80").unwrap());
+    assert_eq!(old.id, new.id);
+    assert_eq!((ids(&before, "web"), ids(&catalog, "web-80")), (vec![1, 2], vec![2, 3]));
+    assert!(Arc::ptr_eq(&old.backends[1].stats, &new.backends[0].stats));
+    assert_eq!(new.backends[0].config.weight, 0);
+    assert!(catalog.follow(None, &BTreeSet::new(), &[]).is_empty());
+    assert!(catalog.services().is_empty());
+}
+
+#[test]
+fn the_operators_services_come_first_and_each_side_keeps_its_own() {
+    let file = service("web", 1, &[1]);
+    let mut catalog = Catalog::from_config(&config(&file), 1);
+    let wishes = [wanted("s1", "web", 8080, &[]), wanted("s2", "thief", 80, &[("t", "10.0.0.11:80", 1)])];
+    let problems = catalog.follow(None, &BTreeSet::new(), &wishes);
+    assert_eq!(problems, ["swarm service thief: 198.18.0.1:80/tcp: it is taken by service web"]);
+    assert!(catalog.service("thief").is_none());
+    assert!(catalog.service("web-swarm").is_some());
+    // A reload of the file leaves the swarm's alone, an edit may not touch them.
+    catalog.replace(&config(""));
+    assert_eq!(catalog.services().len(), 1);
+    let refused = catalog.apply(&Edit::RemoveService { name: "web-swarm".to_owned() }).unwrap_err();
+    assert_eq!(refused.message, "service `web-swarm` is the swarm's");
+    // With its port free, the other one comes too, and goes again when the file wants the port back.
+    assert!(catalog.follow(None, &BTreeSet::new(), &wishes).is_empty());
+    assert_eq!(ids(&catalog, "thief").len(), 1);
+    catalog.replace(&config(&file));
+    assert_eq!(catalog.follow(None, &BTreeSet::new(), &wishes).len(), 1);
+    assert!(catalog.service("thief").is_none() && catalog.service("web").is_some());
 }

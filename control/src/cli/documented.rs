@@ -9,6 +9,7 @@ use datapath::verdict::DropReason;
 
 use super::args::Arguments;
 use crate::api::Fake;
+use crate::operations::SwarmStatus;
 
 const GUIDE: &str = include_str!("../../../docs/operating.md");
 
@@ -40,7 +41,9 @@ fn every_counter_is_explained() {
 
 #[test]
 fn every_metric_is_listed() {
-    let page = crate::metrics::render(&Fake::new()).unwrap();
+    let mut fake = Fake::new();
+    fake.swarm = Some(SwarmStatus::default());
+    let page = crate::metrics::render(&fake).unwrap();
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let with_suffix = types.map(|(name, kind)| format!("{name}{}", if kind == "counter" { "_total" } else { "" }));
     let mut metrics: BTreeSet<String> = with_suffix.collect();

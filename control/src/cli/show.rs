@@ -1,7 +1,9 @@
 //! Answers as people read them.
 
 use crate::api::view::{BackendView, ProblemBody, ServiceView};
-use crate::operations::{CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, Status};
+use crate::operations::{
+    CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, Status, SwarmStatus,
+};
 
 use super::table::Table;
 
@@ -200,8 +202,29 @@ pub fn status(status: &Status) -> String {
             state.to_owned(),
         ]);
     }
+    let swarm = status.swarm.as_ref().map(swarm).unwrap_or_default();
     let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    format!("{head}\n{}\n{}{}", workers.render(""), devices(&status.devices), notes.concat())
+    format!("{head}\n{}\n{}{swarm}{}", workers.render(""), devices(&status.devices), notes.concat())
+}
+
+fn swarm(swarm: &SwarmStatus) -> String {
+    let Some(age) = swarm.age_seconds else {
+        return format!("\nswarm: no manager has answered yet: {}\n", or_dash(swarm.last_error.as_deref()));
+    };
+    let place = if swarm.member { "member" } else { "not a member" };
+    let vni = swarm.vni.map_or("-".to_owned(), |vni| vni.to_string());
+    let address = swarm.overlay_address.map_or("-".to_owned(), |address| address.to_string());
+    let error = swarm.last_error.as_ref().map(|error| format!("swarm: no answer now, what was known stays: {error}\n"));
+    format!(
+        "\nswarm: {} services, {} tasks; {} answered {age:.1} s ago, {} errors\n\
+         swarm: {place}; network {}, VNI {vni}, the gateway is {address}\n{}",
+        swarm.services,
+        swarm.tasks,
+        swarm.endpoint,
+        swarm.errors,
+        swarm.network,
+        error.unwrap_or_default()
+    )
 }
 
 fn devices(devices: &[DeviceStatus]) -> String {

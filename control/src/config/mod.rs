@@ -15,6 +15,7 @@ pub mod report;
 pub mod rules;
 pub mod section;
 pub mod service;
+mod swarm;
 mod syntax;
 mod timeouts;
 pub mod value;
@@ -28,7 +29,8 @@ use toml::de::DeTable;
 
 pub use gateway::DEFAULT_API;
 pub use model::{
-    BackendAddress, BackendConfig, Config, Driver, GatewayConfig, InterfaceConfig, Mode, OverlayConfig, ServiceConfig,
+    BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, OverlayConfig,
+    OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,
 };
 pub use problem::{Place, Problem, Severity};
 pub use render::render;
@@ -111,17 +113,20 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
     };
     let timeouts = file.table("timeouts", report).map(|section| timeouts::read(section, report));
     let interfaces = interface::read_all(&mut file, report);
-    let overlay = file.table("overlay", report).and_then(|section| overlay::read(section, report));
+    let with_swarm = file.has("swarm");
+    let seed = file.table("overlay", report).and_then(|section| overlay::read(section, with_swarm, report));
+    let overlay = seed.as_ref().and_then(|seed| overlay::complete(seed, with_swarm));
     let items = file.list("service", report);
     let drafts: Vec<_> =
         items.into_iter().filter_map(|(node, at)| service::read(node, at, Form::File, report)).collect();
     let known = match &overlay {
         Some(overlay) => Overlay::Known(overlay),
-        None if file.has("overlay") => Overlay::Broken,
+        None if file.has("overlay") && !with_swarm => Overlay::Broken,
         None => Overlay::Absent,
     };
     rules::check_services(&drafts, known, report);
+    let swarm = file.table("swarm", report).and_then(|section| swarm::read(section, seed.unwrap_or_default(), report));
     file.close(report);
     let services = drafts.iter().map(service::ServiceDraft::finish).collect::<Option<_>>()?;
-    Some(Config { gateway, timeouts: timeouts.unwrap_or_default(), interfaces, overlay, services })
+    Some(Config { gateway, timeouts: timeouts.unwrap_or_default(), interfaces, overlay, swarm, services })
 }

@@ -22,8 +22,82 @@ pub struct Config {
     pub interfaces: Vec<InterfaceConfig>,
     /// `[overlay]`
     pub overlay: Option<OverlayConfig>,
+    /// `[swarm]`
+    pub swarm: Option<SwarmConfig>,
     /// `[[service]]`
     pub services: Vec<ServiceConfig>,
+}
+
+/// `[swarm]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwarmConfig {
+    /// Managers, tried in order.
+    pub endpoints: Vec<Endpoint>,
+    /// This machine's own engine, for a member.
+    pub engine: Endpoint,
+    /// Certificates for `tcp://`.
+    pub tls: Option<TlsConfig>,
+    /// Where published ports are served.
+    pub vips: Vec<Ipv4Addr>,
+    /// Whether this machine is in the swarm; `None`: find out.
+    pub member: Option<bool>,
+    /// The overlay network that is served; `None`: the one for published ports.
+    pub network: Option<String>,
+    /// What `[overlay]` says.
+    pub overlay: OverlaySeed,
+}
+
+/// Where a Docker engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `unix:///var/run/docker.sock`
+    Unix(PathBuf),
+    /// `tcp://manager:2376`
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// 2376 with TLS.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+            Endpoint::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Who signs the managers' certificates.
+    pub ca: PathBuf,
+    /// Our own certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// `[overlay]` as far as it says something: with `[swarm]` the rest comes from the swarm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverlaySeed {
+    /// The overlay's number.
+    pub vni: Option<Vni>,
+    /// The UDP port of VXLAN.
+    pub port: Option<u16>,
+    /// The gateway's underlay address.
+    pub vtep: Option<Ipv4Addr>,
+    /// The gateway's overlay address and the subnet's prefix length.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// More source addresses.
+    pub snat: Vec<Ipv4Addr>,
+    /// The gateway's MAC address in the overlay.
+    pub mac: Option<MacAddr>,
+    /// The overlay's MTU.
+    pub mtu: Option<u16>,
 }
 
 /// `[gateway]`

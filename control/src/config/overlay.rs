@@ -7,18 +7,23 @@ use wire::MacAddr;
 
 use super::report::{Complaint, Located, Report};
 use super::section::Section;
-use super::{OverlayConfig, gateway, rules, value};
+use super::{OverlayConfig, OverlaySeed, gateway, rules, value};
 
 const LARGEST_VNI: i64 = (1 << 24) - 1;
+/// The VNI that a swarm gives to its first network.
+const FIRST_VNI: u32 = 4096;
 const DEFAULT_MTU: u16 = 1_450;
 /// RFC 791: what every host takes; 65,535 without the 50 bytes of VXLAN.
 const MTUS: std::ops::RangeInclusive<i64> = 576..=65_485;
 
-/// Reads the table; `None` when anything in it that others rely on is wrong.
-pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConfig> {
-    section.require("vni", "4096", report);
-    section.require("vtep", "\"198.18.1.1\"", report);
-    section.require("address", "\"10.0.0.3/24\"", report);
+/// Reads the table; `None` when anything in it that others rely on is wrong. With `[swarm]`, the swarm knows the rest.
+pub fn read(mut section: Section<'_>, with_swarm: bool, report: &mut Report) -> Option<OverlaySeed> {
+    if !with_swarm {
+        section.require("vni", "4096", report);
+        section.require("vtep", "\"198.18.1.1\"", report);
+        section.require("address", "\"10.0.0.3/24\"", report);
+    }
+    let errors = report.findings.len();
     let vni = section.integer::<u32>("vni", 1..=LARGEST_VNI, report).and_then(|vni| Vni::try_from(vni.value).ok());
     let port = section.integer("port", 1..=65_535, report);
     let vtep = section.text("vtep", report, value::host);
@@ -27,17 +32,36 @@ pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<OverlayConf
     let mac = section.text("mac", report, value::mac);
     let mtu = section.integer("mtu", MTUS, report);
     section.close(report);
-    let (address, prefix_bits) = check_address(&address?, report)?;
-    let snat = check_snat(snat, address, prefix_bits, report);
+    let address = address.and_then(|address| check_address(&address, report));
+    let snat = match address {
+        Some((address, bits)) => check_snat(snat, address, bits, report),
+        None => gateway::distinct(snat, report),
+    };
+    let seed = OverlaySeed {
+        vni,
+        port: port.map(|port| port.value),
+        vtep: vtep.map(|vtep| vtep.value),
+        address,
+        snat,
+        mac: mac.map(|mac| mac.value),
+        mtu: mtu.map(|mtu| mtu.value),
+    };
+    (report.findings.len() == errors).then_some(seed)
+}
+
+/// The overlay as the file alone describes it, if it does. A swarm's first network has this VNI.
+pub fn complete(seed: &OverlaySeed, with_swarm: bool) -> Option<OverlayConfig> {
+    let first = if with_swarm { Vni::try_from(FIRST_VNI).ok() } else { None };
+    let (address, prefix_bits) = seed.address?;
     Some(OverlayConfig {
-        vni: vni?,
-        port: port.map_or(vxlan::PORT, |port| port.value),
-        vtep: vtep?.value,
+        vni: seed.vni.or(first)?,
+        port: seed.port.unwrap_or(vxlan::PORT),
+        vtep: seed.vtep?,
         address,
         prefix_bits,
-        snat,
-        mac: mac.map_or_else(|| MacAddr::docker(address), |mac| mac.value),
-        mtu: mtu.map_or(DEFAULT_MTU, |mtu| mtu.value),
+        snat: seed.snat.clone(),
+        mac: seed.mac.unwrap_or_else(|| MacAddr::docker(address)),
+        mtu: seed.mtu.unwrap_or(DEFAULT_MTU),
     })
 }
 

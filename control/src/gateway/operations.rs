@@ -44,6 +44,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
+        self.follow_again(&mut catalog);
         self.adopt(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
@@ -110,6 +111,7 @@ fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
         ("timeouts", !same_timeouts(&running.timeouts, &wanted.timeouts)),
         ("interface", running.interfaces != wanted.interfaces),
         ("overlay", running.overlay != wanted.overlay),
+        ("swarm", running.swarm != wanted.swarm),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }

@@ -7,7 +7,8 @@ use datapath::{FlowRecord, WorkerCounters};
 use sys::DeviceState;
 
 use super::Gateway;
-use crate::catalog::Catalog;
+use super::swarm::SwarmState;
+use crate::catalog::{Catalog, ServiceEntry};
 use crate::config::{Driver, InterfaceConfig};
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, FlowView, Operations, PerDirection, Status, WorkerStatus,
@@ -34,6 +35,7 @@ impl Gateway {
             notes: self.notes(states),
             devices: states.iter().map(|(worker, state)| self.device(*worker, state.clone())).collect(),
             flows: self.flow_count(),
+            swarm: self.config.swarm.is_some().then(|| self.swarm.as_ref().map(SwarmState::status).unwrap_or_default()),
         }
     }
 
@@ -86,8 +88,19 @@ impl Gateway {
             notes.extend(device_note(state));
         }
         notes.extend(self.findings.problems.iter().cloned());
+        notes.extend(self.catalog.services().iter().flat_map(resting));
+        notes.extend(self.swarm.iter().flat_map(SwarmState::problems).map(|problem| format!("swarm: {problem}")));
         notes
     }
+}
+
+/// The tasks of a service that rest.
+fn resting(service: &ServiceEntry) -> impl Iterator<Item = String> {
+    let resting = service.backends.iter().filter(|backend| backend.suspended);
+    resting.map(|backend| {
+        let (name, address) = (&service.name, backend.config.address);
+        format!("service {name}: {address} does not answer SYNs and gets no new connections for the moment")
+    })
 }
 
 fn device_note(state: &DeviceState) -> Option<String> {

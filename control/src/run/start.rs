@@ -18,6 +18,7 @@ use crate::gateway::{
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
+use crate::swarm::Provider;
 
 /// How long to wait for the kernel's ARP on the underlay.
 const UNDERLAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ const OVERLAY_PATIENCE: Duration = Duration::from_millis(300);
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to give up the rules for TUN.
 const TUN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for the swarm's services.
+const SWARM_PATIENCE: Duration = Duration::from_secs(3);
 /// SNAT ports of overlay backends: the overlay address is ours alone.
 const OVERLAY_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
 
@@ -50,6 +53,7 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
+    let provider = config.swarm.as_ref().map(Provider::new).transpose()?;
     let kernel = Arc::new(Kernel::open().await.map_err(kernel_error)?);
     let mut view = kernel.view();
     let (parts, tun) = open(config, config_path, cpus, Arc::clone(&kernel), &mut view).await?;
@@ -63,6 +67,12 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
         return Err(error);
     }
     let mut servers = JoinSet::new();
+    if let Some(provider) = provider {
+        let mut synced = provider.synced();
+        servers.spawn(provider.run(Arc::clone(&gateway)));
+        // Later will do: an API that is down is no reason not to serve what the file says.
+        let _ = tokio::time::timeout(SWARM_PATIENCE, synced.wait_for(|synced| *synced)).await;
+    }
     servers.spawn(crate::api::serve(api, Arc::clone(&gateway)));
     if let Some(metrics) = metrics {
         let gateway = Arc::clone(&gateway);

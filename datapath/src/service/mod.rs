@@ -168,6 +168,8 @@ pub struct Overlay {
     pub mac: MacAddr,
     /// Largest inner IP packet in bytes.
     pub mtu: u16,
+    /// Where tunnels may come from beside the backends' VTEPs: a node's kernel chooses the source address by its routes.
+    pub peers: Vec<Ipv4Addr>,
 }
 
 /// Everything that workers need, as control describes it.

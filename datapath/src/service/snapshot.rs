@@ -145,6 +145,7 @@ impl Snapshot {
         };
         if let Some(overlay) = &snapshot.overlay {
             snapshot.sources.extend(overlay.addresses.iter().copied());
+            snapshot.vteps.extend(overlay.peers.iter().copied());
         }
         for service in tables.services {
             snapshot.add_service(service)?;

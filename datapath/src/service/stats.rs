@@ -19,6 +19,9 @@ pub struct WorkerStats {
     inactive: AtomicU64,
     packets: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
+    answered: AtomicU64,
+    unanswered: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// Sums over all workers. Packets and bytes are those of the IP layer; "in" is client to backend.
@@ -38,6 +41,12 @@ pub struct BackendTotals {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
+    /// SYNs that were answered by a SYN-ACK.
+    pub answered: u64,
+    /// SYNs that a client had to send again.
+    pub unanswered: u64,
+    /// SYNs that were answered by a RST.
+    pub refused: u64,
 }
 
 impl BackendStats {
@@ -72,6 +81,9 @@ impl BackendStats {
             packets_out: sum.packets_out + w.packets[1].load(Ordering::Relaxed),
             bytes_in: sum.bytes_in + w.bytes[0].load(Ordering::Relaxed),
             bytes_out: sum.bytes_out + w.bytes[1].load(Ordering::Relaxed),
+            answered: sum.answered + w.answered.load(Ordering::Relaxed),
+            unanswered: sum.unanswered + w.unanswered.load(Ordering::Relaxed),
+            refused: sum.refused + w.refused.load(Ordering::Relaxed),
         })
     }
 }
@@ -112,6 +124,21 @@ impl WorkerStats {
         subtract(self.gauge(was_active), 1);
     }
 
+    /// The backend took a connection.
+    pub fn answered(&self) {
+        add(&self.answered, 1);
+    }
+
+    /// A client had to send its SYN again.
+    pub fn unanswered(&self) {
+        add(&self.unanswered, 1);
+    }
+
+    /// The backend answered a SYN by a RST.
+    pub fn refused(&self) {
+        add(&self.refused, 1);
+    }
+
     fn gauge(&self, active: bool) -> &AtomicU64 {
         if active { &self.active } else { &self.inactive }
     }
@@ -140,6 +167,7 @@ mod tests {
             packets_out: 1,
             bytes_in: 150,
             bytes_out: 7,
+            ..BackendTotals::default()
         };
         assert_eq!(stats.totals(), expected);
     }

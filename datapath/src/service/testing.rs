@@ -73,6 +73,7 @@ pub(crate) fn tables(services: Vec<VirtualService>) -> Tables {
         addresses: vec![OVERLAY],
         mac: MacAddr::docker(OVERLAY),
         mtu: 1450,
+        peers: Vec::new(),
     };
     Tables { generation: Generation(1), interfaces: vec![interface], overlay: Some(overlay), services }
 }

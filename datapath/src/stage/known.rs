@@ -87,6 +87,15 @@ impl Core {
         {
             return Verdict::Drop(DropReason::WrongPath);
         }
+        if self.is_repeated_syn(packet, hit) {
+            if let Some(stats) = target.backend.stats.worker(self.index) {
+                stats.unanswered();
+            }
+            if target.backend.weight == 0 && has_other(&target) {
+                self.close_flow(tables, hit.id);
+                return self.new_flow(tables, packet, key, now);
+            }
+        }
         match self.track(packet, hit, &target, now) {
             Track::Forward => self.pass(tables, packet, &facts, hit, &target, now),
             Track::Reopen => {
@@ -114,6 +123,15 @@ impl Core {
         false
     }
 
+    /// A client sends its SYN again: the backend has not answered the first.
+    fn is_repeated_syn(&self, packet: &Packet, hit: Hit) -> bool {
+        let L4::Tcp(tcp) = &packet.headers.l4 else { return false };
+        hit.direction == Direction::Original
+            && tcp.flags.syn()
+            && !tcp.flags.ack()
+            && self.conntrack.flow(hit.id).state() == State::SynSent
+    }
+
     fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
@@ -126,6 +144,11 @@ impl Core {
         let after = self.conntrack.flow(hit.id).state();
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.moved(is_active(before), is_active(after));
+            match (hit.direction, before, after) {
+                (Direction::Reply, State::SynSent, State::SynReceived) => stats.answered(),
+                (Direction::Reply, State::SynSent, State::Close) => stats.refused(),
+                _ => {}
+            }
         }
         track
     }
@@ -166,6 +189,11 @@ impl Core {
         translate(packet, &facts.rewrite(hit.direction));
         self.forward(tables, &mut packet.frame, facts, hit.direction, target)
     }
+}
+
+/// Whether the service has another backend that takes new flows.
+fn has_other(target: &BackendRef<'_>) -> bool {
+    target.service.backends.iter().any(|other| other.id != target.backend.id && other.weight > 0)
 }
 
 /// Addresses, ports and TTL in place.

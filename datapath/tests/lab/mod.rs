@@ -100,6 +100,7 @@ pub fn tables(services: Vec<VirtualService>) -> Tables {
         addresses: vec![OUR_OVERLAY],
         mac: our_overlay_mac(),
         mtu: 1450,
+        peers: Vec::new(),
     };
     Tables { generation: Generation(1), interfaces: vec![interface(0), interface(1)], overlay: Some(overlay), services }
 }

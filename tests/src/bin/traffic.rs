@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, hold, idle, servers, steady, udp};
+use tests::traffic::{connections, fragments, frames, hold, idle, requests, servers, steady, task, udp};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -24,6 +24,10 @@ enum Verb {
     TcpEcho { listen: SocketAddrV4 },
     /// Sends datagrams of all sizes and compares what comes back.
     Udp(udp::Exchange),
+    /// Says who it is and who asks, over HTTP and UDP, until SIGTERM: what runs in containers.
+    Task { listen: SocketAddrV4 },
+    /// One request after another until told to stop.
+    Requests(requests::Requests),
     /// Opens many connections and makes one request on each.
     Connections(connections::Load),
     /// Goes to and fro on one connection and measures the gaps.
@@ -51,6 +55,8 @@ fn run(verb: Verb) -> Outcome {
         Verb::HoldQueue(hold) => hold.run(),
         Verb::UdpEcho { listen } => servers::udp_echo(listen),
         Verb::TcpEcho { listen } => servers::tcp_echo(listen),
+        Verb::Task { listen } => task::serve(listen),
+        Verb::Requests(requests) => print(&requests.run()),
         Verb::Udp(exchange) => print(&exchange.run()?),
         Verb::Connections(load) => print(&load.run()),
         Verb::Steady(steady) => print(&steady.run()?),

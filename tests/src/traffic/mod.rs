@@ -6,6 +6,8 @@ pub mod frames;
 pub mod hold;
 pub mod idle;
 pub mod packet;
+pub mod requests;
 pub mod servers;
 pub mod steady;
+pub mod task;
 pub mod udp;

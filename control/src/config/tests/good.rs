@@ -76,3 +76,14 @@ fn a_file_that_is_not_there_is_one_problem() {
         "error: cannot read the config file /nonexistent/gw.toml: No such file or directory (os error 2)"
     );
 }
+
+const SWARM: &str = "[swarm]\nvips = [\"198.18.0.1\"]\n";
+
+#[test]
+fn a_swarm_alone_is_enough() {
+    let loaded = parse_text(&format!("{BASE}{SWARM}")).unwrap();
+    let swarm = loaded.config.swarm.unwrap();
+    assert_eq!(swarm.endpoints[0].to_string(), "unix:///var/run/docker.sock");
+    assert_eq!((swarm.engine.to_string().as_str(), swarm.member), ("unix:///var/run/docker.sock", None));
+    assert!(loaded.config.overlay.is_none() && swarm.overlay == super::super::OverlaySeed::default());
+}

@@ -178,6 +178,24 @@ fn backends() {
 }
 
 #[test]
+fn swarm_table() {
+    let swarm = |title: &'static str, lines: &str| (title, format!("{BASE}[swarm]\n{lines}\n"));
+    let vips = "vips = \"198.18.0.1\"";
+    assert_words!(cases(&[
+        swarm("no VIPs", ""),
+        swarm("a VIP twice", "vips = [\"198.18.0.1\", \"198.18.0.1\"]"),
+        swarm("no such endpoint", &format!("{vips}\nendpoints = \"http://manager:2375\"")),
+        swarm("a relative socket", &format!("{vips}\nengine = \"unix://docker.sock\"")),
+        swarm("port 0", &format!("{vips}\nendpoints = [\"tcp://manager:0\"]")),
+        swarm("without TLS", &format!("{vips}\nendpoints = [\"tcp://manager:2375\"]")),
+        swarm("half of TLS", &format!("{vips}\nca = \"/ca.pem\"\ncert = \"cert.pem\"")),
+        swarm("maybe a member", &format!("{vips}\nmember = \"maybe\"")),
+        swarm("a network without a name", &format!("{vips}\nnetwork = \"\"")),
+        swarm("a misspelt key", &format!("{vips}\nendpoint = \"unix:///a\"")),
+    ]));
+}
+
+#[test]
 fn all_errors_come_at_once_and_in_order() {
     let text = "[gateway]\ncpus = [9]\nflow = 1\n\n[[interface]]\nname = \"eth0\"\nmod = \"auto\"\n\n\
                 [[service]]\nname = \"web\"\nlisten = \"198.18.0.1:0/tcp\"\nscheduler = \"rrr\"\n\

@@ -1,0 +1,95 @@
+//! `[swarm]`
+
+use std::path::PathBuf;
+
+use super::report::{Complaint, Located, Report};
+use super::section::Section;
+use super::{Endpoint, OverlaySeed, SwarmConfig, TlsConfig, gateway, value};
+
+/// Where Docker listens unless it was told otherwise.
+const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
+/// Docker's port with TLS.
+const TLS_PORT: u16 = 2376;
+const MEMBER: &[(&str, Option<bool>)] = &[("auto", None), ("yes", Some(true)), ("no", Some(false))];
+
+/// Reads the table; `None` when something that others rely on is wrong.
+pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report) -> Option<SwarmConfig> {
+    section.require("vips", "[\"198.18.0.1\"]", report);
+    let endpoints: Vec<_> = section.texts("endpoints", report, endpoint);
+    let engine = section.text("engine", report, endpoint);
+    let vips = gateway::distinct(section.texts("vips", report, value::host), report);
+    let member = section.text("member", report, |text| value::word("choice", text, MEMBER));
+    let network = section.text("network", report, network_name);
+    let files = ["ca", "cert", "key"].map(|key| section.text(key, report, file));
+    let tls = tls(files, &section, report);
+    let plain = endpoints.iter().chain(&engine).find(|found| matches!(found.value, Endpoint::Tcp { .. }));
+    if let Some(found) = plain.filter(|_| tls.is_none() && !section.has("ca")) {
+        let hint = "who may speak to a manager rules the swarm: make certificates and set ca, cert and key";
+        report.warn(&found.at, Complaint::hinted(format!("`{}` without TLS", found.value), hint));
+    }
+    section.close(report);
+    let default = Endpoint::Unix(PathBuf::from(DEFAULT_ENGINE));
+    let endpoints: Vec<_> = endpoints.into_iter().map(|endpoint| endpoint.value).collect();
+    if vips.is_empty() {
+        return None;
+    }
+    Some(SwarmConfig {
+        endpoints: if endpoints.is_empty() { vec![default.clone()] } else { endpoints },
+        engine: engine.map_or(default, |engine| engine.value),
+        tls,
+        vips,
+        member: member.and_then(|member| member.value),
+        network: network.map(|network| network.value),
+        overlay,
+    })
+}
+
+fn tls(files: [Option<Located<PathBuf>>; 3], section: &Section<'_>, report: &mut Report) -> Option<TlsConfig> {
+    match files {
+        [Some(ca), Some(cert), Some(key)] => Some(TlsConfig { ca: ca.value, cert: cert.value, key: key.value }),
+        [None, None, None] => None,
+        _ => {
+            let hint = "ca says who signs the managers' certificates, cert and key are the gateway's own";
+            report.error(&section.at, Complaint::hinted("`ca`, `cert` and `key` belong together", hint));
+            None
+        }
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, Complaint> {
+    if text.starts_with('/') && !text.contains('\0') {
+        return Ok(PathBuf::from(text));
+    }
+    let hint = "e.g. \"/etc/sluicegate/ca.pem\"";
+    Err(Complaint::hinted(format!("`{}` is not the absolute path of a file", text.escape_debug()), hint))
+}
+
+fn network_name(text: &str) -> Result<String, Complaint> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if text.is_empty() || text.contains(odd) {
+        let message = format!("`{}` can't be a network's name", text.escape_debug());
+        return Err(Complaint::hinted(message, "docker network ls"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `unix:///var/run/docker.sock`, `tcp://manager:2376`
+fn endpoint(text: &str) -> Result<Endpoint, Complaint> {
+    let wrong = || {
+        let message = format!("`{}` is not the address of a Docker engine", text.escape_debug());
+        Complaint::hinted(message, "e.g. \"unix:///var/run/docker.sock\" or \"tcp://manager:2376\"")
+    };
+    if let Some(path) = text.strip_prefix("unix://") {
+        return file(path).map(Endpoint::Unix).map_err(|_| wrong());
+    }
+    let place = text.strip_prefix("tcp://").ok_or_else(wrong)?;
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?),
+        None => (place, TLS_PORT),
+    };
+    let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+    if host.is_empty() || host.contains(odd) {
+        return Err(wrong());
+    }
+    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+}

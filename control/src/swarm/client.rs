@@ -1,0 +1,195 @@
+//! A client of the Docker Engine API: GET over a unix socket or TCP, with TLS if there are certificates. Every wait has an
+//! end and every answer a largest size.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::config::Endpoint;
+
+/// A manager without a leader holds its answers back for half a minute: by then others were asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A hundred thousand tasks are 200 MB; more is nonsense.
+const LARGEST_ANSWER: usize = 256 << 20;
+/// What is shown of an error's text.
+const SHOWN: usize = 200;
+
+/// Why the API did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No connection.
+    #[error("{0}: {1}")]
+    Connect(String, std::io::Error),
+    /// It broke.
+    #[error("{0}: {1}")]
+    Http(String, hyper::Error),
+    /// No answer in time.
+    #[error("{0}: no answer within {PATIENCE:?}")]
+    Slow(String),
+    /// An answer, but a refusal.
+    #[error("{0}: {1}: {2}")]
+    Refused(String, StatusCode, String),
+    /// Not what was asked for.
+    #[error("{0}: {1}")]
+    Nonsense(String, String),
+}
+
+/// Makes connections to one engine.
+#[derive(Clone)]
+pub struct Engine {
+    endpoint: Endpoint,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Engine {
+    /// The engine at that endpoint.
+    pub fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>) -> Engine {
+        Engine { endpoint, tls }
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Opens a connection.
+    pub async fn connect(&self) -> Result<Connection, ApiError> {
+        let name = self.endpoint.to_string();
+        match tokio::time::timeout(PATIENCE, self.open(&name)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(ApiError::Slow(name)),
+        }
+    }
+
+    async fn open(&self, name: &str) -> Result<Connection, ApiError> {
+        let failed = |error| ApiError::Connect(name.to_owned(), error);
+        match &self.endpoint {
+            Endpoint::Unix(path) => over(UnixStream::connect(path).await.map_err(failed)?, name).await,
+            Endpoint::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                let Some(tls) = &self.tls else { return over(stream, name).await };
+                let server = ServerName::try_from(host.clone());
+                let server = server.map_err(|error| ApiError::Nonsense(name.to_owned(), error.to_string()))?;
+                let stream = TlsConnector::from(Arc::clone(tls)).connect(server, stream).await.map_err(failed)?;
+                over(stream, name).await
+            }
+        }
+    }
+}
+
+async fn over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    name: &str,
+) -> Result<Connection, ApiError> {
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| ApiError::Http(name.to_owned(), error))?;
+    // Ends when the sender is dropped or the peer closes.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("a connection to Docker ended: {error}");
+        }
+    });
+    Ok(Connection { name: name.to_owned(), sender })
+}
+
+/// One connection.
+pub struct Connection {
+    name: String,
+    sender: SendRequest<Empty<Bytes>>,
+}
+
+impl Connection {
+    /// Whom it leads to.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The answer's body, whole.
+    pub async fn get(&mut self, path: &str) -> Result<Bytes, ApiError> {
+        match tokio::time::timeout(PATIENCE, self.fetch(path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::Slow(self.what(path))),
+        }
+    }
+
+    /// The answer as what it should be.
+    pub async fn read<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ApiError> {
+        let body = self.get(path).await?;
+        parse(&body).map_err(|why| ApiError::Nonsense(self.what(path), why))
+    }
+
+    /// An answer that never ends, piece by piece.
+    pub async fn stream(mut self, path: &str) -> Result<Stream, ApiError> {
+        let answer = tokio::time::timeout(PATIENCE, self.ask(path)).await;
+        let response = answer.unwrap_or_else(|_| Err(ApiError::Slow(self.what(path))))?;
+        Ok(Stream { body: response.into_body(), _connection: self })
+    }
+
+    fn what(&self, path: &str) -> String {
+        let path = path.split('?').next().unwrap_or(path);
+        format!("{} GET {path}", self.name)
+    }
+
+    async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, ApiError> {
+        let failed = |error| ApiError::Http(self.name.clone(), error);
+        let request = Request::get(path).header(HOST, "docker").body(Empty::new());
+        let request = request.map_err(|error| ApiError::Nonsense(self.name.clone(), error.to_string()))?;
+        self.sender.ready().await.map_err(failed)?;
+        let response = self.sender.send_request(request).await.map_err(failed)?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let status = response.status();
+        let text = whole(response).await.unwrap_or_default();
+        let shown: String = message(&text).chars().take(SHOWN).filter(|c| !c.is_control()).collect();
+        Err(ApiError::Refused(self.what(path), status, shown))
+    }
+
+    async fn fetch(&mut self, path: &str) -> Result<Bytes, ApiError> {
+        let response = self.ask(path).await?;
+        whole(response).await.map_err(|why| ApiError::Nonsense(self.what(path), why))
+    }
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Bytes, String> {
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+}
+
+/// Docker says what is wrong in `{"message": …}`.
+fn message(body: &[u8]) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let said = json.as_ref().and_then(|json| json.get("message")?.as_str());
+    said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
+/// The answer, or what is wrong with it.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("not what Docker should answer: {error}"))
+}
+
+/// An answer that comes piece by piece.
+pub struct Stream {
+    body: Incoming,
+    _connection: Connection,
+}
+
+impl Stream {
+    /// Waits for the next piece. False: there will be none.
+    pub async fn next(&mut self) -> bool {
+        matches!(self.body.frame().await, Some(Ok(_)))
+    }
+}

@@ -1,0 +1,112 @@
+//! The labels `sluicegate.*` of a service. What is wrong in one of them is said and left out; the rest counts.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use datapath::service::SchedulerKind;
+use wire::Protocol;
+
+use crate::config::report::{Complaint, suggest};
+use crate::config::value;
+
+/// All of ours begin with this.
+pub const PREFIX: &str = "sluicegate.";
+
+const KEYS: &[&str] = &["enable", "port", "scheduler", "vip", "weight"];
+const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
+
+/// What the labels of a service ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// Whether it is served at all.
+    pub enabled: bool,
+    /// How a task is picked.
+    pub scheduler: SchedulerKind,
+    /// The weight of each of its tasks.
+    pub weight: u16,
+    /// The VIPs that serve it; none: all.
+    pub vips: Vec<Ipv4Addr>,
+    /// Ports beside those that it publishes.
+    pub ports: Vec<LabelPort>,
+}
+
+/// `8080:80/tcp`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabelPort {
+    /// On the VIP.
+    pub published: u16,
+    /// In the task.
+    pub target: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+impl Default for Labels {
+    fn default() -> Labels {
+        Labels { enabled: true, scheduler: SchedulerKind::default(), weight: 1, vips: Vec::new(), ports: Vec::new() }
+    }
+}
+
+/// Reads them. `vips` are those of the config. Complaints are sentences without the service's name.
+pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Vec<String>) {
+    let mut read = Labels::default();
+    let mut complaints = Vec::new();
+    for (name, text) in labels {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        if let Err(Complaint { message, hint }) = read.set(key, text.trim(), vips) {
+            let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            complaints.push(format!("label {}: {message}{hint}", printable(name)));
+        }
+    }
+    (read, complaints)
+}
+
+impl Labels {
+    fn set(&mut self, key: &str, text: &str, vips: &[Ipv4Addr]) -> Result<(), Complaint> {
+        match key {
+            "enable" => self.enabled = value::word("choice", text, SWITCH)?,
+            "scheduler" => self.scheduler = value::scheduler(text)?,
+            "weight" => self.weight = weight(text)?,
+            "vip" => self.vips = list(text, |item| vip(item, vips))?,
+            "port" => self.ports = list(text, port)?,
+            _ => return Err(Complaint::hinted("there is no such label", suggest(key, KEYS))),
+        }
+        Ok(())
+    }
+}
+
+/// What others wrote may hold anything.
+pub fn printable(text: &str) -> String {
+    text.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
+    text.split(',').map(|item| parse(item.trim())).collect()
+}
+
+fn weight(text: &str) -> Result<u16, Complaint> {
+    let wrong = |_| Complaint::hinted(format!("`{}` is not a weight", printable(text)), "from 0 to 65535; 0 drains");
+    text.parse().map_err(wrong)
+}
+
+fn vip(text: &str, vips: &[Ipv4Addr]) -> Result<Ipv4Addr, Complaint> {
+    let address = value::host(text)?;
+    if vips.contains(&address) {
+        return Ok(address);
+    }
+    let known: Vec<String> = vips.iter().map(ToString::to_string).collect();
+    Err(Complaint::hinted(format!("{address} is not in swarm.vips"), format!("known: {}", known.join(", "))))
+}
+
+/// `8080:80/tcp`, `8080:80`, `53/udp`.
+fn port(text: &str) -> Result<LabelPort, Complaint> {
+    let wrong = || {
+        let message = format!("`{}` is not a port to publish", printable(text));
+        Complaint::hinted(message, "PUBLISHED:TARGET/PROTOCOL, e.g. 8080:80/tcp")
+    };
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = super::wishes::protocol(protocol).ok_or_else(wrong)?;
+    let (published, target) = ports.split_once(':').unwrap_or((ports, ports));
+    let number = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
+    Ok(LabelPort { published: number(published)?, target: number(target)?, protocol })
+}

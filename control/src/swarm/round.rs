@@ -1,0 +1,275 @@
+//! One round of questions to a manager, and what is made of the answers.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+
+use super::client::{ApiError, Connection, Engine, parse};
+use super::memory::Memory;
+use super::model::{Info, Network, Node, Service, Swarm, Task};
+use super::overlay::{self, Own};
+use super::wishes::{Basis, Wishes, wishes};
+use crate::config::{OverlayConfig, SwarmConfig};
+
+/// Services; newer engines add how many of their tasks run, so that the bytes differ when a task comes or goes.
+pub const SERVICES: &str = "/services?status=true";
+const TASKS: &str = "/tasks?filters=%7B%22desired-state%22%3A%5B%22running%22%5D%7D";
+const NODES: &str = "/nodes";
+/// Ids asked for in one request: its line must not become too long.
+const IDS_AT_ONCE: usize = 100;
+/// An answer without any of the running tasks is not believed for so long: tasks leave slowly.
+const DOUBT: Duration = Duration::from_secs(10);
+/// How often network, port and membership are looked at again.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// Where the gateway stands in the swarm, for `status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The manager that answers.
+    pub endpoint: String,
+    /// Whether this machine is in the swarm.
+    pub member: bool,
+    /// The network that is served.
+    pub network: String,
+    /// VTEPs of all nodes: the way to them shall be known before it is needed.
+    pub vteps: BTreeSet<Ipv4Addr>,
+}
+
+/// What came of a round.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As before.
+    Same,
+    /// Something differs, or tasks are coming and going.
+    News(Box<Wishes>),
+    /// It can hardly be true: the last tables stay.
+    Doubtful(&'static str),
+}
+
+/// What is known between rounds.
+#[derive(Default)]
+pub struct Rounds {
+    memory: Memory,
+    /// The last answers, byte by byte.
+    services: Bytes,
+    tasks: Bytes,
+    nodes: Bytes,
+    /// Tasks that ran or were leaving in the last answers that were believed.
+    known: BTreeSet<String>,
+    /// Those of them that ran and should.
+    serving: BTreeSet<String>,
+    /// What came of the last round that was believed.
+    last: Option<Wishes>,
+    /// Of some task the node is known, but not its VTEP.
+    incomplete: bool,
+    fabric: Option<Fabric>,
+    doubt_since: Option<Duration>,
+}
+
+/// The network, and our place in it.
+struct Fabric {
+    network: Network,
+    port: u16,
+    own: Option<Own>,
+    member: bool,
+    asked_at: Duration,
+    /// Something has happened since.
+    stale: bool,
+}
+
+/// Answers of one round.
+struct Answers {
+    services: Vec<Service>,
+    /// Those that shall run, then those that were known and shall not.
+    tasks: Vec<Task>,
+    nodes: Vec<Node>,
+}
+
+impl Rounds {
+    /// Asks everything that may have changed. `is_local` knows this machine's addresses.
+    pub async fn ask(
+        &mut self,
+        manager: &mut Connection,
+        engine: &Engine,
+        config: &SwarmConfig,
+        is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
+        now: Duration,
+    ) -> Result<Outcome, ApiError> {
+        let refreshed = self.refresh(manager, engine, config, is_local, now).await?;
+        let (services, tasks, nodes) =
+            (manager.get(SERVICES).await?, manager.get(TASKS).await?, manager.get(NODES).await?);
+        let same = services == self.services && tasks == self.tasks && nodes == self.nodes;
+        let nonsense = |why| ApiError::Nonsense(manager_name(manager), why);
+        let running: Vec<Task> = parse(&tasks).map_err(nonsense)?;
+        if same && !refreshed && !self.incomplete && self.known.len() == running.len() {
+            return Ok(Outcome::Same);
+        }
+        let mut answers = Answers {
+            services: parse(&services).map_err(nonsense)?,
+            tasks: running,
+            nodes: parse(&nodes).map_err(nonsense)?,
+        };
+        self.ask_for_leaving(manager, &mut answers.tasks).await?;
+        if let Some(why) = self.doubt(&answers, now) {
+            return Ok(Outcome::Doubtful(why));
+        }
+        (self.services, self.tasks, self.nodes) = (services, tasks, nodes);
+        self.digest(manager, config, &answers, now).await
+    }
+
+    /// The bytes of the last answer about services.
+    pub fn last_services(&self) -> &Bytes {
+        &self.services
+    }
+
+    /// The next round looks at everything again.
+    pub fn forget_network(&mut self) {
+        if let Some(fabric) = &mut self.fabric {
+            fabric.stale = true;
+        }
+    }
+
+    /// Where we stand.
+    pub fn place(&self, endpoint: String) -> Place {
+        let fabric = self.fabric.as_ref();
+        Place {
+            endpoint,
+            member: fabric.is_some_and(|fabric| fabric.member),
+            network: fabric.map(|fabric| fabric.network.name.clone()).unwrap_or_default(),
+            vteps: self.memory.vteps(),
+        }
+    }
+
+    /// Tasks that are known and shall not run any more are asked for by id: a list of all would hold the dead ones too.
+    async fn ask_for_leaving(&self, manager: &mut Connection, tasks: &mut Vec<Task>) -> Result<(), ApiError> {
+        let running: BTreeSet<_> = tasks.iter().map(|task| task.id.as_str()).collect();
+        let leaving: Vec<_> = self.known.iter().filter(|id| !running.contains(id.as_str())).cloned().collect();
+        for ids in leaving.chunks(IDS_AT_ONCE) {
+            let list = ids.iter().map(|id| format!("%22{id}%22")).collect::<Vec<_>>().join(",");
+            let found: Vec<Task> = manager.read(&format!("/tasks?filters=%7B%22id%22%3A%5B{list}%5D%7D")).await?;
+            // What did not match the filter's exact id is another task.
+            tasks.extend(found.into_iter().filter(|task| ids.contains(&task.id)));
+        }
+        Ok(())
+    }
+
+    fn doubt(&mut self, answers: &Answers, now: Duration) -> Option<&'static str> {
+        let vanished = !self.serving.is_empty() && !answers.tasks.iter().any(|task| self.serving.contains(&task.id));
+        let orphans = answers.services.is_empty()
+            && !self.memory.services.is_empty()
+            && answers.tasks.iter().any(|task| task.desired_state == "running");
+        let why = match (vanished, orphans) {
+            (true, _) => Some("all tasks have vanished at once"),
+            (_, true) => Some("all services have vanished, but their tasks shall run"),
+            _ => None,
+        };
+        let since = *self.doubt_since.get_or_insert(now);
+        if why.is_none() || now.saturating_sub(since) >= DOUBT {
+            self.doubt_since = None;
+            return None;
+        }
+        why
+    }
+
+    async fn digest(
+        &mut self,
+        manager: &mut Connection,
+        config: &SwarmConfig,
+        answers: &Answers,
+        now: Duration,
+    ) -> Result<Outcome, ApiError> {
+        let Answers { services, tasks, nodes } = answers;
+        let gone = |task: &&Task| matches!(task.status.state.as_str(), "complete" | "failed" | "shutdown" | "rejected");
+        let serves = |task: &&Task| task.status.state == "running" && task.desired_state == "running";
+        self.known = tasks.iter().filter(|task| !gone(task)).map(|task| task.id.clone()).collect();
+        self.serving = tasks.iter().filter(serves).map(|task| task.id.clone()).collect();
+        self.memory.learn(services, tasks, nodes, None, now);
+        let Some(fabric) = &mut self.fabric else { return Ok(Outcome::Same) };
+        if self.memory.wants_gossip(tasks, &fabric.network.id) {
+            fabric.network = verbose(manager, &fabric.network.id).await?;
+        }
+        self.memory.learn(services, tasks, nodes, Some(&fabric.network), now);
+        self.incomplete = self.memory.wants_gossip(tasks, &fabric.network.id);
+        let basis = Basis {
+            vips: &config.vips,
+            network_id: &fabric.network.id,
+            ingress: fabric.network.ingress,
+            overlay: fabric.overlay(config),
+            tasks,
+            memory: &self.memory,
+            now,
+        };
+        let wishes = wishes(&basis);
+        if self.last.as_ref() == Some(&wishes) {
+            return Ok(Outcome::Same);
+        }
+        self.last = Some(wishes.clone());
+        Ok(Outcome::News(Box::new(wishes)))
+    }
+
+    /// Network, port and membership: at first, and every few seconds. True when something differs.
+    async fn refresh(
+        &mut self,
+        manager: &mut Connection,
+        engine: &Engine,
+        config: &SwarmConfig,
+        is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
+        now: Duration,
+    ) -> Result<bool, ApiError> {
+        if let Some(fabric) = &self.fabric
+            && !fabric.stale
+            && now.saturating_sub(fabric.asked_at) < REFRESH
+        {
+            return Ok(false);
+        }
+        let networks: Vec<Network> = manager.read("/networks").await?;
+        let chosen = overlay::choose(&networks, config.network.as_deref());
+        let chosen = chosen.map_err(|why| ApiError::Nonsense(manager_name(manager), why))?;
+        let network = verbose(manager, &chosen.id).await?;
+        let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
+        let before = self.fabric.as_ref().map(|fabric| (fabric.member, fabric.own));
+        let (member, own) = match config.member {
+            Some(false) => (false, None),
+            asked => membership(engine, &network, asked, is_local).await.or(before).unwrap_or((false, None)),
+        };
+        let fabric = Fabric { network, port, own, member, asked_at: now, stale: false };
+        let differs = self.fabric.as_ref().is_none_or(|before| before.overlay(config) != fabric.overlay(config));
+        self.fabric = Some(fabric);
+        Ok(differs)
+    }
+}
+
+impl Fabric {
+    fn overlay(&self, config: &SwarmConfig) -> Result<OverlayConfig, String> {
+        overlay::overlay(&self.network, self.port, &config.overlay, self.own)
+    }
+}
+
+fn manager_name(manager: &Connection) -> String {
+    manager.name().to_owned()
+}
+
+async fn verbose(manager: &mut Connection, id: &str) -> Result<Network, ApiError> {
+    manager.read(&format!("/networks/{id}?verbose=true")).await
+}
+
+/// What this machine's own engine says; `None` when there is none, or it does not answer now.
+async fn membership(
+    engine: &Engine,
+    network: &Network,
+    asked: Option<bool>,
+    is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
+) -> Option<(bool, Option<Own>)> {
+    let mut own = engine.connect().await.ok()?;
+    let info: Info = own.read("/info").await.ok()?;
+    let active = info.swarm.local_node_state == "active";
+    // An engine that is reached over the network, or over a socket from elsewhere, is not this machine's.
+    let here = asked == Some(true) || info.swarm.node_addr.parse().is_ok_and(is_local);
+    if !active || !here {
+        return Some((false, None));
+    }
+    let place = verbose(&mut own, &network.id).await.ok().as_ref().and_then(overlay::own_place);
+    Some((true, place))
+}

@@ -1,0 +1,207 @@
+//! Which task gets traffic, and what labels, nodes and networks have to say in it.
+
+use std::net::Ipv4Addr;
+
+use datapath::service::SchedulerKind;
+
+use super::*;
+
+#[test]
+fn only_what_runs_and_shall_run_gets_new_flows() {
+    let states = [
+        "new",
+        "pending",
+        "assigned",
+        "preparing",
+        "ready",
+        "starting",
+        "running",
+        "complete",
+        "failed",
+        "shutdown",
+        "rejected",
+        "orphaned",
+        "remove",
+        "nonsense",
+        "",
+    ];
+    for state in states {
+        for desired in ["running", "ready", "shutdown", "remove", ""] {
+            let mut scene = Scene::running();
+            scene.tasks.truncate(1);
+            scene.tasks[0].status.state = state.to_owned();
+            scene.tasks[0].desired_state = desired.to_owned();
+            let expected: &[u16] = match (state, desired) {
+                ("running", "running") => &[1],
+                ("running", _) => &[0],
+                _ => &[],
+            };
+            assert_eq!(weights(&scene.wishes()), expected, "{state}, desired {desired}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_down_loses_new_flows_at_once_and_its_tasks_later() {
+    let mut scene = Scene::running();
+    scene.nodes[0].status.state = "down".to_owned();
+    assert_eq!(weights(&scene.wishes()), [0, 1]);
+    scene.now = Duration::from_secs(14);
+    assert_eq!(weights(&scene.wishes()), [0, 1]);
+    scene.now = Duration::from_secs(15);
+    assert_eq!(weights(&scene.wishes()), [1]);
+    scene.nodes[0].status.state = "ready".to_owned();
+    assert_eq!(weights(&scene.wishes()), [1, 1]);
+    for up in ["unknown", "disconnected", "anything"] {
+        scene.nodes[0].status.state = up.to_owned();
+        assert_eq!(weights(&scene.wishes()), [1, 1], "{up}");
+    }
+}
+
+#[test]
+fn an_address_that_is_used_again_belongs_to_the_task_that_serves() {
+    for order in [[0, 1], [1, 0]] {
+        let mut scene = Scene::running();
+        scene.tasks[1].networks_attachments = scene.tasks[0].networks_attachments.clone();
+        scene.tasks[0].desired_state = "shutdown".to_owned();
+        let serving = scene.tasks[1].id.clone();
+        scene.tasks = order.map(|at| scene.tasks[at].clone()).to_vec();
+        let wishes = scene.wishes();
+        assert_eq!(weights(&wishes), [1]);
+        assert_eq!(wishes.services[0].tasks[0].id, serving);
+    }
+}
+
+#[test]
+fn vteps_come_from_the_engines_where_data_has_its_own_addresses() {
+    let mut scene = Scene::running();
+    for task in scene.network.services.values_mut().flat_map(|service| &mut service.tasks) {
+        let host = task.info.get_mut("Host IP").unwrap();
+        *host = host.replace("192.168.77", "192.168.79");
+    }
+    let vteps = |wishes: &Wishes| backends(&wishes.services[0]).iter().map(|b| b.vtep.unwrap()).collect::<Vec<_>>();
+    assert_eq!(vteps(&scene.wishes()), [Ipv4Addr::new(192, 168, 79, 13), Ipv4Addr::new(192, 168, 79, 12)]);
+    // A new task on a node that is known by then.
+    scene.tasks[0].id = "new".to_owned();
+    assert_eq!(vteps(&scene.wishes()), [Ipv4Addr::new(192, 168, 79, 13), Ipv4Addr::new(192, 168, 79, 12)]);
+    // And one on a node of which only the wrong address is known.
+    scene.tasks[0].node_id = scene.nodes[1].id.clone();
+    let wishes = scene.wishes();
+    assert_eq!(vteps(&wishes), [Ipv4Addr::new(192, 168, 79, 12)]);
+    assert_eq!(problems(&wishes), ["service my-web: the VTEP of task new is not known yet"]);
+    assert!(scene.memory.wants_gossip(&scene.tasks, &scene.network.id));
+    // A node's kernel chooses the source of its tunnels by its routes: it may be the other address.
+    assert!(["192.168.77.13", "192.168.79.13"].iter().all(|peer| wishes.peers.contains(&peer.parse().unwrap())));
+}
+
+#[test]
+fn an_encrypted_network_is_refused_by_name() {
+    let mut scene = Scene::running();
+    scene.network.options.insert("encrypted".to_owned(), String::new());
+    let wishes = scene.wishes();
+    assert!(wishes.services.is_empty() && wishes.overlay.is_none());
+    assert!(problems(&wishes)[0].starts_with("network ingress is encrypted"), "{wishes:?}");
+}
+
+#[test]
+fn the_gateways_place_must_be_possible() {
+    let mut scene = Scene::running();
+    scene.seed.address = Some((Ipv4Addr::new(10, 0, 1, 250), 24));
+    assert_eq!(
+        problems(&scene.wishes()),
+        ["overlay.address 10.0.1.250 is no host's address in network ingress (10.0.0.0/24)"]
+    );
+    scene.seed.address = None;
+    assert!(problems(&scene.wishes())[0].contains("overlay.address must be set"));
+    scene.seed.address = Some((Ipv4Addr::new(10, 0, 0, 43), 24));
+    let wishes = scene.wishes();
+    assert!(problems(&wishes)[0].contains("has got the gateway's own overlay address 10.0.0.43"), "{wishes:?}");
+    assert_eq!(wishes.services[0].tasks.len(), 1);
+}
+
+#[test]
+fn labels_change_the_service() {
+    let mut scene = Scene::running();
+    scene.label("sluicegate.weight", "7");
+    scene.label("sluicegate.scheduler", "rr");
+    scene.label("sluicegate.vip", "198.18.0.1");
+    scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
+    scene.label("com.example", "not ours");
+    let wishes = scene.wishes();
+    assert_eq!(problems(&wishes), [""; 0]);
+    let [web, dns] = &wishes.services[..] else { panic!("{wishes:?}") };
+    assert_eq!((web.service.name.as_str(), dns.service.name.as_str()), ("my-web-8080", "my-web-53"));
+    assert_eq!(web.service.scheduler, SchedulerKind::RoundRobin);
+    assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
+    assert_eq!(listens(dns), ["198.18.0.1:53/udp"]);
+    assert_eq!(dns.tasks[0].backend.address.to_string(), "10.0.0.43:5353");
+    assert_eq!(weights(&wishes), [7, 7, 7, 7]);
+    scene.label("sluicegate.enable", "false");
+    assert!(scene.wishes().services.is_empty());
+}
+
+#[test]
+fn wrong_labels_are_named_and_hurt_nobody() {
+    let mut scene = Scene::running();
+    let before = scene.wishes().services;
+    let wrong = [
+        ("sluicegate.weight", "heavy"),
+        ("sluicegate.scheduler", "roundrobin\u{1b}[2J"),
+        ("sluicegate.vip", "198.18.9.9"),
+        ("sluicegate.port", "0:80"),
+        ("sluicegate.timeout", "never"),
+        ("sluicegate.enable", "maybe"),
+        ("sluicegate.wieght", "1"),
+    ];
+    for (key, value) in wrong {
+        scene.label(key, value);
+    }
+    let wishes = scene.wishes();
+    assert_eq!(wishes.services, before);
+    assert_eq!(wishes.problems.len(), wrong.len());
+    assert!(wishes.problems.iter().all(|problem| problem.starts_with("service my-web: label sluicegate.")));
+    assert!(wishes.problems.iter().any(|problem| problem.contains("did you mean `weight`?")));
+}
+
+#[test]
+fn a_removed_service_ends_with_its_last_task() {
+    let mut scene = Scene::running();
+    let before = scene.wishes();
+    scene.services.clear();
+    for task in &mut scene.tasks {
+        task.desired_state = "remove".to_owned();
+    }
+    let leaving = scene.wishes();
+    assert_eq!(leaving.services[0].service, before.services[0].service);
+    assert_eq!(weights(&leaving), [0, 0]);
+    // Its port may be somebody else's by now: then only its flows stay.
+    let mut heir: Service = read(sample!("kind-tglob-service"));
+    heir.endpoint.ports[0].published_port = 8080;
+    scene.services.push(heir);
+    let wishes = scene.wishes();
+    assert_eq!(listens(&wishes.services[0]), ["198.18.0.1:8080/tcp"]);
+    assert_eq!((wishes.services[0].service.name.as_str(), problems(&wishes).len()), ("tglob", 0));
+    assert_eq!(listens(&wishes.services[1]), ["198.18.0.1:8080/udp"]);
+    assert_eq!(wishes.services[1].tasks.len(), 2);
+    for task in &mut scene.tasks {
+        task.status.state = "shutdown".to_owned();
+    }
+    assert_eq!(scene.wishes().services.len(), 1);
+}
+
+#[test]
+fn a_custom_network_serves_what_is_attached_to_it() {
+    let mut scene = Scene::running();
+    (scene.network.ingress, scene.network.name) = (false, "back".to_owned());
+    scene.services[0].endpoint.virtual_ips.clear();
+    assert!(scene.wishes().services.is_empty());
+    scene.label("sluicegate.port", "8080:8000");
+    assert!(problems(&scene.wishes())[0].contains("not in the network served"));
+    let target = scene.network.id.clone();
+    scene.services[0].endpoint = crate::swarm::model::Endpoint::default();
+    scene.services[0].spec.task_template.networks.push(crate::swarm::model::NetworkTarget { target });
+    let wishes = scene.wishes();
+    assert_eq!(problems(&wishes), [""; 0]);
+    assert_eq!(listens(&wishes.services[0]), ["198.18.0.1:8080/tcp"]);
+    assert_eq!(weights(&wishes), [1, 1]);
+}

@@ -1,0 +1,362 @@
+//! From the API's answers to the services that the gateway shall have: a pure function over plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use datapath::service::Listen;
+use wire::Protocol;
+
+use super::labels::{self, Labels, printable};
+use super::memory::Memory;
+use super::model::{Port, Service, Task};
+use super::overlay::subnet;
+use crate::config::rules::{host_in_subnet, overlap};
+use crate::config::value::{service_name, show_listen};
+use crate::config::{BackendAddress, BackendConfig, OverlayConfig, ServiceConfig};
+
+/// A task on a node that is down for so long is gone: until then its dockerd alone may have died.
+const GONE_AFTER: Duration = Duration::from_secs(15);
+
+/// What the swarm wants of the gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The overlay, when there is one that can be served.
+    pub overlay: Option<OverlayConfig>,
+    /// In the order in which they were created.
+    pub services: Vec<Wanted>,
+    /// All addresses of nodes: tunnels may come from there.
+    pub peers: BTreeSet<Ipv4Addr>,
+    /// One sentence each.
+    pub problems: BTreeSet<String>,
+    /// Tasks are coming or going: it pays to look again soon.
+    pub restless: bool,
+}
+
+/// A service that the swarm wants served: one for each target port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What it is known by across renamings: the service's id, the way in and the port.
+    pub key: String,
+    /// Name, listens, scheduler; its backends are in `tasks`.
+    pub service: ServiceConfig,
+    /// Its tasks.
+    pub tasks: Vec<WantedTask>,
+}
+
+impl Wanted {
+    /// Whether no overlay is needed for it.
+    pub fn is_plain(&self) -> bool {
+        self.tasks.iter().all(|task| task.backend.vtep.is_none())
+    }
+}
+
+/// A task that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedTask {
+    /// Its id: addresses are used again at once, ids never.
+    pub id: String,
+    /// Where it is.
+    pub backend: BackendConfig,
+}
+
+/// What everything is derived from.
+pub struct Basis<'a> {
+    /// The config's VIPs.
+    pub vips: &'a [Ipv4Addr],
+    /// The network that is served.
+    pub network_id: &'a str,
+    /// Whether it is the one for published ports.
+    pub ingress: bool,
+    /// Our place in it, or why there is none.
+    pub overlay: Result<OverlayConfig, String>,
+    /// Tasks that run, and those that are leaving.
+    pub tasks: &'a [Task],
+    /// Services, nodes, VTEPs.
+    pub memory: &'a Memory,
+    /// The time.
+    pub now: Duration,
+}
+
+/// Derives the wishes.
+pub fn wishes(basis: &Basis<'_>) -> Wishes {
+    let mut draft = Draft { basis, wishes: Wishes::default(), tasks: BTreeMap::new() };
+    draft.wishes.peers = basis.memory.peers();
+    match &basis.overlay {
+        Ok(overlay) => draft.wishes.overlay = Some(overlay.clone()),
+        Err(why) => draft.problem(why.clone()),
+    }
+    for task in basis.tasks {
+        draft.tasks.entry(task.service_id.as_str()).or_default().push(task);
+        draft.wishes.restless |= task.status.state != "running" || task.desired_state != "running";
+    }
+    let mut services: Vec<_> = basis.memory.services.values().collect();
+    // Those that were removed come last: a new one may have their ports.
+    services.sort_by_key(|known| (known.removed, &known.service.created_at, &known.service.id));
+    for known in services {
+        draft.add(&known.service, known.removed);
+    }
+    draft.wishes
+}
+
+/// `tcp` or `udp`.
+pub fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "tcp" => Some(Protocol::Tcp),
+        "udp" => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+/// How packets get to the tasks of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Overlay,
+    /// By a port of the node.
+    Host,
+}
+
+/// The ports of a service that lead to the same port of its tasks.
+struct Group {
+    way: Way,
+    target: u16,
+    /// Only with [`Way::Host`], where each protocol has its own port of the node.
+    host_protocol: Option<Protocol>,
+    listens: Vec<(u16, Protocol)>,
+}
+
+impl Group {
+    fn key(&self, service: &str) -> String {
+        match self.host_protocol {
+            Some(protocol) => format!("{service}/host/{}/{protocol}", self.target),
+            None => format!("{service}/overlay/{}", self.target),
+        }
+    }
+}
+
+struct Draft<'a> {
+    basis: &'a Basis<'a>,
+    wishes: Wishes,
+    tasks: BTreeMap<&'a str, Vec<&'a Task>>,
+}
+
+impl Draft<'_> {
+    fn problem(&mut self, sentence: String) {
+        self.wishes.problems.insert(sentence);
+    }
+
+    fn add(&mut self, service: &Service, removed: bool) {
+        let (labels, complaints) = labels::read(&service.spec.labels, self.basis.vips);
+        let name = printable(&service.spec.name);
+        if !labels.enabled {
+            return;
+        }
+        if let Err(complaint) = service_name(&service.spec.name) {
+            return self.problem(format!("swarm service: {}", complaint.message));
+        }
+        for complaint in complaints {
+            self.problem(format!("service {name}: {complaint}"));
+        }
+        let groups = self.groups(service, &labels);
+        for group in &groups {
+            let alone = groups.len() == 1;
+            if let Some(wanted) = self.wanted(service, &labels, group, alone, removed) {
+                self.wishes.services.push(wanted);
+            }
+        }
+    }
+
+    /// Whether the service is in the network that we serve.
+    fn is_attached(&self, service: &Service) -> bool {
+        let network = self.basis.network_id;
+        self.basis.ingress
+            || service.spec.task_template.networks.iter().any(|attached| attached.target == network)
+            || service.endpoint.virtual_ips.iter().any(|vip| vip.network_id == network)
+    }
+
+    fn groups(&mut self, service: &Service, labels: &Labels) -> Vec<Group> {
+        let name = printable(&service.spec.name);
+        let mut groups = Vec::new();
+        let attached = self.is_attached(service);
+        for port in &service.endpoint.ports {
+            let Some(protocol) = protocol(&port.protocol) else {
+                let sentence = format!("service {name}: {} is not balanced", printable(&port.protocol));
+                self.problem(sentence);
+                continue;
+            };
+            let host = port.publish_mode == "host";
+            if port.published_port == 0 || port.target_port == 0 {
+                // An ingress port is still to come; a host port is each task's own.
+                if host {
+                    let ask = "give it a published port";
+                    self.problem(format!("service {name}: host port for {} differs by task: {ask}", port.target_port));
+                }
+                continue;
+            }
+            if host || attached {
+                let way = if host { Way::Host } else { Way::Overlay };
+                add_port(&mut groups, way, port.target_port, port.published_port, protocol);
+            }
+        }
+        for port in &labels.ports {
+            if !attached || self.basis.ingress && service.endpoint.virtual_ips.is_empty() {
+                let ask = "name its network in [swarm] network to serve it";
+                self.problem(format!("service {name}: label sluicegate.port: it is not in the network served: {ask}"));
+                continue;
+            }
+            add_port(&mut groups, Way::Overlay, port.target, port.published, port.protocol);
+        }
+        groups
+    }
+
+    fn wanted(
+        &mut self,
+        service: &Service,
+        labels: &Labels,
+        group: &Group,
+        alone: bool,
+        removed: bool,
+    ) -> Option<Wanted> {
+        if group.way == Way::Overlay && self.wishes.overlay.is_none() {
+            return None;
+        }
+        let mut name = service.spec.name.clone();
+        if !alone {
+            let (published, protocol) = group.listens.first()?;
+            let suffix = group.host_protocol.map(|_| format!("-{protocol}")).unwrap_or_default();
+            name = format!("{name}-{published}{suffix}");
+        }
+        let listens = self.listens(&name, labels, group, removed);
+        let tasks = self.tasks_of(service, labels, group, removed);
+        let useless = if removed { tasks.is_empty() } else { listens.is_empty() };
+        if useless || (listens.is_empty() && group.way == Way::Host) {
+            return None;
+        }
+        let key = group.key(&service.id);
+        let service = ServiceConfig {
+            name,
+            listens,
+            scheduler: labels.scheduler,
+            rewrite_timestamps: true,
+            backends: Vec::new(),
+        };
+        Some(Wanted { key, service, tasks })
+    }
+
+    /// The listens that nobody has taken before.
+    fn listens(&mut self, name: &str, labels: &Labels, group: &Group, removed: bool) -> Vec<Listen> {
+        let vips = if labels.vips.is_empty() { self.basis.vips } else { &labels.vips };
+        let mut listens = Vec::new();
+        for address in vips {
+            for (port, protocol) in &group.listens {
+                let listen = Listen { address: *address, ports: *port..=*port, protocol: *protocol };
+                let taken = self
+                    .wishes
+                    .services
+                    .iter()
+                    .find(|other| other.service.listens.iter().any(|theirs| overlap(theirs, &listen)));
+                match taken.map(|other| other.service.name.clone()) {
+                    None => listens.push(listen),
+                    Some(_) if removed => {}
+                    Some(other) => {
+                        let listen = show_listen(&listen);
+                        self.problem(format!("service {name}: {listen} is taken by service {other}"));
+                    }
+                }
+            }
+        }
+        listens
+    }
+
+    fn tasks_of(&mut self, service: &Service, labels: &Labels, group: &Group, removed: bool) -> Vec<WantedTask> {
+        let mut wanted: Vec<WantedTask> = Vec::new();
+        for task in self.tasks.get(service.id.as_str()).cloned().unwrap_or_default() {
+            if task.status.state != "running" || self.is_gone(task) {
+                continue;
+            }
+            let serves = task.desired_state == "running" && !removed && !self.is_down(task);
+            let weight = if serves { labels.weight } else { 0 };
+            let placed = match group.way {
+                Way::Overlay => self.overlay_backend(task, group.target, weight),
+                Way::Host => self.host_backend(task, group, weight),
+            };
+            let backend = match placed {
+                Ok(backend) => backend,
+                Err(None) => continue,
+                Err(Some(why)) => {
+                    self.wishes.restless = true;
+                    self.problem(format!("service {}: {why}", printable(&service.spec.name)));
+                    continue;
+                }
+            };
+            let wish = WantedTask { id: task.id.clone(), backend };
+            // Addresses are used again at once: the one that serves has it.
+            match wanted.iter_mut().find(|other| other.backend.address == wish.backend.address) {
+                Some(other) if other.backend.weight == 0 => *other = wish,
+                Some(_) => {}
+                None => wanted.push(wish),
+            }
+        }
+        wanted.sort_by(|a, b| a.id.cmp(&b.id));
+        wanted
+    }
+
+    fn is_down(&self, task: &Task) -> bool {
+        self.basis.memory.down_since(&task.node_id).is_some()
+    }
+
+    fn is_gone(&self, task: &Task) -> bool {
+        let since = self.basis.memory.down_since(&task.node_id);
+        since.is_some_and(|since| self.basis.now.saturating_sub(since) >= GONE_AFTER)
+    }
+
+    /// `Err(None)`: not in our network.
+    fn overlay_backend(&self, task: &Task, target: u16, weight: u16) -> Result<BackendConfig, Option<String>> {
+        let Some(overlay) = &self.wishes.overlay else { return Err(None) };
+        let mut attachments = task.networks_attachments.iter();
+        let attachment = attachments.find(|attachment| attachment.network.id == self.basis.network_id).ok_or(None)?;
+        let text = attachment.addresses.first().map_or("", String::as_str);
+        let id = printable(&task.id);
+        let odd = || Some(format!("task {id} has the address `{}`", printable(text)));
+        let (ip, _) = subnet(text).ok_or_else(odd)?;
+        if overlay.addresses().contains(&ip) {
+            let ask = "choose another overlay.address, outside the range that the swarm gives out";
+            return Err(Some(format!("task {id} has got the gateway's own overlay address {ip}: {ask}")));
+        }
+        host_in_subnet(ip, overlay.address, overlay.prefix_bits).map_err(|_| odd())?;
+        let vtep =
+            self.basis.memory.vtep(task).ok_or_else(|| Some(format!("the VTEP of task {id} is not known yet")))?;
+        if vtep == overlay.vtep {
+            let ask = "docker node update --availability drain keeps tasks away from it";
+            return Err(Some(format!("task {id} runs on the gateway's own node and is not served: {ask}")));
+        }
+        let address = BackendAddress { ip, port: NonZeroU16::new(target) };
+        Ok(BackendConfig { address, vtep: Some(vtep), mac: None, weight })
+    }
+
+    fn host_backend(&self, task: &Task, group: &Group, weight: u16) -> Result<BackendConfig, Option<String>> {
+        let id = printable(&task.id);
+        let is_it = |port: &&Port| {
+            port.publish_mode == "host"
+                && port.target_port == group.target
+                && protocol(&port.protocol) == group.host_protocol
+        };
+        // Before its ports are known it can not be reached.
+        let port = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
+        let unknown = || Some(format!("the address of the node of task {id} is not known"));
+        let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
+        let address = BackendAddress { ip, port: NonZeroU16::new(port) };
+        Ok(BackendConfig { address, vtep: None, mac: None, weight })
+    }
+}
+
+fn add_port(groups: &mut Vec<Group>, way: Way, target: u16, published: u16, protocol: Protocol) {
+    let host_protocol = (way == Way::Host).then_some(protocol);
+    let same = |group: &&mut Group| group.way == way && group.target == target && group.host_protocol == host_protocol;
+    match groups.iter_mut().find(same) {
+        Some(group) if group.listens.contains(&(published, protocol)) => {}
+        Some(group) => group.listens.push((published, protocol)),
+        None => groups.push(Group { way, target, host_protocol, listens: vec![(published, protocol)] }),
+    }
+}
