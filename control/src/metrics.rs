@@ -1,6 +1,8 @@
 //! Prometheus text: what the gateway has counted, at `/metrics`.
 
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use server::MetricsServer;
 

@@ -41,6 +41,12 @@ impl MetricsServer {
         Ok(MetricsServer { listener: TcpListener::bind(address).await.map_err(failed)? })
     }
 
+    /// Where it listens.
+    #[cfg(test)]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
     /// Answers until dropped.
     pub async fn serve(self, render: Render) {
         loop {
