@@ -160,3 +160,33 @@ fn checksums_that_cannot_be_told_are_not_wrong() {
     packet[44] ^= 1;
     assert!(!l4_checksum_ok(&packet, &parse(&packet)));
 }
+
+/// A checksum that is wrong, and not merely unfinished, is nobody's to put right: the damage would go unseen.
+#[test]
+fn a_wrong_checksum_stays_wrong() {
+    for name in ["nat_udp", "nat_tcp_data"] {
+        let mut packet = Golden::read(name).packet("before");
+        let last = packet.len() - 1;
+        packet[last] ^= 0x10;
+        let (headers, damaged) = (parse(&packet), packet.clone());
+        assert!(!finish_partial_checksum(&mut packet, &headers), "{name}");
+        assert_eq!(packet, damaged, "{name}");
+        assert!(!l4_checksum_ok(&packet, &headers), "{name}");
+    }
+}
+
+/// The reply starts its own life, however old the request was.
+#[test]
+fn an_echo_reply_has_a_time_to_live_of_its_own() {
+    let mut packet = Vec::new();
+    etherparse::PacketBuilder::ipv4(CLIENT.octets(), GATEWAY.octets(), 5)
+        .icmpv4_echo_request(7, 9)
+        .write(&mut packet, b"data")
+        .expect("a packet");
+    let headers = parse(&packet);
+    let L4::Icmp(icmp) = headers.l4 else { panic!("not ICMP") };
+    echo_reply_in_place(&mut packet, &headers.ip, &icmp);
+    common::assert_checksums(&packet);
+    let ip = parse(&packet).ip;
+    assert_eq!((ip.ttl, ip.src, ip.dst), (64, GATEWAY, CLIENT));
+}
