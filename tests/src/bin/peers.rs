@@ -1,0 +1,80 @@
+//! `make bench-peers`: Sluicegate beside what a user would pick instead. `peers page` makes the page of the last run anew.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use tests::lab::run;
+use tests::peers::contestant::start_all;
+use tests::peers::cpu::Accounts;
+use tests::peers::results::Results;
+use tests::peers::round::{Servers, run_round};
+use tests::peers::site::Site;
+use tests::peers::{memory, page};
+use tests::{Outcome, clock};
+
+/// After this, no further round begins; whatever hangs then is killed by `make`'s own limit.
+const FULL: Duration = Duration::from_secs(11 * 60);
+const QUICK: Duration = Duration::from_secs(100);
+
+fn main() -> ExitCode {
+    let only_page = std::env::args().nth(1).is_some_and(|word| word == "page");
+    match if only_page { make_page() } else { compare() } {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\npeers: FAILED: {failure:?}\n{}", tests::lab::last_logs());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn json() -> PathBuf {
+    root().join("target/bench/peers.json")
+}
+
+fn compare() -> Outcome {
+    let start = clock::now();
+    let quick = std::env::var("QUICK").is_ok_and(|word| word == "1");
+    let (rounds, millis, limit) = if quick { (1, 500, QUICK) } else { (5, 1000, FULL) };
+    let mut results = describe(millis)?;
+    let site = Site::build()?;
+    let _servers = Servers::start(&site)?;
+    let _gateways = start_all(&site)?;
+    let accounts = Accounts::open(&site)?;
+    for number in 0..rounds {
+        if start.elapsed() > limit {
+            break;
+        }
+        run_round(&site, &accounts, number, millis, &mut results)?;
+        results.rounds += 1;
+        println!("round {} of {rounds}, {} s", number + 1, start.elapsed().as_secs());
+    }
+    results.memory = memory::measure_all(&site)?;
+    results.save(&json())?;
+    println!("\n{}", page::terminal(&results)?);
+    if quick {
+        println!("{}", json().display());
+        return Ok(());
+    }
+    make_page()
+}
+
+fn make_page() -> Outcome {
+    page::write(&Results::load(&json())?, &root().join("docs/benchmarks"))
+}
+
+fn describe(millis: u64) -> Outcome<Results> {
+    let say = |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
+    Ok(Results {
+        date: say("date +%F")?,
+        commit: say("git describe --always --dirty")?,
+        machine: say("echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"")?,
+        versions: vec![say("haproxy -v | head -1 | cut -d' ' -f1-3")?, say("nft --version")?, say("nginx -v 2>&1")?],
+        millis,
+        ..Results::default()
+    })
+}
