@@ -1,25 +1,34 @@
-//! `make bench-peers`: Sluicegate beside what a user would pick instead. `peers page` makes the page of the last run anew.
+//! `make bench-peers`: Sluicegate beside what a user would pick instead. `peers page` makes the page of the last run anew;
+//! `peers one AfXdp Connections 5000` runs one measure of one contestant for five seconds, for a profiler to look at.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use tests::lab::run;
-use tests::peers::contestant::start_all;
+use tests::peers::contestant::{Contestant, start_all};
 use tests::peers::cpu::Accounts;
+use tests::peers::measure::Measure;
 use tests::peers::results::Results;
-use tests::peers::round::{Servers, run_round};
+use tests::peers::round::{Servers, run_round, take_sample};
 use tests::peers::site::Site;
 use tests::peers::{memory, page};
-use tests::{Outcome, clock};
+use tests::{Failure, Outcome, clock};
 
 /// After this, no further round begins; whatever hangs then is killed by `make`'s own limit.
 const FULL: Duration = Duration::from_secs(11 * 60);
 const QUICK: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
-    let only_page = std::env::args().nth(1).is_some_and(|word| word == "page");
-    match if only_page { make_page() } else { compare() } {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        [] => compare(),
+        ["page"] => make_page(),
+        ["one", contestant, measure, millis] => run_one(contestant, measure, millis),
+        _ => Err(Failure::new("usage: peers [page | one CONTESTANT MEASURE MILLISECONDS]")),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("\npeers: FAILED: {failure:?}\n{}", tests::lab::last_logs());
@@ -63,16 +72,38 @@ fn compare() -> Outcome {
     make_page()
 }
 
+fn run_one(contestant: &str, measure: &str, millis: &str) -> Outcome {
+    let contestant: Contestant = serde_json::from_str(&format!("\"{contestant}\""))?;
+    let measure: Measure = serde_json::from_str(&format!("\"{measure}\""))?;
+    let millis = millis.parse()?;
+    let site = Site::build()?;
+    let _servers = Servers::start(&site)?;
+    let _gateways = start_all(&site)?;
+    let accounts = Accounts::open(&site)?;
+    site.set_offloads(!Measure::WITHOUT_OFFLOADS.contains(&measure))?;
+    println!("running");
+    let sample = take_sample(&site, &accounts, contestant, measure, millis)?;
+    println!("{}", serde_json::to_string_pretty(&sample)?);
+    let again = || take_sample(&site, &accounts, contestant, measure, millis).map(drop);
+    for (tracepoint, count, nanoseconds) in accounts.own_cost(again)? {
+        println!("tracing: {tracepoint}: {count} times, {nanoseconds:.0} ns each");
+    }
+    Ok(())
+}
+
 fn make_page() -> Outcome {
     page::write(&Results::load(&json())?, &root().join("docs/benchmarks"))
 }
 
 fn describe(millis: u64) -> Outcome<Results> {
-    let say = |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
+    let say =
+        |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
     Ok(Results {
         date: say("date +%F")?,
         commit: say("git describe --always --dirty")?,
-        machine: say("echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"")?,
+        machine: say(
+            "echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"",
+        )?,
         versions: vec![say("haproxy -v | head -1 | cut -d' ' -f1-3")?, say("nft --version")?, say("nginx -v 2>&1")?],
         millis,
         ..Results::default()

@@ -8,6 +8,7 @@ use crate::peers::site::Site;
 use crate::{Failure, Outcome};
 use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::RawTracePoint;
+use aya::sys::{Stats, enable_stats};
 use aya::util::nr_cpus;
 use aya::{Ebpf, include_bytes_aligned};
 use serde::{Deserialize, Serialize};
@@ -63,7 +64,7 @@ impl Spent {
 
 /// The loaded tracing program, and what it is asked about.
 pub struct Accounts {
-    _program: Ebpf,
+    program: Ebpf,
     places: PerCpuHashMap<MapData, u32, u64>,
     owned: PerCpuHashMap<MapData, u32, u64>,
     inodes: BTreeMap<String, u32>,
@@ -87,7 +88,7 @@ impl Accounts {
         let mut accounts = Accounts {
             places: take(&mut program, "places")?,
             owned: take(&mut program, "processes")?,
-            _program: program,
+            program,
             inodes: BTreeMap::new(),
             nodes: Vec::new(),
             processes: BTreeMap::new(),
@@ -102,6 +103,31 @@ impl Accounts {
             accounts.add_processes(&seat.namespace)?;
         }
         Ok(accounts)
+    }
+
+    /// What the tracing itself costs: for each hook, how often it ran while `during` ran, and nanoseconds each time.
+    ///
+    /// # Errors
+    /// The kernel tells no statistics, or `during` failed.
+    pub fn own_cost(&self, during: impl FnOnce() -> Outcome) -> Outcome<Vec<(&'static str, u64, f64)>> {
+        let _enabled = enable_stats(Stats::RunTime)?;
+        let before = self.run_times()?;
+        during()?;
+        let after = self.run_times()?;
+        let costs = HOOKS.iter().zip(before).zip(after).map(|(((_, tracepoint), before), after)| {
+            let count = after.0 - before.0;
+            (*tracepoint, count, (after.1 - before.1) as f64 / count.max(1) as f64)
+        });
+        Ok(costs.collect())
+    }
+
+    fn run_times(&self) -> Outcome<Vec<(u64, u64)>> {
+        let times = HOOKS.iter().map(|(function, _)| {
+            let hook = self.program.program(function).ok_or_else(|| Failure::new(format!("no program {function}")))?;
+            let info = hook.info()?;
+            Ok((info.run_count(), info.run_time().as_nanos() as u64))
+        });
+        times.collect()
     }
 
     fn add_place(&mut self, namespace: &Namespace) -> Outcome {

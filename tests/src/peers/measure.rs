@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::binaries;
+use crate::clock::wait_for;
 use crate::peers::contestant::Contestant;
 use crate::peers::cpu::Spent;
 use crate::peers::site::Site;
@@ -10,6 +11,7 @@ use crate::{Failure, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,9 +88,14 @@ impl Measure {
     }
 }
 
+/// How long iperf3's server may be busy with the end of an earlier test.
+const BUSY: Duration = Duration::from_secs(5);
+
 /// One reading.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sample {
+    /// In which round.
+    pub round: usize,
     /// Exchanges a second, or Gbit/s.
     pub rate: f64,
     /// Exchanges, or GB.
@@ -105,7 +112,7 @@ pub struct Sample {
     pub cpu: Spent,
 }
 
-/// Runs it; the CPU time is filled in by the caller.
+/// Runs it; round and CPU time are filled in by the caller.
 ///
 /// # Errors
 /// The client fails.
@@ -125,6 +132,7 @@ pub fn run(site: &Site, contestant: Contestant, measure: Measure, millis: u64) -
     let text = site.client.run(binaries::traffic()?, &words)?;
     let report: Report = serde_json::from_str(&text)?;
     Ok(Sample {
+        round: 0,
         rate: report.rate,
         units: report.done as f64,
         p50_us: report.p50_us,
@@ -152,16 +160,22 @@ fn bulk(site: &Site, target: SocketAddrV4, streams: usize, millis: u64) -> Outco
         "-R".into(),
         "-J".into(),
     ];
-    let text = site.client.run("timeout", &words)?;
-    let report: Value = serde_json::from_str(&text)?;
+    // The server may still be ending the test before this one: then it says so, and is asked again.
+    let report = wait_for("iperf3's server", BUSY, || {
+        let output = site.client.command("timeout").args(&words).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let error = report["error"].as_str().unwrap_or_default();
+        ensure!(error.is_empty() || error.contains("busy"), "iperf3: {error}");
+        Ok(error.is_empty().then_some(report))
+    })?;
     let number = |path: &str| report.pointer(path).and_then(Value::as_f64);
-    let (Some(rate), Some(bytes)) =
-        (number("/end/sum_received/bits_per_second"), number("/end/sum_received/bytes"))
+    let (Some(rate), Some(bytes)) = (number("/end/sum_received/bits_per_second"), number("/end/sum_received/bytes"))
     else {
-        return Err(Failure::new(format!("iperf3 said {text}")));
+        return Err(Failure::new(format!("iperf3 said {report}")));
     };
     ensure!(bytes > 0.0, "iperf3 moved nothing");
     Ok(Sample {
+        round: 0,
         rate: rate / 1e9,
         units: bytes / 1e9,
         p50_us: 0.0,

@@ -163,10 +163,8 @@ fn head(out: &mut String, titles: impl Iterator<Item = String>) -> fmt::Result {
 fn table(out: &mut String, results: &Results, columns: &[Column]) -> fmt::Result {
     head(out, columns.iter().map(|column| column.title.to_owned()))?;
     for contestant in Contestant::ALL {
-        let cells: Vec<_> = columns
-            .iter()
-            .map(|column| column.spread(results, contestant).map_or_else(|| "–".into(), told))
-            .collect();
+        let cells: Vec<_> =
+            columns.iter().map(|column| column.spread(results, contestant).map_or_else(|| "–".into(), told)).collect();
         writeln!(out, "| {} | {} |", contestant.name(), cells.join(" | "))?;
     }
     writeln!(out)
@@ -229,12 +227,7 @@ fn targets(out: &mut String, results: &Results) -> fmt::Result {
         for column in columns {
             let cell = |ours| verdict(results, ours, peer, column, limit);
             let what = format!("{} / {name}, limit {limit}", column.title);
-            writeln!(
-                out,
-                "| {title} | {what} | {} | {} |",
-                cell(Contestant::AfXdp),
-                cell(Contestant::Tun)
-            )?;
+            writeln!(out, "| {title} | {what} | {} | {} |", cell(Contestant::AfXdp), cell(Contestant::Tun))?;
         }
     }
     writeln!(out)

@@ -99,8 +99,12 @@ impl Results {
         measure: Measure,
         of: impl Fn(&Sample) -> f64,
     ) -> Option<Spread> {
-        let pairs = self.samples(contestant, measure).iter().zip(self.samples(to, measure));
-        Spread::of(pairs.map(|(one, other)| of(one) / of(other)).filter(|ratio| ratio.is_finite()))
+        let others = self.samples(to, measure);
+        let ratios = self.samples(contestant, measure).iter().filter_map(|one| {
+            let other = others.iter().find(|other| other.round == one.round)?;
+            Some(of(one) / of(other))
+        });
+        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
     }
 
     /// Writes the JSON file.

@@ -63,7 +63,7 @@ fn run_measures(
         order.rotate_left(number % Contestant::ALL.len());
         for contestant in order.into_iter().filter(|contestant| measure.suits(*contestant)) {
             match take_sample(site, accounts, contestant, *measure, millis) {
-                Ok(sample) => results.add(contestant, *measure, sample),
+                Ok(sample) => results.add(contestant, *measure, Sample { round: number, ..sample }),
                 // One that cannot do it is a result, too; the others still are compared.
                 Err(failure) => {
                     let what = format!("{} · {}: {}", contestant.name(), measure.title(), failure.reason());
@@ -76,7 +76,11 @@ fn run_measures(
     Ok(())
 }
 
-fn take_sample(
+/// One measure of one contestant, with the CPU time that it cost.
+///
+/// # Errors
+/// The contestant fails.
+pub fn take_sample(
     site: &Site,
     accounts: &Accounts,
     contestant: Contestant,

@@ -114,9 +114,10 @@ impl Site {
 
     /// All namespaces.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        let nodes = self.nodes.iter().flat_map(|node| {
-            std::iter::once(&node.namespace).chain(node.tasks.iter().map(|task| &task.namespace))
-        });
+        let nodes = self
+            .nodes
+            .iter()
+            .flat_map(|node| std::iter::once(&node.namespace).chain(node.tasks.iter().map(|task| &task.namespace)));
         [&self.client, &self.switch].into_iter().chain(self.seats.iter().map(|seat| &seat.namespace)).chain(nodes)
     }
 
@@ -178,10 +179,8 @@ impl Site {
             "addr add {near}/24 dev eth0\nlink set eth0 up\naddr add {}/24 dev eth1\nlink set eth1 up",
             seat.underlay()
         ))?;
-        self.client.ip(&format!(
-            "addr add {far}/24 dev {front}\nlink set {front} up\nroute add {} via {near}",
-            seat.vip()
-        ))?;
+        self.client
+            .ip(&format!("addr add {far}/24 dev {front}\nlink set {front} up\nroute add {} via {near}", seat.vip()))?;
         if contestant.has_kernel_vxlan() {
             self.add_vxlan(&seat)?;
         }

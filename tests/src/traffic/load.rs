@@ -94,8 +94,13 @@ impl Load {
     /// No sockets, or not a single exchange succeeds.
     pub fn run(&self) -> Outcome<Report> {
         let start = clock::now();
-        let slot =
-            |index| Slot { wire: None, begun: start, sent: false, received: 0, next_target: index % self.targets.len() };
+        let slot = |index| Slot {
+            wire: None,
+            begun: start,
+            sent: false,
+            received: 0,
+            next_target: index % self.targets.len(),
+        };
         let mut run = Run {
             load: self,
             poll: Poll::new()?,
@@ -279,22 +284,26 @@ impl Crowd {
     /// A connection fails.
     pub fn run(&self) -> Outcome {
         let mut open = Vec::with_capacity(self.count);
-        let mut buffer = [0; 4096];
         for index in 0..self.count {
             let target = self.targets[index % self.targets.len()];
-            let attempt = || -> std::io::Result<std::net::TcpStream> {
-                let mut stream = std::net::TcpStream::connect_timeout(&target.into(), Duration::from_secs(5))?;
-                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
-                stream.read(&mut buffer)?;
-                Ok(stream)
-            };
-            let mut attempt = attempt;
-            open.push(attempt().map_err(|error| Failure::new(format!("connection {index}: {error}")))?);
+            open.push(ask_once(target).map_err(|error| Failure::new(format!("connection {index}: {error}")))?);
         }
         println!("ready {}", open.len());
         loop {
             std::thread::park();
         }
+    }
+}
+
+/// A connection that has had its one answer.
+fn ask_once(target: SocketAddrV4) -> std::io::Result<std::net::TcpStream> {
+    let limit = Duration::from_secs(5);
+    let mut stream = std::net::TcpStream::connect_timeout(&target.into(), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let mut buffer = [0; 4096];
+    match stream.read(&mut buffer)? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(stream),
     }
 }
