@@ -16,7 +16,7 @@ use tests::peers::{memory, page};
 use tests::{Failure, Outcome, clock};
 
 /// After this, no further round begins; whatever hangs then is killed by `make`'s own limit.
-const FULL: Duration = Duration::from_secs(11 * 60);
+const FULL: Duration = Duration::from_mins(11);
 const QUICK: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {

@@ -173,7 +173,8 @@ fn bulk(site: &Site, target: SocketAddrV4, streams: usize, millis: u64) -> Outco
     else {
         return Err(Failure::new(format!("iperf3 said {report}")));
     };
-    ensure!(bytes > 0.0, "iperf3 moved nothing");
+    let moved = bytes > 0.0;
+    ensure!(moved, "iperf3 moved nothing");
     Ok(Sample {
         round: 0,
         rate: rate / 1e9,

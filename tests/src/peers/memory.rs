@@ -52,7 +52,7 @@ pub fn measure(site: &Site, contestant: Contestant) -> Outcome<Option<Memory>> {
     let mut words = vec!["crowd".to_owned(), "--count".into(), CONNECTIONS.to_string()];
     words.extend(contestant.web(site).iter().map(SocketAddrV4::to_string));
     let mut crowd = site.client.spawn("crowd", binaries::traffic()?, &words)?;
-    crowd.wait_for_line("ready", Duration::from_secs(60))?;
+    crowd.wait_for_line("ready", Duration::from_mins(1))?;
     let after = read(&seat.namespace)?;
     drop(crowd);
     let each = |count: u64| count as f64 / CONNECTIONS as f64;

@@ -1,4 +1,5 @@
 //! `make bench-peers`: what a user would pick instead, in the same place, on the same machine, in the same minutes.
+#![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run of minutes are far below 2^52")]
 
 pub mod contestant;
 pub mod cpu;

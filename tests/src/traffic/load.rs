@@ -252,15 +252,16 @@ impl Run<'_> {
         ensure!(!self.latencies_ns.is_empty(), "not one exchange was completed ({} failed)", self.report.failed);
         self.latencies_ns.sort_unstable();
         let last = self.latencies_ns.len() - 1;
-        let percentile = |p: f64| f64::from(self.latencies_ns[(p * last as f64).round() as usize]) / 1000.0;
+        let per_mille = |p: usize| f64::from(self.latencies_ns[last * p / 1000]) / 1000.0;
+        let done = u32::try_from(self.latencies_ns.len())?;
         let stuck = self.slots.iter().filter(|slot| slot.begun.elapsed() > PATIENCE).count();
         Ok(Report {
-            done: self.latencies_ns.len() as u64,
+            done: u64::from(done),
             stuck: stuck as u64,
-            rate: self.latencies_ns.len() as f64 / took.as_secs_f64(),
-            p50_us: percentile(0.5),
-            p99_us: percentile(0.99),
-            p999_us: percentile(0.999),
+            rate: f64::from(done) / took.as_secs_f64(),
+            p50_us: per_mille(500),
+            p99_us: per_mille(990),
+            p999_us: per_mille(999),
             ..self.report
         })
     }
