@@ -54,6 +54,8 @@ fn compare() -> Outcome {
     let _servers = Servers::start(&site)?;
     let _gateways = start_all(&site)?;
     let accounts = Accounts::open(&site)?;
+    // First of all: later there would be leftovers of other connections in the counts.
+    results.memory = memory::measure_all(&site)?;
     for number in 0..rounds {
         if start.elapsed() > limit {
             break;
@@ -62,7 +64,6 @@ fn compare() -> Outcome {
         results.rounds += 1;
         println!("round {} of {rounds}, {} s", number + 1, start.elapsed().as_secs());
     }
-    results.memory = memory::measure_all(&site)?;
     results.save(&json())?;
     println!("\n{}", page::terminal(&results)?);
     if quick {
