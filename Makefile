@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo demo-swarm test bench bench-driver bench-generator bench-scaling bench-sharing lint audit fuzz
+.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-generator bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -51,6 +51,12 @@ bench-scaling: setup
 bench-sharing: setup
 	cargo build --release --package benches --bins
 	./target/release/sharing
+
+# About eight minutes, never more than fifteen; `QUICK=1` takes one. Results: target/bench/peers.json and docs/benchmarks/.
+bench-peers: setup
+	@sh tests/setup-peers.sh
+	cargo build --release --package control --package tests --bins
+	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),170,890) ./target/release/peers
 
 lint: setup
 	@sh tests/cargo-tool.sh deny

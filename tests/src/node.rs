@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    fn add_endpoint(&self, address: Ipv4Addr, mac: &str, vtep: Ipv4Addr) -> Outcome {
+    pub(crate) fn add_endpoint(&self, address: Ipv4Addr, mac: &str, vtep: Ipv4Addr) -> Outcome {
         self.namespace.ip(&format!("neigh replace {address} dev vxlan0 lladdr {mac} nud permanent"))?;
         let (name, vtep) = (self.namespace.name(), vtep.to_string());
         let mut bridge = Command::new("bridge");

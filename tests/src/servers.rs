@@ -43,7 +43,7 @@ fn nginx_config(dir: &Path, name: &str, port: u16) -> String {
         "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
-  access_log off; sendfile on; default_type text/plain; client_max_body_size 0; keepalive_timeout 3600;
+  access_log off; sendfile on; default_type text/plain; client_max_body_size 0; keepalive_timeout 3600; keepalive_requests 100000000;
   client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
   uwsgi_temp_path {dir}/tmp; scgi_temp_path {dir}/tmp;
   server {{

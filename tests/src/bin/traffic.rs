@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, hold, idle, requests, servers, steady, task, udp};
+use tests::traffic::{connections, fragments, frames, hold, idle, load, requests, servers, steady, task, udp};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -30,6 +30,10 @@ enum Verb {
     Requests(requests::Requests),
     /// Opens many connections and makes one request on each.
     Connections(connections::Load),
+    /// As many exchanges as will go in a given time.
+    Load(load::Load),
+    /// Opens many connections and keeps them, idle.
+    Crowd(load::Crowd),
     /// Goes to and fro on one connection and measures the gaps.
     Steady(steady::Steady),
     /// Connects, says one thing, then waits for the end without a word.
@@ -59,6 +63,8 @@ fn run(verb: Verb) -> Outcome {
         Verb::Requests(requests) => print(&requests.run()),
         Verb::Udp(exchange) => print(&exchange.run()?),
         Verb::Connections(load) => print(&load.run()),
+        Verb::Load(load) => print(&load.run()?),
+        Verb::Crowd(crowd) => crowd.run(),
         Verb::Steady(steady) => print(&steady.run()?),
         Verb::Idle(idle) => print(&idle.run()?),
         Verb::Fragments(fragments) => print(&fragments.run()?),

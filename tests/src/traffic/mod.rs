@@ -5,6 +5,7 @@ pub mod fragments;
 pub mod frames;
 pub mod hold;
 pub mod idle;
+pub mod load;
 pub mod packet;
 pub mod requests;
 pub mod servers;

@@ -1,0 +1,112 @@
+//! `make bench-peers`: Sluicegate beside what a user would pick instead. `peers page` makes the page of the last run anew;
+//! `peers one AfXdp Connections 5000` runs one measure of one contestant for five seconds, for a profiler to look at.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use tests::lab::run;
+use tests::peers::contestant::{Contestant, start_all};
+use tests::peers::cpu::Accounts;
+use tests::peers::measure::Measure;
+use tests::peers::results::Results;
+use tests::peers::round::{Servers, run_round, take_sample};
+use tests::peers::site::Site;
+use tests::peers::{memory, page};
+use tests::{Failure, Outcome, clock};
+
+/// After this, no further round begins; whatever hangs then is killed by `make`'s own limit.
+const FULL: Duration = Duration::from_mins(11);
+const QUICK: Duration = Duration::from_secs(100);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        [] => compare(),
+        ["page"] => make_page(),
+        ["one", contestant, measure, millis] => run_one(contestant, measure, millis),
+        _ => Err(Failure::new("usage: peers [page | one CONTESTANT MEASURE MILLISECONDS]")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\npeers: FAILED: {failure:?}\n{}", tests::lab::last_logs());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn json() -> PathBuf {
+    root().join("target/bench/peers.json")
+}
+
+fn compare() -> Outcome {
+    let start = clock::now();
+    let quick = std::env::var("QUICK").is_ok_and(|word| word == "1");
+    let (rounds, millis, limit) = if quick { (1, 500, QUICK) } else { (5, 1000, FULL) };
+    let mut results = describe(millis)?;
+    let site = Site::build()?;
+    let _servers = Servers::start(&site)?;
+    let _gateways = start_all(&site)?;
+    let accounts = Accounts::open(&site)?;
+    // First of all: later there would be leftovers of other connections in the counts.
+    results.memory = memory::measure_all(&site)?;
+    for number in 0..rounds {
+        if start.elapsed() > limit {
+            break;
+        }
+        run_round(&site, &accounts, number, millis, &mut results)?;
+        results.rounds += 1;
+        println!("round {} of {rounds}, {} s", number + 1, start.elapsed().as_secs());
+    }
+    results.save(&json())?;
+    println!("\n{}", page::terminal(&results)?);
+    if quick {
+        println!("{}", json().display());
+        return Ok(());
+    }
+    make_page()
+}
+
+fn run_one(contestant: &str, measure: &str, millis: &str) -> Outcome {
+    let contestant: Contestant = serde_json::from_str(&format!("\"{contestant}\""))?;
+    let measure: Measure = serde_json::from_str(&format!("\"{measure}\""))?;
+    let millis = millis.parse()?;
+    let site = Site::build()?;
+    let _servers = Servers::start(&site)?;
+    let _gateways = start_all(&site)?;
+    let accounts = Accounts::open(&site)?;
+    site.set_offloads(!Measure::WITHOUT_OFFLOADS.contains(&measure))?;
+    println!("running");
+    let sample = take_sample(&site, &accounts, contestant, measure, millis)?;
+    println!("{}", serde_json::to_string_pretty(&sample)?);
+    let again = || take_sample(&site, &accounts, contestant, measure, millis).map(drop);
+    for (tracepoint, count, nanoseconds) in accounts.own_cost(again)? {
+        println!("tracing: {tracepoint}: {count} times, {nanoseconds:.0} ns each");
+    }
+    Ok(())
+}
+
+fn make_page() -> Outcome {
+    page::write(&Results::load(&json())?, &root().join("docs/benchmarks"))
+}
+
+fn describe(millis: u64) -> Outcome<Results> {
+    let say =
+        |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
+    Ok(Results {
+        date: say("date +%F")?,
+        commit: say("git describe --always --dirty")?,
+        machine: say(
+            "echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"",
+        )?,
+        versions: vec![say("haproxy -v | head -1 | cut -d' ' -f1-3")?, say("nft --version")?, say("nginx -v 2>&1")?],
+        millis,
+        ..Results::default()
+    })
+}
