@@ -46,7 +46,9 @@ fn drain_and_back(stage: &Stage, node: &str) -> Outcome {
         let left = stage.swarm.docker(&["node", "ps", "--filter", "desired-state=running", "-q", node])?;
         Ok(left.trim().is_empty())
     })?;
-    let names = stage.swarm.wait_for_answers(&format!("{VIP}:8080"), 3)?;
-    ensure!(!names.iter().any(|name| name.ends_with("n1")), "the node still serves: {names:?}");
-    Ok(())
+    // The gateway hears of it a moment later.
+    wait_until("no answer from the node", PATIENCE, || {
+        let names = stage.swarm.wait_for_answers(&format!("{VIP}:8080"), 3)?;
+        Ok(!names.iter().any(|name| name.ends_with("n1")))
+    })
 }
