@@ -1,22 +1,16 @@
 //! `mh`: Maglev hashing (Eisenbud et al., NSDI 2016, §3.4) of the client's address, with weights. When backends change,
 //! few clients of the others move.
 
-use std::hash::Hasher;
-use std::net::Ipv4Addr;
-
-use super::{Request, eligible, table};
+use super::table::HashTable;
+use super::{Request, eligible};
 use crate::service::{Backend, VirtualService};
 
 /// A prime, much greater than the number of backends: shares differ by less than 1 % of a share for up to 650 backends.
 const PLACES: usize = 65_537;
 
 pub(super) fn pick(request: &Request<'_>) -> Option<usize> {
-    request.plan.maglev()?.lookup(request.key.src)
+    request.table.lookup(request.key.src)
 }
-
-/// The lookup table: positions of backends. Empty when none may take new flows.
-#[derive(Debug, Default)]
-pub(crate) struct Maglev(Vec<u16>);
 
 /// The places that a backend wants, best first.
 struct Wishes {
@@ -47,55 +41,32 @@ impl Wishes {
 
 const FREE: u16 = u16::MAX;
 
+/// FNV-1a and a mixing step. It must never change, or clients move at an upgrade.
 fn hash(backend: &Backend, seed: u64) -> u64 {
-    // Only the mixing matters, not the name: it must never change, or clients move at an upgrade.
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325 ^ seed);
-    hasher.write(&backend.address.octets());
-    hasher.write(&backend.target_port(0).to_be_bytes());
-    let mixed = hasher.finish();
+    let name = backend.address.octets().into_iter().chain(backend.target_port(0).to_be_bytes());
+    let mixed =
+        name.fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20
 }
 
-/// FNV-1a.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-impl Maglev {
-    pub(super) fn of(service: &VirtualService) -> Self {
-        let mut wishes: Vec<Wishes> =
-            eligible(service).map(|(position, backend)| Wishes::of(position, backend)).collect();
-        let Some(greatest) = wishes.iter().map(|wish| wish.weight).max() else { return Self::default() };
-        let mut places = vec![FREE; PLACES];
-        let mut left = PLACES;
-        while left > 0 {
-            for wish in &mut wishes {
-                wish.due += wish.weight;
-                if wish.due < greatest || left == 0 {
-                    continue;
-                }
-                wish.due -= greatest;
-                wish.take(&mut places);
-                left -= 1;
+/// The lookup table; empty when none may take new flows.
+pub(super) fn table(service: &VirtualService) -> HashTable {
+    let mut wishes: Vec<Wishes> = eligible(service).map(|(position, backend)| Wishes::of(position, backend)).collect();
+    let Some(greatest) = wishes.iter().map(|wish| wish.weight).max() else { return HashTable::default() };
+    let mut places = vec![FREE; PLACES];
+    let mut left = PLACES;
+    while left > 0 {
+        for wish in &mut wishes {
+            wish.due += wish.weight;
+            if wish.due < greatest || left == 0 {
+                continue;
             }
+            wish.due -= greatest;
+            wish.take(&mut places);
+            left -= 1;
         }
-        Self(places)
     }
-
-    fn lookup(&self, address: Ipv4Addr) -> Option<usize> {
-        let place = table::spread(address) as usize % self.0.len().max(1);
-        self.0.get(place).map(|position| usize::from(*position))
-    }
+    HashTable::new(places)
 }
 
 #[cfg(test)]
@@ -104,16 +75,12 @@ mod tests {
     use super::super::testing::{Scene, count, service};
     use super::*;
 
-    fn shares(table: &Maglev, backends: usize) -> Vec<usize> {
-        (0..backends).map(|n| table.0.iter().filter(|position| usize::from(**position) == n).count()).collect()
-    }
-
     #[test]
     fn shares_are_equal_within_one_percent() {
         for backends in [1_usize, 2, 3, 10, 100, 600] {
-            let table = Maglev::of(&service(&vec![1; backends]));
+            let table = table(&service(&vec![1; backends]));
             let fair = PLACES / backends;
-            for share in shares(&table, backends) {
+            for share in table.shares(backends) {
                 assert!(share.abs_diff(fair) * 100 <= fair, "{share} of {backends}, fair is {fair}");
             }
         }
@@ -122,7 +89,7 @@ mod tests {
     #[test]
     fn shares_follow_the_weights_within_one_percent() {
         let weights = [1, 2, 3, 0, 10];
-        let shares = shares(&Maglev::of(&service(&weights)), 5);
+        let shares = table(&service(&weights)).shares(5);
         for (share, weight) in shares.iter().zip(weights) {
             let fair = PLACES * usize::from(weight) / 16;
             assert!(share.abs_diff(fair) * 100 <= fair.max(1), "{share}, fair is {fair}");
@@ -132,26 +99,26 @@ mod tests {
     /// Of the clients of those who stay, hardly any moves when one goes: the paper finds a few per cent.
     #[test]
     fn few_clients_move_when_a_backend_goes() {
-        let before = Maglev::of(&service(&[1; 10]));
+        let before = table(&service(&[1; 10]));
         let mut fewer = [1; 10];
         fewer[4] = 0;
-        let after = Maglev::of(&service(&fewer));
-        let stayed = before.0.iter().zip(&after.0).filter(|(old, _)| **old != 4);
+        let after = table(&service(&fewer));
+        let stayed = before.places().iter().zip(after.places()).filter(|(old, _)| **old != 4);
         let (mut moved, mut all) = (0, 0);
         for (old, new) in stayed {
             all += 1;
             moved += usize::from(old != new);
         }
         assert!(moved * 100 < all * 5, "{moved} of {all} moved");
-        assert!(after.0.iter().all(|position| *position != 4));
+        assert!(after.places().iter().all(|position| *position != 4));
     }
 
     /// The order in which backends are listed must hardly matter: it differs between two reads of the swarm.
     #[test]
     fn a_new_backend_takes_its_share_and_little_more() {
-        let before = Maglev::of(&service(&[1; 9]));
-        let after = Maglev::of(&service(&[1; 10]));
-        let pairs = before.0.iter().zip(&after.0);
+        let before = table(&service(&[1; 9]));
+        let after = table(&service(&[1; 10]));
+        let pairs = before.places().iter().zip(after.places());
         let moved = pairs.filter(|(old, new)| old != new && **new != 9).count();
         assert!(moved * 100 < PLACES * 5, "{moved} moved between old backends");
     }

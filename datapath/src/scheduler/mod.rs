@@ -5,6 +5,7 @@
 //! Those that count connections sum what all workers count for a backend ([`load`]): each worker writes its own cache
 //! line, so nothing is contended. A sum misses what other workers open in the same few nanoseconds; nothing else.
 
+mod cache;
 mod dh;
 mod fo;
 mod lblc;
@@ -15,7 +16,6 @@ mod locality;
 mod mh;
 mod nq;
 mod ovf;
-mod plan;
 mod rr;
 mod sed;
 mod sh;
@@ -32,8 +32,9 @@ use std::time::Duration;
 
 use wire::FiveTuple;
 
+pub(crate) use cache::TableCache;
 pub(crate) use locality::Localities;
-pub(crate) use plan::{Plan, PlanCache};
+pub(crate) use table::HashTable;
 
 use crate::service::{Backend, VirtualService};
 
@@ -142,8 +143,8 @@ impl FromStr for SchedulerKind {
 /// A new flow that wants a backend.
 pub(crate) struct Request<'a> {
     pub(crate) service: &'a VirtualService,
-    /// What was prepared for the service's scheduler.
-    pub(crate) plan: &'a Plan,
+    /// What was prepared for the service's scheduler; empty if it needs nothing.
+    pub(crate) table: &'a HashTable,
     /// The flow's key, as the client sends.
     pub(crate) key: &'a FiveTuple,
     pub(crate) now: Duration,

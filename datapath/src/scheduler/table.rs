@@ -1,4 +1,4 @@
-//! The table of `sh` and `dh`: backends by the hash of an address, as many places as their weights say.
+//! Tables of backends by the hash of an address: of `sh` and `dh`, filled here, and of `mh`.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ pub(crate) struct HashTable(Vec<u16>);
 impl HashTable {
     /// Backends take their places in turn, each as many in a row as its weight says (divided by the greatest weight's
     /// share, so that all of them come into the table).
-    pub(super) fn of(service: &VirtualService) -> Self {
+    pub(super) fn by_weight(service: &VirtualService) -> Self {
         let greatest = eligible(service).map(|(_, backend)| usize::from(backend.weight)).max().unwrap_or(1);
         let count = eligible(service).count().max(1);
         let most = (PLACES / count).clamp(1, greatest);
@@ -27,6 +27,22 @@ impl HashTable {
         Self(round.iter().copied().cycle().take(if round.is_empty() { 0 } else { PLACES.max(round.len()) }).collect())
     }
 
+    /// A table with these positions.
+    pub(super) fn new(places: Vec<u16>) -> Self {
+        Self(places)
+    }
+
+    /// How often each of so many backends stands in the table.
+    #[cfg(test)]
+    pub(super) fn shares(&self, backends: usize) -> Vec<usize> {
+        (0..backends).map(|n| self.0.iter().filter(|position| usize::from(**position) == n).count()).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> &[u16] {
+        &self.0
+    }
+
     pub(super) fn lookup(&self, address: Ipv4Addr) -> Option<usize> {
         let place = spread(address) as usize % self.0.len().max(1);
         self.0.get(place).map(|position| usize::from(*position))
@@ -35,7 +51,7 @@ impl HashTable {
 
 /// The same in every process and on every machine, so that two gateways agree: the multiplicative hash of Knuth, whose
 /// upper bits depend on all of the address.
-pub(super) fn spread(address: Ipv4Addr) -> u32 {
+fn spread(address: Ipv4Addr) -> u32 {
     let mixed = u64::from(address.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as u32
 }
@@ -46,8 +62,7 @@ mod tests {
     use super::*;
 
     fn shares(weights: &[u16]) -> Vec<usize> {
-        let table = HashTable::of(&service(weights));
-        (0..weights.len()).map(|n| table.0.iter().filter(|position| usize::from(**position) == n).count()).collect()
+        HashTable::by_weight(&service(weights)).shares(weights.len())
     }
 
     #[test]
@@ -59,6 +74,6 @@ mod tests {
         assert_eq!(shares(&[65_535]), [256]);
         assert!(shares(&[1, 65_535])[0] >= 1, "a small weight is not none");
         assert!(shares(&[1; 300]).iter().all(|share| *share == 1), "more backends than places");
-        assert_eq!(HashTable::of(&service(&[0])).lookup(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(HashTable::by_weight(&service(&[0])).lookup(Ipv4Addr::LOCALHOST), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wire::{FiveTuple, Protocol};
 
-use super::{Memory, Plan, PlanCache, Request, SchedulerKind, pick};
+use super::{HashTable, Memory, Request, SchedulerKind, TableCache, pick};
 use crate::service::testing::overlay_backend;
 pub(super) use crate::service::testing::service as service_of_few;
 use crate::service::{BackendStats, VirtualService};
@@ -54,19 +54,19 @@ pub(super) fn count(backends: usize, picks: usize, mut pick: impl FnMut() -> Opt
     counts
 }
 
-/// A service with its plan, and a worker's memory.
+/// A service with its table, and a worker's memory.
 pub(super) struct Scene {
     pub(super) service: VirtualService,
     pub(super) now: Duration,
-    plan: Arc<Plan>,
+    table: Arc<HashTable>,
     memory: Memory,
 }
 
 impl Scene {
     pub(super) fn new(kind: SchedulerKind, weights: &[u16]) -> Self {
         let service = VirtualService { scheduler: kind, ..service(weights) };
-        let plan = PlanCache::default().plan(&service);
-        Self { service, now: Duration::from_secs(100), plan, memory: Memory::new(7) }
+        let table = TableCache::default().table(&service);
+        Self { service, now: Duration::from_secs(100), table, memory: Memory::new(7) }
     }
 
     /// The pick for this client.
@@ -87,7 +87,7 @@ impl Scene {
             dst_port: 80,
             protocol: Protocol::Tcp,
         };
-        let request = Request { service: &self.service, plan: &self.plan, key: &key, now: self.now };
+        let request = Request { service: &self.service, table: &self.table, key: &key, now: self.now };
         pick(&request, &mut self.memory)
     }
 

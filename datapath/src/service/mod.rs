@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
-use crate::scheduler::PlanCache;
 pub use crate::scheduler::SchedulerKind;
+use crate::scheduler::TableCache;
 
 /// A virtual service, named by control; never given twice within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,7 +185,7 @@ pub struct Tables {
     pub services: Vec<VirtualService>,
 }
 
-/// What a scheduler keeps from one generation to the next: whose turn it is, and the last plan.
+/// What a scheduler keeps from one generation to the next: whose turn it is, and the last table.
 ///
 /// The turn is shared by all workers, so that the turns of a service alternate strictly whichever core a client's packets
 /// land on. It is touched once per new flow, never per packet, and sits alone on its cache line.
@@ -194,7 +194,7 @@ pub struct Tables {
 pub struct Turn {
     next: AtomicU32,
     /// Touched by control only.
-    pub(crate) plan: Box<PlanCache>,
+    pub(crate) tables: Box<TableCache>,
 }
 
 impl Turn {

@@ -11,7 +11,7 @@ use super::{
     Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService,
 };
 use crate::adjacency::Adjacency;
-use crate::scheduler::Plan;
+use crate::scheduler::HashTable;
 
 /// Ranges longer than this are looked up one by one instead of filling the port index.
 const LONGEST_INDEXED_RANGE: usize = 1024;
@@ -70,7 +70,7 @@ struct Retired {
 struct Compiled {
     service: VirtualService,
     adjacencies: Vec<Adjacency>,
-    plan: Arc<Plan>,
+    table: Arc<HashTable>,
 }
 
 /// A service as the workers see it.
@@ -78,7 +78,7 @@ struct Compiled {
 pub struct ServiceRef<'a> {
     service: &'a VirtualService,
     /// What its scheduler needs.
-    pub(crate) plan: &'a Plan,
+    pub(crate) table: &'a HashTable,
 }
 
 impl<'a> ServiceRef<'a> {
@@ -167,8 +167,8 @@ impl Snapshot {
                 return Err(TablesError::BackendTwice(backend.id));
             }
         }
-        let plan = service.turn.plan.plan(&service);
-        self.services.push(Arc::new(Compiled { service, adjacencies, plan }));
+        let table = service.turn.tables.table(&service);
+        self.services.push(Arc::new(Compiled { service, adjacencies, table }));
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl Snapshot {
             };
             self.ranges.iter().find(|(listen, _)| covers(listen)).map(|(_, index)| *index)
         })?;
-        self.services.get(index.0).map(|compiled| ServiceRef { service: &compiled.service, plan: &compiled.plan })
+        self.services.get(index.0).map(|compiled| ServiceRef { service: &compiled.service, table: &compiled.table })
     }
 
     /// A backend that stands.

@@ -8,7 +8,7 @@ use wire::{FiveTuple, L4};
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{DropReason, Purpose, Verdict};
 
 impl Core {
     /// From a classified packet to its verdict. `hit` is what the burst's lookup found for `key`.
@@ -62,5 +62,17 @@ impl Core {
             Some(owner) if owner != self.index && !packet.steered => Some(Self::purpose_track(owner)),
             _ => Some(Verdict::Drop(DropReason::NoFlow)),
         }
+    }
+
+    /// The next worker that may know the flow of a packet of a client; none when all have been asked.
+    ///
+    /// A flow's packets stay on one queue, by the card's hash. Between Linux machines over veth or virtio they may move:
+    /// the sender's kernel takes another queue after a timeout (`sk_rethink_txhash`).
+    pub(crate) fn search_further(&self, packet: &Packet) -> Option<Verdict> {
+        let (workers, searched) = (self.exchange.workers(), packet.searched + 1);
+        if packet.steered || usize::from(searched) >= workers {
+            return None;
+        }
+        Some(Verdict::HandOver { worker: (self.index + 1) % workers, purpose: Purpose::Search(searched) })
     }
 }

@@ -42,7 +42,7 @@ impl Core {
             }
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
         }
-        let request = Request { service: service.get(), plan: service.plan, key: &key, now };
+        let request = Request { service: service.get(), table: service.table, key: &key, now };
         let picked =
             scheduler::pick(&request, &mut self.schedulers).and_then(|position| service.backends.get(position));
         let Some(target) = picked.and_then(|backend| tables.backend(backend.id)) else {
