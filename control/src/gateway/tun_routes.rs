@@ -21,14 +21,22 @@ pub struct TunRoutes {
     link: u32,
     present: BTreeSet<Ipv4Addr>,
     rules: BTreeSet<ReplyRule>,
+    /// The kernel has what rules need.
+    prepared: bool,
 }
 
 impl TunRoutes {
     /// Switches the device on.
     pub async fn set_up(kernel: Arc<Kernel>, name: &str, mtu: u32) -> Result<TunRoutes, KernelError> {
         let link = kernel.set_up(name, mtu).await?;
-        let routes =
-            TunRoutes { kernel, name: name.to_owned(), link, present: BTreeSet::new(), rules: BTreeSet::new() };
+        let routes = TunRoutes {
+            kernel,
+            name: name.to_owned(),
+            link,
+            present: BTreeSet::new(),
+            rules: BTreeSet::new(),
+            prepared: false,
+        };
         routes.clear_rules().await?;
         Ok(routes)
     }
@@ -36,6 +44,10 @@ impl TunRoutes {
     /// Makes routes and rules those of `wanted`.
     pub async fn set(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
         self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
+        if !self.prepared && !wanted.replies.is_empty() {
+            self.kernel.prepare_reply_rules(self.link).await?;
+            self.prepared = true;
+        }
         self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await
     }
 
@@ -61,6 +73,7 @@ impl TunRoutes {
             let up = view.borrow_and_update().link_named(&self.name).is_some_and(|link| link.up);
             if !up {
                 self.present.clear();
+                self.prepared = false;
             }
             let now = wanted.borrow_and_update().clone();
             let done = if up { self.set(&now).await } else { Ok(()) };

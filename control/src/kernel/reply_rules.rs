@@ -60,6 +60,13 @@ fn table_of(link: u32) -> u32 {
 }
 
 impl Kernel {
+    /// What all rules need: to come before the table `local`, and a table of their own, which vanishes when the link
+    /// goes down.
+    pub async fn prepare_reply_rules(&self, link: u32) -> Result<(), KernelError> {
+        self.move_local_rule(0, LOCAL_PRIORITY).await?;
+        self.add_table(link).await
+    }
+
     /// Adds and removes rules until they are those of `wanted`; `present` holds what this process added before.
     pub async fn set_reply_rules(
         &self,
@@ -67,10 +74,6 @@ impl Kernel {
         present: &mut BTreeSet<ReplyRule>,
         wanted: &BTreeSet<ReplyRule>,
     ) -> Result<(), KernelError> {
-        if !wanted.is_empty() {
-            self.move_local_rule(0, LOCAL_PRIORITY).await?;
-            self.add_table(link).await?;
-        }
         for rule in wanted.difference(&present.clone()) {
             self.add_rule(rule.message(link)).await?;
             present.insert(*rule);
@@ -85,21 +88,23 @@ impl Kernel {
     /// Takes away what a gateway that was killed has left: rules for links that are gone or are `link` now. Without any
     /// rule of ours left, the table `local` goes back to its place.
     pub async fn clear_reply_rules(&self, link: u32, links: &BTreeSet<u32>) -> Result<(), KernelError> {
-        let mut others = false;
-        for rule in self.rules().await? {
-            let Some(table) = table(&rule).filter(|table| table & 0xffff_0000 == TABLES) else {
-                if priority(&rule) == WITH_PORTS_PRIORITY && table(&rule) == Some(LOCAL_TABLE) {
-                    self.remove_rule(rule).await?;
-                }
-                continue;
-            };
-            if table == table_of(link) || !links.iter().any(|other| table == table_of(*other)) {
-                self.remove_rule(rule).await?;
-            } else {
-                others = true;
-            }
+        let rules = self.rules().await?;
+        let (ours, rest): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| table(rule) & 0xffff_0000 == TABLES);
+        let is_of_another =
+            |rule: &RuleMessage| links.iter().any(|other| *other != link && table(rule) == table_of(*other));
+        let (others, gone): (Vec<_>, Vec<_>) = ours.into_iter().partition(is_of_another);
+        for rule in gone {
+            self.remove_rule(rule).await?;
         }
-        if others { Ok(()) } else { self.move_local_rule(LOCAL_PRIORITY, 0).await }
+        if !others.is_empty() {
+            return Ok(());
+        }
+        // These name no link: they serve whoever has rules for fragments.
+        let with_ports = |rule: &RuleMessage| priority(rule) == WITH_PORTS_PRIORITY && table(rule) == LOCAL_TABLE;
+        for rule in rest.into_iter().filter(with_ports) {
+            self.remove_rule(rule).await?;
+        }
+        self.move_local_rule(LOCAL_PRIORITY, 0).await
     }
 
     /// Moves the rule of the table `local`, if it is there. It is added before it is removed: there is no moment
@@ -116,7 +121,7 @@ impl Kernel {
                         | RuleAttribute::Other(_)
                 )
             });
-            plain && table(rule) == Some(LOCAL_TABLE) && priority(rule) == from
+            plain && table(rule) == LOCAL_TABLE && priority(rule) == from
         };
         if !self.rules().await?.iter().any(local) {
             return Ok(());
@@ -159,12 +164,12 @@ fn is(error: &rtnetlink::Error, kind: io::ErrorKind) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message) if message.to_io().kind() == kind)
 }
 
-fn table(rule: &RuleMessage) -> Option<u32> {
+fn table(rule: &RuleMessage) -> u32 {
     let long = rule.attributes.iter().find_map(|attribute| match attribute {
         RuleAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    long.or(Some(u32::from(rule.header.table)))
+    long.unwrap_or(u32::from(rule.header.table))
 }
 
 /// A rule without a priority has 0.
