@@ -5,8 +5,7 @@ mod lab;
 
 use std::time::Duration;
 
-use conntrack::Timeouts;
-use datapath::engine::{Engine, EngineConfig, WorkerDevices};
+use datapath::engine::{Engine, WorkerDevices};
 use datapath::query::FlowFilter;
 use datapath::service::{InterfaceIndex, ServiceId, Snapshot};
 use datapath::worker::Event;
@@ -60,15 +59,8 @@ fn start_with(workers: usize, dress: impl Fn(MemoryDevice) -> Box<dyn Device>) -
         }
         devices.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: slots });
     }
-    let config = EngineConfig {
-        cpus: vec![0; workers],
-        // More than a page of slots for each worker.
-        flows: 10_000 * workers,
-        timeouts: Timeouts::default(),
-        plain_ports: 1024..=32_767,
-        overlay_ports: 1024..=65_535,
-        seed: 7,
-    };
+    // More than a page of slots for each worker.
+    let config = lab::engine_config(workers, 10_000);
     let tables = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1, 1])]);
     (Engine::start(&config, devices, Snapshot::build(tables).unwrap()).unwrap(), ends)
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use conntrack::Timeouts;
 use datapath::engine::{Engine, EngineConfig, EngineError, WorkerDevices};
 use datapath::query::FlowFilter;
 use datapath::service::{Generation, InterfaceIndex, Snapshot, Tables};
@@ -28,14 +27,7 @@ fn web(port: u16, weights: &[u16]) -> Tables {
 }
 
 fn config(workers: usize) -> EngineConfig {
-    EngineConfig {
-        cpus: vec![0; workers],
-        flows: 1000 * workers,
-        timeouts: Timeouts::default(),
-        plain_ports: 1024..=32_767,
-        overlay_ports: 1024..=65_535,
-        seed: 7,
-    }
+    lab::engine_config(workers, 1000)
 }
 
 /// An engine whose workers have these devices, and the far ends of them.

@@ -24,7 +24,7 @@ use datapath::service::{
     ServiceId, Snapshot, Tables, Turn, VirtualService,
 };
 use datapath::worker::{Shared, TablesDesk, Worker};
-use datapath::{Role, Slot, SnatPorts};
+use datapath::{EngineConfig, Role, Slot, SnatPorts};
 use sys::{FramePool, LinkType, MemoryDevice};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
@@ -51,6 +51,18 @@ const FRAMES: usize = 512;
 
 pub fn our_overlay_mac() -> MacAddr {
     MacAddr::docker(OUR_OVERLAY)
+}
+
+/// How engines are started in tests, with so many flows for each worker.
+pub fn engine_config(workers: usize, flows_each: usize) -> EngineConfig {
+    EngineConfig {
+        cpus: vec![0; workers],
+        flows: flows_each * workers,
+        timeouts: Timeouts::default(),
+        plain_ports: 1024..=32_767,
+        overlay_ports: 1024..=65_535,
+        seed: 7,
+    }
 }
 
 /// A service on `VIP:port` with one VXLAN backend for each weight.

@@ -45,7 +45,7 @@ pub enum Contestant {
 }
 
 impl Contestant {
-    /// Everyone.
+    /// Everyone; first the one without a gateway.
     pub const ALL: [Contestant; 7] = [
         Contestant::Direct,
         Contestant::Routing,
@@ -56,14 +56,7 @@ impl Contestant {
         Contestant::Tun,
     ];
     /// Those with a gateway, in the order of their seats.
-    pub const WITH_GATEWAY: [Contestant; 6] = [
-        Contestant::Routing,
-        Contestant::Nftables,
-        Contestant::Haproxy,
-        Contestant::DoubleHop,
-        Contestant::AfXdp,
-        Contestant::Tun,
-    ];
+    pub const WITH_GATEWAY: &[Contestant] = Contestant::ALL.split_at(1).1;
 
     /// Its name in tables.
     #[must_use]

@@ -97,7 +97,7 @@ fn object_bytes(slabs: &str, name: &str) -> u64 {
 /// Not one of them can be measured.
 pub fn measure_all(site: &Site) -> Outcome<Vec<Memory>> {
     let mut all = Vec::new();
-    for contestant in Contestant::WITH_GATEWAY {
+    for &contestant in Contestant::WITH_GATEWAY {
         match measure(site, contestant) {
             Ok(memory) => all.extend(memory),
             Err(failure) => eprintln!("  memory of {}: {}", contestant.name(), failure.reason()),

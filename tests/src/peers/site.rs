@@ -105,7 +105,7 @@ impl Site {
         for index in 0..2 * NODES {
             site.add_node(index)?;
         }
-        for (number, contestant) in (1..).zip(Contestant::WITH_GATEWAY) {
+        for (number, &contestant) in (1..).zip(Contestant::WITH_GATEWAY) {
             site.add_seat(number, contestant)?;
         }
         site.introduce()?;
