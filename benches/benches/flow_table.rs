@@ -61,7 +61,7 @@ impl Table for Ours {
         let open = Open {
             original: original(n),
             backend: backend(n),
-            snat: SnatRange { addresses: &[OVERLAY], ports: 1024..=65_535 },
+            snat: Some(SnatRange { addresses: &[OVERLAY], ports: 1024..=65_535 }),
             service: 0,
             backend_id: n % BACKENDS as u32,
             generation: 1,

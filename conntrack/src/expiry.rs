@@ -5,7 +5,7 @@ use core::time::Duration;
 use wire::{FiveTuple, Protocol, TcpReset};
 
 use crate::tick;
-use crate::{Conntrack, Direction, Flow, FlowId, State};
+use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 
 /// The RSTs that end a connection at both sides. `None` where there is nothing to reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Conntrack {
             None => self.waiting_due(tick, budget)?,
         };
         let flow = self.finish(entry, tick);
-        let resets = if speaks_at_expiry(flow.state()) { resets(&flow) } else { Resets::default() };
+        let resets = if speaks_at_expiry(&flow) { resets(&flow) } else { Resets::default() };
         Some(Expired { flow, resets })
     }
 
@@ -101,21 +101,39 @@ impl Conntrack {
         }
         let resets = resets(flow);
         flow.set_state(State::Reset);
-        self.moved(id.0, before, now);
+        self.moved(id.0, before, Idle::default(), now);
         resets
     }
 }
 
 /// Ends of half-open flows have timers of their own, and the "client" may never have asked: no RST for a SYN flood.
-fn speaks_at_expiry(state: State) -> bool {
-    matches!(state, State::Established | State::FinWait | State::CloseWait | State::LastAck)
+/// Of a direct flow that closes, it is not known how far the other end has come: most are over.
+fn speaks_at_expiry(flow: &Flow) -> bool {
+    match flow.state() {
+        State::Established => true,
+        State::FinWait | State::CloseWait | State::LastAck => !flow.is_direct(),
+        _ => false,
+    }
 }
 
 fn resets(flow: &Flow) -> Resets {
+    if flow.is_direct() {
+        return direct_resets(flow);
+    }
     Resets {
         to_client: reset_to(flow, Direction::Original, flow.original.reversed()),
         to_backend: reset_to(flow, Direction::Reply, flow.reply_tuple().reversed()),
     }
+}
+
+/// Only the client was heard: its next byte is what the backend expects, its last acknowledgment what it expects itself.
+fn direct_resets(flow: &Flow) -> Resets {
+    let client = Direction::Original.index();
+    let (sent, expected) = (flow.ends[client], flow.has_acked(Direction::Original).then_some(flow.acks[client]));
+    let to_client = TcpReset { tuple: flow.original.reversed(), seq: expected.unwrap_or(0), ack: Some(sent) };
+    let to_backend = TcpReset { tuple: flow.original, seq: sent, ack: expected };
+    let heard = flow.windows[client] != 0;
+    Resets { to_client: heard.then_some(to_client), to_backend: heard.then_some(to_backend) }
 }
 
 /// The RST to one side, which must carry exactly the next sequence number that the side expects (RFC 5961).

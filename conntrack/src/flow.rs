@@ -62,6 +62,16 @@ pub struct NatBinding {
     pub snat: SocketAddrV4,
 }
 
+impl NatBinding {
+    /// Nothing is translated: the backend gets the client's packets as they are.
+    pub(crate) fn identity(original: &FiveTuple) -> NatBinding {
+        NatBinding {
+            backend: SocketAddrV4::new(original.dst, original.dst_port),
+            snat: SocketAddrV4::new(original.src, original.src_port),
+        }
+    }
+}
+
 /// How the client was last reached. Kept for the data path, opaque here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ClientLink {
@@ -154,6 +164,14 @@ impl Flow {
     #[must_use]
     pub fn reply_tuple(&self) -> FiveTuple {
         reply_tuple(&self.binding, self.original.protocol)
+    }
+
+    /// Direct server return: nothing is translated, and the backend answers the client around us, so that we hear the
+    /// client only.
+    #[must_use]
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.binding == NatBinding::identity(&self.original)
     }
 
     /// When the flow expires if nothing more comes, since process start.

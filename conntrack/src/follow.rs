@@ -6,7 +6,7 @@ use wire::{Protocol, Tcp, TcpOptions};
 
 use crate::tcp::{Invalid, Track, track};
 use crate::tick;
-use crate::{Conntrack, Direction, FlowId, State};
+use crate::{Conntrack, Direction, FlowId, Idle, State};
 
 /// How long a half-closed flow must have been quiet before a SYN may replace it.
 const QUIET_TICKS: u32 = tick::PER_SECOND;
@@ -15,13 +15,14 @@ const STREAM_TICKS: u32 = 2 * tick::PER_SECOND;
 
 impl Conntrack {
     /// A TCP segment of the flow: moves its state and its deadline and says what to do with the segment.
-    /// `options` are those of a SYN.
+    /// `options` are those of a SYN, `idle` is the service's.
     pub fn segment(
         &mut self,
         id: FlowId,
         direction: Direction,
         tcp: &Tcp,
         options: Option<&TcpOptions>,
+        idle: Idle,
         now: Duration,
     ) -> Track {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return Track::Drop(Invalid::UnknownFlow) };
@@ -29,18 +30,18 @@ impl Conntrack {
             return Track::Drop(Invalid::UnknownFlow);
         }
         let before = flow.state();
-        let last_heard = flow.deadline.saturating_sub(self.timeouts[before as usize]);
+        let last_heard = flow.deadline.saturating_sub(idle.or(before, self.timeouts[before as usize]));
         let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
         let step = track(flow, direction, tcp, options, quiet);
         let after = flow.state();
         if after != before || (step.refresh && !after.is_closed()) {
-            self.moved(id.0, before, now);
+            self.moved(id.0, before, idle, now);
         }
         step.track
     }
 
-    /// A UDP datagram of the flow: moves its state and its deadline.
-    pub fn datagram(&mut self, id: FlowId, direction: Direction, now: Duration) {
+    /// A UDP datagram of the flow: moves its state and its deadline. `idle` is the service's.
+    pub fn datagram(&mut self, id: FlowId, direction: Direction, idle: Idle, now: Duration) {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return };
         if flow.is_vacant() || flow.original.protocol != Protocol::Udp {
             return;
@@ -53,14 +54,14 @@ impl Conntrack {
         if flow.has_acked(Direction::Reply) && age > STREAM_TICKS {
             flow.set_state(State::UdpStream);
         }
-        self.moved(id.0, before, now);
+        self.moved(id.0, before, idle, now);
     }
 
     /// Deadline, queue and port of a flow that has been heard, after its state was `before`.
-    pub(crate) fn moved(&mut self, entry: u32, before: State, now: Duration) {
+    pub(crate) fn moved(&mut self, entry: u32, before: State, idle: Idle, now: Duration) {
         let flow = &mut self.flows[entry as usize];
         let (after, was) = (flow.state(), flow.deadline);
-        flow.deadline = tick::ceil(now).saturating_add(self.timeouts[after as usize]);
+        flow.deadline = tick::ceil(now).saturating_add(idle.or(after, self.timeouts[after as usize]));
         if !after.is_closed() {
             if flow.deadline < was {
                 self.timers.wait_less(entry, flow.deadline);

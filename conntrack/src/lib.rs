@@ -40,4 +40,4 @@ pub use ports::SnatRange;
 pub use state::State;
 pub use table::Conntrack;
 pub use tcp::{Invalid, Track, opens};
-pub use timeouts::Timeouts;
+pub use timeouts::{Idle, Timeouts};

@@ -15,10 +15,10 @@ use crate::{ClientLink, Conntrack, Direction, Flow, FlowId, Hit, NatBinding, Sna
 pub struct Open<'a> {
     /// Client to VIP.
     pub original: FiveTuple,
-    /// The chosen backend.
+    /// The chosen backend. Not used when `snat` is `None`.
     pub backend: SocketAddrV4,
-    /// Where the SNAT port comes from.
-    pub snat: SnatRange<'a>,
+    /// Where the SNAT port comes from. `None`: a direct flow ([`Flow::is_direct`]), nothing is translated.
+    pub snat: Option<SnatRange<'a>>,
     /// Kept in [`Flow::service`].
     pub service: u32,
     /// Kept in [`Flow::backend_id`].
@@ -70,7 +70,7 @@ impl Conntrack {
     /// # Errors
     /// [`OpenError`]; nothing has changed then.
     pub fn open(&mut self, open: &Open, now: Duration) -> Result<Opened, OpenError> {
-        if self.lookup(&open.original).is_some() {
+        if self.lookup(&open.original).is_some() || (open.snat.is_none() && self.meets_itself(&open.original)) {
             return Err(OpenError::Duplicate);
         }
         if self.timers.free().is_none() && self.oldest_closed().is_none() {
@@ -111,11 +111,18 @@ impl Conntrack {
         self.used += 1;
     }
 
+    /// Whether the answers to a direct flow would belong to another one: only forged addresses look so.
+    fn meets_itself(&self, original: &FiveTuple) -> bool {
+        let answers = original.reversed();
+        answers == *original || self.lookup(&answers).is_some()
+    }
+
     /// Finds a SNAT port whose reply key is free, or held by a closed flow, which is removed and handed out.
     fn bind(&mut self, open: &Open, tick: u32) -> Option<(NatBinding, Option<Flow>)> {
         let (backend, protocol) = (open.backend, open.original.protocol);
+        let Some(range) = &open.snat else { return Some((NatBinding::identity(&open.original), None)) };
         for _ in 0..PORT_ATTEMPTS {
-            let snat = self.ports.take(backend, protocol, &open.snat, tick)?;
+            let snat = self.ports.take(backend, protocol, range, tick)?;
             let binding = NatBinding { backend, snat };
             let key = reply_tuple(&binding, protocol);
             match self.lookup(&key) {

@@ -8,9 +8,11 @@
 //!   makes an honest client send the exact RST; if it has lost it, its SYN-ACK starts the connection anew.
 //! * Unlike Linux, FINs are followed by sequence number and side: a repeated FIN does not end a half-closed connection.
 //! * SYN-ACKs of the backend are believed: they come from the inside.
+//! * Of direct flows only the client is heard: `one_way` follows those.
 
 mod flags;
 mod handshake;
+mod one_way;
 mod reset;
 mod window;
 
@@ -112,6 +114,9 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
     let Some(class) = Class::of(tcp.flags) else { return refused(Invalid::BadFlags) };
     if flow.state() == State::Reset {
         return after_our_reset(class, from);
+    }
+    if flow.is_direct() {
+        return one_way::track(flow, class, tcp, options, quiet);
     }
     match (class, from) {
         (Class::Rst, _) => reset::rst(flow, from, tcp),

@@ -5,6 +5,31 @@ use core::time::Duration;
 use crate::State;
 use crate::tick;
 
+/// A service's own idle time, in place of the table's: for open TCP connections ([`State::Established`]) and for UDP.
+/// The default leaves the table's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// 0: the table's.
+    ticks: u32,
+}
+
+impl Idle {
+    /// So long. Resolution as in [`Timeouts`].
+    #[must_use]
+    pub fn new(time: Duration) -> Idle {
+        Idle { ticks: tick::ceil(time).max(1) }
+    }
+
+    /// In ticks, where the table has `otherwise`.
+    #[inline]
+    pub(crate) const fn or(self, state: State, otherwise: u32) -> u32 {
+        match state {
+            State::Established | State::UdpNew | State::UdpStream if self.ticks != 0 => self.ticks,
+            _ => otherwise,
+        }
+    }
+}
+
 /// Idle time after which a flow is removed. Resolution: an eighth of a second, never early.
 ///
 /// In the closed states ([`State::is_closed`]) the time runs from the closing: packets do not prolong it.

@@ -256,14 +256,14 @@ impl Pair {
 
     fn send(&mut self, id: FlowId, from: Direction, flags: u8, seq: u32, ack: u32) -> Track {
         let tcp = segment(flags, seq, ack, 0);
-        self.table.segment(id, from, &tcp, None, self.model.now)
+        self.table.segment(id, from, &tcp, None, Idle::default(), self.model.now)
     }
 
     fn establish(&mut self, key: FiveTuple, id: FlowId) {
         let now = self.model.now;
         if key.protocol == Protocol::Udp {
-            self.table.datagram(id, Direction::Original, now);
-            self.table.datagram(id, Direction::Reply, now);
+            self.table.datagram(id, Direction::Original, Idle::default(), now);
+            self.table.datagram(id, Direction::Reply, Idle::default(), now);
         } else {
             self.send(id, Direction::Original, SYN, 100, 0);
             self.send(id, Direction::Reply, SYN_ACK, 300, 101);

@@ -4,6 +4,7 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 
+pub use conntrack::Idle;
 use conntrack::{ClientLink, Conntrack, Direction, FlowId, Open, OpenError, Opened, SnatRange, State, Timeouts, Track};
 use wire::{FiveTuple, Protocol, Tcp, TcpFlags, TcpOptions};
 
@@ -51,7 +52,7 @@ pub fn opened_to(
     now: Duration,
 ) -> Result<Opened, OpenError> {
     let open =
-        Open { original, backend, snat, service: 1, backend_id: 2, generation: 3, client: ClientLink::default() };
+        Open { original, backend, snat: Some(snat), service: 1, backend_id: 2, generation: 3, client: ClientLink::default() };
     table.open(&open, now)
 }
 
@@ -83,6 +84,7 @@ pub struct Lab {
     pub id: FlowId,
     pub now: Duration,
     pub scale: Option<u8>,
+    pub idle: Idle,
 }
 
 impl Lab {
@@ -94,7 +96,7 @@ impl Lab {
     pub fn with(timeouts: Timeouts) -> Lab {
         let mut table = Conntrack::new(8, timeouts, 0x5eed);
         let id = open_to(&mut table, client(0, Protocol::Tcp), BACKEND, all_ports(), Duration::ZERO).unwrap();
-        Lab { table, id, now: Duration::ZERO, scale: None }
+        Lab { table, id, now: Duration::ZERO, scale: None, idle: Idle::default() }
     }
 
     /// After RFC 9293, figure 6: SYN 100, SYN-ACK 300, ACK.
@@ -114,7 +116,7 @@ impl Lab {
     pub fn send(&mut self, from: Direction, tcp: &Tcp) -> Track {
         let options = options(self.scale);
         let of_syn = tcp.flags.syn().then_some(&options);
-        self.table.segment(self.id, from, tcp, of_syn, self.now)
+        self.table.segment(self.id, from, tcp, of_syn, self.idle, self.now)
     }
 
     pub fn client(&mut self, flags: u8, seq: u32, ack: u32, len: usize) -> Track {
