@@ -84,6 +84,8 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
         listens: vec![Listen { address, ports: port..=port, protocol }],
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
+        direct: false,
+        idle: conntrack::Idle::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -116,7 +116,7 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
         return after_our_reset(class, from);
     }
     if flow.is_direct() {
-        return one_way::track(flow, class, tcp, options, quiet);
+        return one_way::track(flow, from, class, tcp, options, quiet);
     }
     match (class, from) {
         (Class::Rst, _) => reset::rst(flow, from, tcp),

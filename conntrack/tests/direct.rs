@@ -151,6 +151,15 @@ fn a_closing_port_is_opened_again() {
 }
 
 #[test]
+fn an_answer_on_the_wrong_way_moves_nothing() {
+    let mut lab = established();
+    for flags in [SYN, SYN_ACK, ACK, FIN_ACK, RST] {
+        lab.backend(flags, 301, 101, 0);
+        assert_eq!(lab.state(), State::Established);
+    }
+}
+
+#[test]
 fn flags_that_no_stack_sends_are_refused() {
     assert_eq!(established().client(0x03, 101, 301, 0), Track::Drop(Invalid::BadFlags));
 }

@@ -156,6 +156,8 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         listens: vec![Listen { address: VIP, ports: ports.first..=ports.last, protocol }],
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
+        direct: false,
+        idle: conntrack::Idle::default(),
         backends: (0..TASKS.len()).map(backend).collect(),
         turn: Arc::new(Turn::default()),
     }

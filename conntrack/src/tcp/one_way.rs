@@ -15,8 +15,17 @@ const CLIENT: Direction = Direction::Original;
 /// Two segments of one client in a row are never further apart than the windows of today's hosts.
 const NEAR_BYTES: u32 = 16 << 20;
 
-pub(super) fn track(flow: &mut Flow, class: Class, tcp: &Tcp, options: Option<&TcpOptions>, quiet: bool) -> Step {
+pub(super) fn track(
+    flow: &mut Flow,
+    from: Direction,
+    class: Class,
+    tcp: &Tcp,
+    options: Option<&TcpOptions>,
+    quiet: bool,
+) -> Step {
     match class {
+        // Answers do not come this way.
+        _ if from == Direction::Reply => PASSED,
         Class::Syn => syn(flow, tcp, options, quiet),
         // A client's SYN-ACK answers a SYN of the backend, which does not open connections from its VIP.
         Class::SynAck => PASSED,

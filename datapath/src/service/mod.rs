@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use conntrack::Idle;
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
@@ -62,6 +63,10 @@ pub struct VirtualService {
     pub scheduler: SchedulerKind,
     /// TCP timestamps towards backends come from one clock, see `docs/decisions`.
     pub rewrite_timestamps: bool,
+    /// Direct server return: backends get the clients' packets as they are, and answer around us.
+    pub direct: bool,
+    /// Its own idle time.
+    pub idle: Idle,
     /// All backends, drained ones (weight 0) too.
     pub backends: Vec<Backend>,
     /// The scheduler's place: control hands the same one to every generation.
@@ -107,7 +112,7 @@ pub enum Path {
     },
     /// Routed plainly, DNAT and SNAT without VXLAN.
     Plain {
-        /// Source addresses that the backend sees; never empty.
+        /// Source addresses that the backend sees; never empty, but for direct services, which need none.
         snat: Vec<Ipv4Addr>,
         /// The way to the backend.
         hop: Hop,

@@ -160,8 +160,8 @@ impl Snapshot {
         }
         let mut adjacencies = Vec::with_capacity(service.backends.len());
         for (position, backend) in service.backends.iter().enumerate() {
-            adjacencies.push(self.adjacency(backend)?);
-            self.index_backend(backend);
+            adjacencies.push(self.adjacency(backend, service.direct)?);
+            self.index_backend(backend, service.direct);
             let place = BackendIndex { service: index.0 as u32, backend: position as u32 };
             if self.backends.insert(backend.id, place).is_some() {
                 return Err(TablesError::BackendTwice(backend.id));
@@ -202,9 +202,10 @@ impl Snapshot {
         self.services.get(index.0).map(|compiled| compiled.service.id)
     }
 
-    fn adjacency(&self, backend: &Backend) -> Result<Adjacency, TablesError> {
+    fn adjacency(&self, backend: &Backend, direct: bool) -> Result<Adjacency, TablesError> {
         if let Path::Plain { snat, .. } = &backend.path
             && snat.is_empty()
+            && !direct
         {
             return Err(TablesError::NoSource(backend.id));
         }
@@ -219,13 +220,15 @@ impl Snapshot {
         Ok(Adjacency::new(&backend.path, self.overlay.as_ref(), &self.interfaces))
     }
 
-    fn index_backend(&mut self, backend: &Backend) {
+    fn index_backend(&mut self, backend: &Backend, direct: bool) {
         match &backend.path {
             Path::Overlay { vtep, .. } => {
                 self.vteps.insert(*vtep);
                 self.overlay_backends.push(backend.id);
                 self.tasks.entry((backend.address, *vtep)).or_insert(backend.id);
             }
+            // It answers around us.
+            Path::Plain { .. } if direct => {}
             Path::Plain { snat, .. } => {
                 self.sources.extend(snat.iter().copied());
                 self.plain.insert((backend.address, backend.port.map(std::num::NonZeroU16::get)));

@@ -35,6 +35,8 @@ pub(crate) fn service(weights: &[u16]) -> VirtualService {
         listens: vec![Listen { address: VIP, ports: 8080..=8080, protocol: Protocol::Tcp }],
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
+        direct: false,
+        idle: conntrack::Idle::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -51,6 +51,10 @@ impl Core {
         if packet.headers.ip.ttl <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }
+        if facts.direct {
+            wire::decrement_ttl(packet.frame.bytes_mut(), &packet.headers.ip);
+            return self.forward(tables, &mut packet.frame, &facts, hit.direction, &target);
+        }
         let outer = facts.rewrite(hit.direction);
         let inner = sent_by_receiver(&outer);
         let tuple = FiveTuple {

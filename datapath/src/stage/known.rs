@@ -23,6 +23,8 @@ pub(crate) struct FlowFacts {
     pub(crate) client: ClientLink,
     pub(crate) backend: BackendId,
     timestamp_delta: u32,
+    /// Nothing is translated, answers go around us.
+    pub(crate) direct: bool,
 }
 
 impl FlowFacts {
@@ -33,6 +35,7 @@ impl FlowFacts {
             client: flow.client,
             backend: BackendId(flow.backend_id),
             timestamp_delta: flow.timestamp_delta,
+            direct: flow.is_direct(),
         }
     }
 
@@ -84,6 +87,7 @@ impl Core {
         let through_overlay = packet.origin == Origin::Overlay;
         if (hit.direction == Direction::Reply && through_overlay != target.adjacency.encap.is_some())
             || (hit.direction == Direction::Original && through_overlay)
+            || (hit.direction == Direction::Reply && facts.direct)
         {
             return Verdict::Drop(DropReason::WrongPath);
         }
@@ -96,7 +100,7 @@ impl Core {
                 return self.new_flow(tables, packet, key, now);
             }
         }
-        match self.track(packet, hit, &target, now) {
+        match self.track(packet, hit, facts.direct, &target, now) {
             Track::Forward => self.pass(tables, packet, &facts, hit, &target, now),
             Track::Reopen => {
                 self.close_flow(tables, hit.id);
@@ -132,13 +136,14 @@ impl Core {
             && self.conntrack.flow(hit.id).state() == State::SynSent
     }
 
-    fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
+    fn track(&mut self, packet: &Packet, hit: Hit, direct: bool, target: &BackendRef<'_>, now: Duration) -> Track {
+        let idle = target.service.idle;
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
             let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));
-            self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), now)
+            self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
         } else {
-            self.conntrack.datagram(hit.id, hit.direction, now);
+            self.conntrack.datagram(hit.id, hit.direction, idle, now);
             Track::Forward
         };
         let after = self.conntrack.flow(hit.id).state();
@@ -147,6 +152,10 @@ impl Core {
             match (hit.direction, before, after) {
                 (Direction::Reply, State::SynSent, State::SynReceived) => stats.answered(),
                 (Direction::Reply, State::SynSent, State::Close) => stats.refused(),
+                // The client acknowledges what we have not seen.
+                (Direction::Original, State::SynSent, State::Established | State::FinWait) if direct => {
+                    stats.answered();
+                }
                 _ => {}
             }
         }
@@ -178,7 +187,9 @@ impl Core {
         let client_mtu = tables
             .interface(crate::service::InterfaceIndex(facts.client.interface))
             .map_or(1500, |i| usize::from(i.mtu));
-        edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
+        if !facts.direct {
+            edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
+        }
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
             return self.segment(tables, packet, facts, target, mtu.min(target.adjacency.mtu));

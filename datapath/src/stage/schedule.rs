@@ -84,7 +84,7 @@ impl Core {
         let open = Open {
             original: key,
             backend: SocketAddrV4::new(target.backend.address, target.backend.target_port(key.dst_port)),
-            snat: self.snat_range(tables, &target.backend.path),
+            snat: (!service.direct).then(|| self.snat_range(tables, &target.backend.path)),
             service: service.id.0,
             backend_id: target.backend.id.0,
             generation: tables.generation().0 as u32,
@@ -121,11 +121,12 @@ impl Core {
     /// Tracks the packet that opened the flow, and sets the flow's clock.
     fn begin(&mut self, packet: &Packet, id: conntrack::FlowId, service: &VirtualService, now: Duration) {
         let L4::Tcp(tcp) = &packet.headers.l4 else {
-            return self.conntrack.datagram(id, Direction::Original, now);
+            return self.conntrack.datagram(id, Direction::Original, service.idle, now);
         };
         let options = tcp.options(packet.frame.bytes());
-        let _ = self.conntrack.segment(id, Direction::Original, tcp, Some(&options), now);
-        if let (true, Some(timestamps)) = (service.rewrite_timestamps, options.timestamps) {
+        let _ = self.conntrack.segment(id, Direction::Original, tcp, Some(&options), service.idle, now);
+        let rewrites = service.rewrite_timestamps && !service.direct;
+        if let (true, Some(timestamps)) = (rewrites, options.timestamps) {
             let delta = self.clock_millis(now).wrapping_sub(timestamps.value);
             self.conntrack.flow_mut(id).timestamp_delta = delta;
         }

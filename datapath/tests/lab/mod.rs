@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use conntrack::{Conntrack, Timeouts};
+use conntrack::{Conntrack, Idle, Timeouts};
 use crossbeam::queue::ArrayQueue;
 use datapath::core::{Core, CoreParts, InterfaceInfo, SlotInfo};
 use datapath::counters::{Counters, WorkerCounters};
@@ -74,6 +74,8 @@ pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> Virtu
         listens: vec![Listen { address: VIP, ports: port..=port, protocol }],
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
+        direct: false,
+        idle: Idle::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }
