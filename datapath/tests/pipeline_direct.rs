@@ -178,7 +178,8 @@ fn datagrams_and_their_fragments() {
     gateway.settle();
     let seen: Vec<_> = gateway.collect(0, BACK).iter().map(|frame| see(frame)).collect();
     assert!(seen.iter().all(|piece| piece.outer.as_ref().unwrap().inner_dst == MacAddr::docker(TASKS[0])));
-    let whole = see(&ethernet(CLIENT_MAC, OUR_MACS[0], &reassemble(seen.into_iter().map(|piece| piece.bytes).collect())));
+    let whole =
+        see(&ethernet(CLIENT_MAC, OUR_MACS[0], &reassemble(seen.into_iter().map(|piece| piece.bytes).collect())));
     assert_eq!((whole.src(), whole.dst(), whole.ports()), (CLIENT, VIP, (CLIENT_PORT, PORT)));
     assert_eq!(whole.payload()[8..], [3; 3000]);
     gateway.pass(Duration::from_secs(29));

@@ -50,6 +50,8 @@ pub struct Service {
     pub name: String,
     /// Address, port (or range) and protocol.
     pub listen: String,
+    /// Further lines of its table.
+    pub lines: Vec<String>,
     /// Who serves it.
     pub backends: Vec<Backend>,
 }
@@ -58,7 +60,7 @@ impl Service {
     /// A round-robin service.
     #[must_use]
     pub fn new(name: &str, listen: &str, backends: Vec<Backend>) -> Self {
-        Service { name: name.into(), listen: listen.into(), backends }
+        Service { name: name.into(), listen: listen.into(), lines: Vec::new(), backends }
     }
 }
 
@@ -119,6 +121,7 @@ impl Config {
 fn write_service(service: &Service, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[[service]]\nname      = {:?}\nlisten    = {:?}", service.name, service.listen)?;
     writeln!(out, "scheduler = \"rr\"")?;
+    service.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     for backend in &service.backends {
         writeln!(out, "[[service.backend]]\naddress = {:?}", backend.address)?;
         if let Some(vtep) = &backend.vtep {

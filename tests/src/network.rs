@@ -270,6 +270,30 @@ impl Network {
         Ok(())
     }
 
+    /// Lets tasks answer clients themselves: each has the VIP on its loopback, as Docker does it in networks made with
+    /// `--opt dsr`, and a leg of its own on the underlay.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn let_tasks_answer_directly(&self) -> Outcome {
+        for (index, task) in self.nodes.iter().flat_map(|node| &node.tasks).enumerate() {
+            let (host, port) = (&task.namespace, format!("leg{index}"));
+            link((host, "eth1"), (&self.switch, &port), 1)?;
+            self.switch.ip(&format!("link set {port} master underlay up"))?;
+            let own = Ipv4Addr::new(198, 18, 1, (61 + index) as u8);
+            host.ip(&format!(
+                "link set lo up\naddr add {VIP}/32 dev lo\naddr add {own}/24 dev eth1\nlink set eth1 up"
+            ))?;
+            for (key, value) in [("arp_ignore", "1"), ("arp_announce", "2"), ("rp_filter", "0")] {
+                for device in ["all", "eth0", "eth1"] {
+                    host.sysctl(&format!("net.ipv4.conf.{device}.{key}"), value)?;
+                }
+            }
+            self.quieten(host, "eth1")?;
+        }
+        Ok(())
+    }
+
     /// Connects a host's new `eth0` to a bridge of the switch.
     fn plug(&self, host: &Namespace, port: &str, bridge: &str) -> Outcome {
         link((host, "eth0"), (&self.switch, port), self.plan.queues)?;

@@ -49,6 +49,7 @@ http {{
   server {{
     listen {port} backlog=4096;
     location / {{ return 200 \"{name}\\n\"; }}
+    location = /who {{ return 200 \"$remote_addr $server_addr:$server_port\n\"; }}
     location /files/ {{ root {dir}; dav_methods PUT; create_full_put_path on; }}
     location /slow/ {{ alias {dir}/files/; limit_rate 2m; }}
   }}

@@ -51,8 +51,15 @@ pub fn opened_to(
     snat: SnatRange,
     now: Duration,
 ) -> Result<Opened, OpenError> {
-    let open =
-        Open { original, backend, snat: Some(snat), service: 1, backend_id: 2, generation: 3, client: ClientLink::default() };
+    let open = Open {
+        original,
+        backend,
+        snat: Some(snat),
+        service: 1,
+        backend_id: 2,
+        generation: 3,
+        client: ClientLink::default(),
+    };
     table.open(&open, now)
 }
 

@@ -7,6 +7,7 @@ mod changes;
 mod coexistence;
 mod connections;
 mod datagrams;
+mod direct;
 mod hostile;
 mod lab_itself;
 mod links;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
     lab_itself::add(&mut scenarios);
     connections::add(&mut scenarios);
     datagrams::add(&mut scenarios);
+    direct::add(&mut scenarios);
     overlay::add(&mut scenarios);
     changes::add(&mut scenarios);
     links::add(&mut scenarios);
