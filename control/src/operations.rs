@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use datapath::service::{BackendId, BackendTotals, Listen, SchedulerKind};
+use datapath::service::{BackendId, BackendTotals, Listen};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
 use crate::catalog::{Catalog, Changes};
-use crate::config::{BackendAddress, BackendConfig, Problem, ServiceConfig};
+use crate::config::{BackendAddress, BackendConfig, Problem, ServiceConfig, SettingsChange};
 
 /// The running gateway, as the API sees it. Calls are short, except [`Operations::flows`], which asks the workers and may
 /// take up to a second.
@@ -48,10 +48,8 @@ pub enum Edit {
         name: String,
         /// All its listens, in place of the old ones.
         listens: Option<Vec<Listen>>,
-        /// Its scheduler.
-        scheduler: Option<SchedulerKind>,
-        /// Whether TCP timestamps towards its tasks come from one clock.
-        rewrite_timestamps: Option<bool>,
+        /// The rest of its keys.
+        settings: SettingsChange,
     },
     /// Takes the service away, its flows are ended.
     RemoveService {

@@ -47,8 +47,7 @@ pub fn set_service(gateway: &mut dyn Operations, name: &str, request: &Request) 
     let edit = Edit::SetService {
         name: name.to_owned(),
         listens: Some(listens).filter(|listens| !listens.is_empty()),
-        scheduler: draft.scheduler,
-        rewrite_timestamps: draft.rewrite_timestamps,
+        settings: draft.settings,
     };
     gateway.edit(edit)?;
     Reply::ok(&view::service(gateway, find(gateway, name)?))
@@ -116,7 +115,7 @@ pub fn reload(gateway: &mut dyn Operations, request: &Request) -> Outcome {
 fn show_backend(gateway: &dyn Operations, name: &str, address: BackendAddress, status: StatusCode) -> Outcome {
     let service = find(gateway, name)?;
     let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
-    let reply = Reply::ok(&view::backend(name, entry, gateway.totals(entry.id)))?;
+    let reply = Reply::ok(&view::backend(service, entry, gateway.totals(entry.id)))?;
     Ok(Reply { status, ..reply })
 }
 

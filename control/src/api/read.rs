@@ -54,7 +54,7 @@ pub fn backend(gateway: &dyn Operations, name: &str, address: &str, request: &Re
     let service = find(gateway, name)?;
     let address = parse_address(address)?;
     let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
-    Reply::ok(&view::backend(name, entry, gateway.totals(entry.id)))
+    Reply::ok(&view::backend(service, entry, gateway.totals(entry.id)))
 }
 
 /// `GET /v1/backends?service=`

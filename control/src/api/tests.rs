@@ -79,6 +79,13 @@ fn services_come_change_and_go() {
     let (status, view) = ask(&served, "PATCH", "/v1/services/new", body);
     assert_eq!((status, &view["listen"]), (200, &json!(["198.18.0.9:81/tcp", "198.18.0.9:82/udp"])));
     assert_eq!((&view["timestamps"], &view["scheduler"]), (&json!("keep"), &json!("rr")));
+    let (_, view) = ask(&served, "PATCH", "/v1/services/new", r#"{"timeout": "90s"}"#);
+    assert_eq!(
+        (&view["timeout"], &view["direct"], &view["timestamps"]),
+        (&json!("90s"), &json!(false), &json!("keep"))
+    );
+    let (_, view) = ask(&served, "PATCH", "/v1/services/new", r#"{"timeout": null}"#);
+    assert_eq!(view["timeout"], json!(null));
     let put = r#"{"name": "new", "listen": "198.18.0.9:83"}"#;
     assert_eq!(ask(&served, "PUT", "/v1/services/new", put).0, 200);
     assert_eq!(get(&served, "/v1/services/new").1["backends"], json!([]));

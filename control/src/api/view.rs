@@ -6,7 +6,7 @@ use datapath::service::BackendTotals;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{BackendEntry, ServiceEntry};
-use crate::config::value::show_listen;
+use crate::config::value::{show_duration, show_listen};
 use crate::operations::Operations;
 
 /// A service.
@@ -20,6 +20,10 @@ pub struct ServiceView {
     pub scheduler: String,
     /// `rewrite` or `keep`.
     pub timestamps: String,
+    /// Whether backends answer clients directly.
+    pub direct: bool,
+    /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
+    pub timeout: Option<String>,
     /// In order.
     pub backends: Vec<BackendView>,
 }
@@ -31,7 +35,7 @@ pub struct BackendView {
     pub service: String,
     /// `address:port`, or the address alone.
     pub address: String,
-    /// `vxlan` or `route`.
+    /// `vxlan`, `route`, or `direct` when it answers clients itself.
     pub forward: String,
     /// Its node; null when it is routed plainly.
     pub vtep: Option<String>,
@@ -60,24 +64,31 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
     ServiceView {
         name: service.name.clone(),
         listen: service.listens.iter().map(show_listen).collect(),
-        scheduler: service.scheduler.to_string(),
-        timestamps: if service.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
+        scheduler: service.settings.scheduler.to_string(),
+        timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
+        direct: service.settings.direct,
+        timeout: service.settings.timeout.map(show_duration),
         backends: backends(gateway, service),
     }
 }
 
 /// All backends of a service.
 pub fn backends(gateway: &dyn Operations, service: &ServiceEntry) -> Vec<BackendView> {
-    service.backends.iter().map(|entry| backend(&service.name, entry, gateway.totals(entry.id))).collect()
+    service.backends.iter().map(|entry| backend(service, entry, gateway.totals(entry.id))).collect()
 }
 
 /// One backend.
-pub fn backend(service: &str, entry: &BackendEntry, totals: BackendTotals) -> BackendView {
+pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTotals) -> BackendView {
     let config = &entry.config;
+    let forward = match config.vtep {
+        _ if service.settings.direct => "direct",
+        Some(_) => "vxlan",
+        None => "route",
+    };
     BackendView {
-        service: service.to_owned(),
+        service: service.name.clone(),
         address: config.address.to_string(),
-        forward: if config.vtep.is_some() { "vxlan" } else { "route" }.to_owned(),
+        forward: forward.to_owned(),
         vtep: config.vtep.map(|vtep| vtep.to_string()),
         mac: config.mac.map(|mac| mac.to_string()),
         weight: config.weight,

@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use datapath::service::{Listen, SchedulerKind};
+use datapath::service::Listen;
 use wire::MacAddr;
 
 use super::{Catalog, Changes, Origin, ServiceEntry};
 use crate::config::report::{Complaint, nearest};
 use crate::config::rules::{self, Overlay};
-use crate::config::{BackendAddress, BackendConfig, ServiceConfig};
+use crate::config::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange};
 use crate::operations::{Edit, EditError, EditErrorKind};
 
 impl Catalog {
@@ -20,9 +20,7 @@ impl Catalog {
         match edit {
             Edit::AddService(service) => self.add_service(service),
             Edit::PutService(service) => self.put_service(service),
-            Edit::SetService { name, listens, scheduler, rewrite_timestamps } => {
-                self.set_service(name, listens.as_deref(), *scheduler, *rewrite_timestamps)
-            }
+            Edit::SetService { name, listens, settings } => self.set_service(name, listens.as_deref(), settings),
             Edit::RemoveService { name } => {
                 let at = self.find_ours(name)?;
                 self.services.remove(at);
@@ -53,6 +51,7 @@ impl Catalog {
         self.check_listens(&wanted.name, &wanted.listens)?;
         for (at, backend) in wanted.backends.iter().enumerate() {
             self.check_backend(backend)?;
+            check_direct(&wanted.settings, &wanted.listens, backend)?;
             if wanted.backends[..at].iter().any(|other| other.address == backend.address) {
                 let message = format!("backend `{}` is in service `{}` twice", backend.address, wanted.name);
                 return Err(invalid(Complaint::hinted(message, "use `weight` to give it a larger share")));
@@ -73,19 +72,19 @@ impl Catalog {
         &mut self,
         name: &str,
         listens: Option<&[Listen]>,
-        scheduler: Option<SchedulerKind>,
-        rewrite_timestamps: Option<bool>,
+        change: &SettingsChange,
     ) -> Result<(), EditError> {
         let at = self.find_ours(name)?;
         if let Some(listens) = listens {
             self.check_listens(name, listens)?;
         }
         let service = &mut self.services[at];
-        if let Some(listens) = listens {
-            service.listens = listens.to_vec();
+        let settings = change.apply(service.settings);
+        let listens = listens.unwrap_or(&service.listens).to_vec();
+        for backend in &service.backends {
+            check_direct(&settings, &listens, &backend.config)?;
         }
-        service.scheduler = scheduler.unwrap_or(service.scheduler);
-        service.rewrite_timestamps = rewrite_timestamps.unwrap_or(service.rewrite_timestamps);
+        (service.settings, service.listens) = (settings, listens);
         Ok(())
     }
 
@@ -96,6 +95,7 @@ impl Catalog {
             let message = format!("service `{service}` has a backend `{}` already", backend.address);
             return Err(conflict(message, "change it with `backend set`"));
         }
+        check_direct(&self.services[at].settings, &self.services[at].listens, backend)?;
         let entry = self.new_backend(backend);
         self.services[at].backends.push(entry);
         Ok(())
@@ -200,6 +200,13 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
     };
     let message = format!("service `{}` has no backend `{address}`", service.name);
     EditError { kind: EditErrorKind::NotFound, message, hint: Some(hint) }
+}
+
+fn check_direct(settings: &Settings, listens: &[Listen], backend: &BackendConfig) -> Result<(), EditError> {
+    match rules::direct_fault(listens, backend).filter(|_| settings.direct) {
+        Some(complaint) => Err(invalid(complaint)),
+        None => Ok(()),
+    }
 }
 
 fn conflict(message: String, hint: &str) -> EditError {

@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, SchedulerKind, ServiceId, Turn};
+use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, ServiceId, Turn};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
-use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig};
+use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig, Settings};
 
 /// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
 #[derive(Debug, Clone)]
@@ -40,10 +40,8 @@ pub struct ServiceEntry {
     pub name: String,
     /// Where it listens.
     pub listens: Vec<Listen>,
-    /// How it picks a backend.
-    pub scheduler: SchedulerKind,
-    /// Whether TCP timestamps towards its tasks come from one clock.
-    pub rewrite_timestamps: bool,
+    /// How it is served.
+    pub settings: Settings,
     /// Its backends in order.
     pub backends: Vec<BackendEntry>,
     /// The scheduler's position, shared by all workers.
@@ -83,7 +81,7 @@ pub struct Changes {
     pub services_added: Vec<String>,
     /// Services that are gone.
     pub services_removed: Vec<String>,
-    /// Services whose listens, scheduler or timestamps differ.
+    /// Services whose listens or settings differ.
     pub services_changed: Vec<String>,
     /// Backends that are new.
     pub backends_added: Vec<String>,
@@ -99,6 +97,8 @@ pub trait Resolve {
     fn hop(&self, address: Ipv4Addr) -> Hop;
     /// The source addresses for a backend without a VTEP.
     fn plain_snat(&self, backend: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr>;
+    /// As [`Resolve::hop`], for a backend that is to get packets for another address: it must be on the link.
+    fn direct_hop(&self, address: Ipv4Addr) -> Hop;
     /// The MAC address of an address in the overlay.
     fn overlay_mac(&self, address: Ipv4Addr) -> MacAddr;
     /// The interfaces; `InterfaceIndex` counts in this list.

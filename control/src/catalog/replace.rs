@@ -85,8 +85,7 @@ impl Catalog {
             id,
             name: config.name.clone(),
             listens: config.listens.clone(),
-            scheduler: config.scheduler,
-            rewrite_timestamps: config.rewrite_timestamps,
+            settings: config.settings,
             backends: Vec::new(),
             turn: Arc::new(Turn::default()),
             origin: Origin::Operator,
@@ -103,12 +102,9 @@ impl Catalog {
 
 /// Takes over everything but the backends; true when something differed.
 pub(super) fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool {
-    let same = service.listens == wanted.listens
-        && service.scheduler == wanted.scheduler
-        && service.rewrite_timestamps == wanted.rewrite_timestamps;
+    let same = service.listens == wanted.listens && service.settings == wanted.settings;
     service.listens.clone_from(&wanted.listens);
-    service.scheduler = wanted.scheduler;
-    service.rewrite_timestamps = wanted.rewrite_timestamps;
+    service.settings = wanted.settings;
     !same
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use conntrack::Idle;
 use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
@@ -37,8 +38,10 @@ fn virtual_service(service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualServ
     VirtualService {
         id: service.id,
         listens: service.listens.clone(),
-        scheduler: service.scheduler,
-        rewrite_timestamps: service.rewrite_timestamps,
+        scheduler: service.settings.scheduler,
+        rewrite_timestamps: service.settings.rewrite_timestamps,
+        direct: service.settings.direct,
+        idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
         backends: service.backends.iter().map(|entry| backend(service, entry, resolve)).collect(),
         turn: Arc::clone(&service.turn),
     }
@@ -51,6 +54,7 @@ fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) 
             let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
             Path::Overlay { vtep, mac, hop: resolve.hop(vtep) }
         }
+        None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
         None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
     };
     // A task that cannot be reached, or does not answer, gets no new flows while others may.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use wire::MacAddr;
 
 use super::{Catalog, Resolve};
-use crate::config::{BackendConfig, Config, ServiceConfig, parse};
+use crate::config::{BackendConfig, Config, ServiceConfig, Settings, SettingsChange, parse};
 use crate::operations::Edit;
 use crate::swarm::{Wanted, WantedTask};
 
@@ -91,9 +91,13 @@ fn edits_do_what_they_say() {
     assert_eq!(ids(&catalog, "web"), [1, 2]);
     catalog.apply(&Edit::RemoveBackend { service: web.clone(), address }).unwrap();
     assert_eq!(ids(&catalog, "web"), [2]);
-    let set = Edit::SetService { name: web.clone(), listens: None, scheduler: None, rewrite_timestamps: Some(false) };
+    let set = Edit::SetService {
+        name: web.clone(),
+        listens: None,
+        settings: SettingsChange { rewrite_timestamps: Some(false), ..SettingsChange::default() },
+    };
     catalog.apply(&set).unwrap();
-    assert!(!catalog.service("web").unwrap().rewrite_timestamps);
+    assert!(!catalog.service("web").unwrap().settings.rewrite_timestamps);
     catalog.apply(&Edit::RemoveService { name: web }).unwrap();
     assert!(catalog.services().is_empty());
 }
@@ -115,7 +119,7 @@ fn a_reload_takes_over_what_differs() {
     let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1])), 1);
     let mut other = config(&service("web", 1, &[1]));
     let wanted = &mut other.services[0];
-    (wanted.scheduler, wanted.rewrite_timestamps) = (SchedulerKind::WeightedRoundRobin, false);
+    (wanted.settings.scheduler, wanted.settings.rewrite_timestamps) = (SchedulerKind::WeightedRoundRobin, false);
     wanted.backends[0].weight = 7;
     let changes = catalog.replace(&other);
     assert_eq!(
@@ -123,7 +127,7 @@ fn a_reload_takes_over_what_differs() {
         (vec!["web".into()], vec!["web 192.0.2.1:80".into()])
     );
     let web = catalog.service("web").unwrap();
-    assert_eq!((web.scheduler, web.rewrite_timestamps), (SchedulerKind::WeightedRoundRobin, false));
+    assert_eq!((web.settings.scheduler, web.settings.rewrite_timestamps), (SchedulerKind::WeightedRoundRobin, false));
     assert_eq!((web.backends[0].config.weight, web.backends[0].id.0), (7, 1));
 }
 
@@ -133,13 +137,12 @@ fn a_set_scheduler_stays_until_it_is_set_again() {
     let set = |scheduler, rewrite_timestamps| Edit::SetService {
         name: "web".to_owned(),
         listens: None,
-        scheduler,
-        rewrite_timestamps,
+        settings: SettingsChange { scheduler, rewrite_timestamps, ..SettingsChange::default() },
     };
     catalog.apply(&set(Some(SchedulerKind::Maglev), None)).unwrap();
     catalog.apply(&set(None, Some(false))).unwrap();
     let web = catalog.service("web").unwrap();
-    assert_eq!((web.scheduler, web.rewrite_timestamps), (SchedulerKind::Maglev, false));
+    assert_eq!((web.settings.scheduler, web.settings.rewrite_timestamps), (SchedulerKind::Maglev, false));
 }
 
 #[test]
@@ -185,7 +188,7 @@ fn refusals_change_nothing() {
     let edits = [
         named("web", 7),
         named("c", 1),
-        Edit::SetService { name: web(), listens: Some(Vec::new()), scheduler: None, rewrite_timestamps: None },
+        Edit::SetService { name: web(), listens: Some(Vec::new()), settings: SettingsChange::default() },
         Edit::RemoveService { name: "wbe".to_owned() },
         Edit::RemoveBackend { service: web(), address: "192.0.2.1:81".parse().unwrap() },
         Edit::DrainBackend { service: web(), address: "192.0.2.9".parse().unwrap() },
@@ -205,6 +208,9 @@ struct OneNode;
 impl Resolve for OneNode {
     fn hop(&self, address: Ipv4Addr) -> Hop {
         if address == Ipv4Addr::new(198, 18, 1, 11) { Hop::Kernel } else { Hop::Unresolved }
+    }
+    fn direct_hop(&self, address: Ipv4Addr) -> Hop {
+        self.hop(address)
     }
     fn plain_snat(&self, _: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr> {
         vec![Ipv4Addr::new(198, 18, 1, 1), vip]
@@ -268,8 +274,7 @@ fn wanted(key: &str, name: &str, port: u16, tasks: &[(&str, &str, u16)]) -> Want
     let service = ServiceConfig {
         name: name.to_owned(),
         listens: vec![listen],
-        scheduler: datapath::service::SchedulerKind::default(),
-        rewrite_timestamps: true,
+        settings: Settings::default(),
         backends: Vec::new(),
     };
     let task = |(id, address, weight): &(&str, &str, u16)| WantedTask {

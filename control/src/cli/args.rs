@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use wire::MacAddr;
 
 use crate::config::report::Complaint;
-use crate::config::{BackendAddress, DEFAULT_API, value};
+use crate::config::{BackendAddress, DEFAULT_API, settings, value};
 
 /// A userspace L4 ingress gateway.
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ pub enum ServiceVerb {
         change: ServiceChange,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout"]))]
     Set {
         /// The service
         name: String,
@@ -130,6 +130,12 @@ pub struct ServiceChange {
     /// TCP timestamps towards the tasks: from one clock, or as the clients sent them
     #[arg(long, value_parser = ["rewrite", "keep"])]
     pub timestamps: Option<String>,
+    /// Direct server return: backends get the clients' packets as they are, and answer around the gateway
+    #[arg(long, value_name = "BOOL")]
+    pub direct: Option<bool>,
+    /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as [timeouts] says
+    #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
+    pub timeout: Option<String>,
 }
 
 /// `backend …`
@@ -222,6 +228,16 @@ fn checked<T>(parse: impl Fn(&str) -> Result<T, Complaint> + Clone) -> impl Fn(&
 
 fn listen(text: &str) -> Result<String, Complaint> {
     value::listen(text).map(|listen| value::show_listen(&listen))
+}
+
+/// Says that a setting is to be the gateway's own again.
+pub const DEFAULT: &str = "default";
+
+fn timeout(text: &str) -> Result<String, Complaint> {
+    if text == DEFAULT {
+        return Ok(text.to_owned());
+    }
+    value::duration(text).and_then(settings::timeout).map(value::show_duration)
 }
 
 fn scheduler(text: &str) -> Result<String, Complaint> {

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::Failed;
-use super::args::{BackendChange, BackendPlace, BackendVerb, FlowVerb, Question, ServiceChange, ServiceVerb};
+use super::args::{BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Question, ServiceChange, ServiceVerb};
 use super::client::{Client, segment};
 use super::output::Output;
 use super::show;
@@ -75,6 +75,13 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
     }
     if let Some(timestamps) = &change.timestamps {
         body.insert("timestamps".to_owned(), json!(timestamps));
+    }
+    if let Some(direct) = change.direct {
+        body.insert("direct".to_owned(), json!(direct));
+    }
+    if let Some(timeout) = &change.timeout {
+        let timeout = if timeout == DEFAULT { Value::Null } else { json!(timeout) };
+        body.insert("timeout".to_owned(), timeout);
     }
     body
 }

@@ -54,6 +54,7 @@ fn forward(backend: &BackendView) -> String {
     match backend.forward.as_str() {
         "vxlan" => "Vxlan".to_owned(),
         "route" => "Route".to_owned(),
+        "direct" => "Direct".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -66,10 +67,12 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
+        if service.direct { "yes" } else { "no" },
+        service.timeout.as_deref().unwrap_or("default"),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
     )

@@ -15,6 +15,7 @@ pub mod report;
 pub mod rules;
 pub mod section;
 pub mod service;
+pub mod settings;
 mod swarm;
 mod syntax;
 mod timeouts;
@@ -34,6 +35,7 @@ pub use model::{
 };
 pub use problem::{Place, Problem, Severity};
 pub use render::render;
+pub use settings::{Settings, SettingsChange};
 
 use node::Node;
 use report::{At, Complaint, Report};

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use conntrack::Timeouts;
-use datapath::service::{Listen, SchedulerKind};
+use datapath::service::Listen;
 use vxlan::Vni;
 use wire::MacAddr;
+
+use super::Settings;
 
 /// A whole config file, valid.
 #[derive(Debug, Clone)]
@@ -185,10 +187,8 @@ pub struct ServiceConfig {
     pub name: String,
     /// `VIP:port/protocol`, one or more.
     pub listens: Vec<Listen>,
-    /// How a backend is picked.
-    pub scheduler: SchedulerKind,
-    /// `timestamps = "rewrite"`: TCP timestamps towards the tasks come from one clock.
-    pub rewrite_timestamps: bool,
+    /// The rest of its keys.
+    pub settings: Settings,
     /// `[[service.backend]]`
     pub backends: Vec<BackendConfig>,
 }

@@ -22,6 +22,8 @@ pub enum Value {
     Text(String),
     /// A whole number.
     Integer(i64),
+    /// True or false.
+    Boolean(bool),
     /// JSON's null.
     Null,
     /// A kind that no key takes, by its name with an article.
@@ -49,6 +51,7 @@ impl Value {
         match self {
             Value::Text(_) => "a string",
             Value::Integer(_) => "an integer",
+            Value::Boolean(_) => "a boolean",
             Value::Null => "null",
             Value::Other(kind) => kind,
             Value::List(_) => "a list",
@@ -77,7 +80,7 @@ fn toml_value(value: &DeValue<'_>) -> Value {
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map_or(Value::Other("a number that is too large"), Value::Integer),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(_) => Value::Other("a boolean"),
+        DeValue::Boolean(on) => Value::Boolean(*on),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Array(list) => {
             let node = |item: &Spanned<DeValue<'_>>| Node { span: item.span(), value: toml_value(item.get_ref()) };
@@ -91,7 +94,7 @@ fn toml_value(value: &DeValue<'_>) -> Value {
 pub fn from_json(json: serde_json::Value) -> Node {
     let value = match json {
         serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(_) => Value::Other("a boolean"),
+        serde_json::Value::Bool(on) => Value::Boolean(on),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(number) => Value::Integer(number),
             None if number.is_f64() => Value::Other("a fraction"),

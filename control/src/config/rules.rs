@@ -95,6 +95,16 @@ pub fn listen_fault(listen: &Listen, overlay: Overlay<'_>) -> Option<Complaint> 
     })
 }
 
+/// What is wrong between a direct service's listens and a backend: nothing is translated, so the port stays.
+pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Complaint> {
+    let port = backend.address.port?.get();
+    let other = listens.iter().find(|listen| listen.ports != (port..=port))?;
+    let message = format!("a direct service can't lead {} to port {port}", show_listen(other));
+    let hint =
+        "the task gets the packet as the client sent it: listen on the target port, or leave the backend's port out";
+    Some(Complaint::hinted(message, hint))
+}
+
 /// All rules over the services of a file or a request.
 pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &mut Report) {
     let mut names: Vec<&str> = Vec::new();
@@ -116,6 +126,16 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
             listens.push((&listen.value, name.to_owned()));
         }
         check_backends(service, overlay, report);
+        check_direct(service, report);
+    }
+}
+
+fn check_direct(service: &ServiceDraft, report: &mut Report) {
+    let Some(config) = service.finish().filter(|config| config.settings.direct) else { return };
+    for draft in &service.backends {
+        if let Some(complaint) = draft.finish().and_then(|backend| direct_fault(&config.listens, &backend)) {
+            report.error(place_of(draft, "address"), complaint);
+        }
     }
 }
 

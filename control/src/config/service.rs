@@ -2,16 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use datapath::service::{Listen, SchedulerKind};
+use datapath::service::Listen;
 use wire::MacAddr;
 
 use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{BackendAddress, BackendConfig, ServiceConfig, value};
-
-/// `timestamps` says whether we rewrite.
-const TIMESTAMPS: &[(&str, bool)] = &[("rewrite", true), ("keep", false)];
+use super::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, settings, value};
 
 /// A service as far as it could be read.
 #[derive(Debug)]
@@ -20,10 +17,8 @@ pub struct ServiceDraft {
     pub name: Option<Located<String>>,
     /// Those that could be read.
     pub listens: Vec<Located<Listen>>,
-    /// `rr` if it does not say.
-    pub scheduler: Option<SchedulerKind>,
-    /// True if it does not say.
-    pub rewrite_timestamps: Option<bool>,
+    /// The rest of its keys.
+    pub settings: SettingsChange,
     /// Those that could be read.
     pub backends: Vec<BackendDraft>,
 }
@@ -70,14 +65,12 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
             Complaint::hinted("`listen` is empty: nobody could reach the service", "e.g. 198.18.0.1:8080/tcp");
         report.error(&list.at, complaint);
     }
-    let scheduler = section.text("scheduler", report, value::scheduler).map(|scheduler| scheduler.value);
-    let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
+    let settings = settings::read(&mut section, report);
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
     section.close(report);
-    let rewrite_timestamps = timestamps.map(|timestamps| timestamps.value);
-    Some(ServiceDraft { name, listens, scheduler, rewrite_timestamps, backends })
+    Some(ServiceDraft { name, listens, settings, backends })
 }
 
 /// Reads a backend. A change leaves its address out.
@@ -116,8 +109,7 @@ impl ServiceDraft {
         Some(ServiceConfig {
             name: self.name.as_ref()?.value.clone(),
             listens: self.listens.iter().map(|listen| listen.value.clone()).collect(),
-            scheduler: self.scheduler.unwrap_or_default(),
-            rewrite_timestamps: self.rewrite_timestamps.unwrap_or(true),
+            settings: self.settings.apply(Settings::default()),
             backends: self.backends.iter().filter_map(BackendDraft::finish).collect(),
         })
     }

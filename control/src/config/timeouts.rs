@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use conntrack::Timeouts;
 
-use super::node::Value;
-use super::report::{Complaint, Located, Report};
-use super::section::{Found, Section, wrong_type};
-use super::value;
+use super::report::Report;
+use super::section::Section;
+use super::settings;
 
 /// A key and the timeout that it sets.
 type Key = (&'static str, fn(&mut Timeouts) -> &mut Duration);
@@ -28,36 +27,14 @@ const KEYS: &[Key] = &[
     ("icmp", |timeouts| &mut timeouts.icmp),
 ];
 
-/// A flow that ends at once can't carry anything.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// Thirty days: more is a slip of the finger.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
-
 /// Reads the table.
 pub fn read(mut section: Section<'_>, report: &mut Report) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for (key, field) in KEYS {
-        if let Some(duration) = section.find(key).and_then(|found| read_one(found, report)) {
+        if let Some(duration) = section.find(key).and_then(|found| settings::read_timeout(found, report)) {
             *field(&mut timeouts) = duration;
         }
     }
     section.close(report);
     timeouts
-}
-
-/// Text with a unit, or seconds.
-fn read_one(found: Found<'_>, report: &mut Report) -> Option<Duration> {
-    let Located { value, at } = found;
-    let duration = match value {
-        Value::Text(text) => value::duration(text),
-        Value::Integer(seconds) => Ok(Duration::from_secs(u64::try_from(*seconds).unwrap_or(0))),
-        other => Err(wrong_type(&at, "a duration", other)),
-    };
-    let in_range = duration.and_then(|duration| {
-        if (SHORTEST..=LONGEST).contains(&duration) {
-            return Ok(duration);
-        }
-        Err(Complaint::hinted("the timeout is out of range", "from \"1s\" to \"30d\""))
-    });
-    report.check(&at, in_range)
 }

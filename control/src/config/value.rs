@@ -195,6 +195,14 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
     Ok(sum)
 }
 
+/// A duration as it is written in the config, in the largest unit that divides it.
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let fits = units.iter().find(|(_, each)| millis >= *each && millis.is_multiple_of(*each));
+    fits.map_or_else(|| "0s".to_owned(), |(unit, each)| format!("{}{unit}", millis / each))
+}
+
 fn with_unit(number: u64, unit: &str) -> Option<Duration> {
     let seconds_each = match unit {
         "ms" => return Some(Duration::from_millis(number)),

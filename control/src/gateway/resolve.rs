@@ -97,6 +97,20 @@ impl Resolve for Resolver<'_> {
         }
     }
 
+    fn direct_hop(&self, address: Ipv4Addr) -> Hop {
+        if let Some(Path::Link { next_hop, .. }) = self.view.paths.get(&address)
+            && *next_hop != address
+        {
+            return self.unresolved(address, &format!("it is behind {next_hop}: a direct backend must be on the link"));
+        }
+        match self.hop(address) {
+            Hop::Kernel => {
+                self.unresolved(address, "over TUN a direct backend needs a vtep: the kernel routes by the VIP")
+            }
+            hop => hop,
+        }
+    }
+
     /// Never empty: without a route nothing is sent, and the VIP stands in for what is not known.
     fn plain_snat(&self, backend: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr> {
         if !self.config.gateway.snat.is_empty() {

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use datapath::service::SchedulerKind;
 use wire::Protocol;
 
 use crate::config::report::{Complaint, suggest};
-use crate::config::value;
+use crate::config::{Settings, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
 
-const KEYS: &[&str] = &["enable", "port", "scheduler", "vip", "weight"];
+const KEYS: &[&str] = &["direct", "enable", "port", "scheduler", "timeout", "vip", "weight"];
 const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 /// What the labels of a service ask for.
@@ -20,12 +19,14 @@ const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
 pub struct Labels {
     /// Whether it is served at all.
     pub enabled: bool,
-    /// How a task is picked.
-    pub scheduler: SchedulerKind,
+    /// How it is served.
+    pub settings: Settings,
     /// The weight of each of its tasks.
     pub weight: u16,
     /// The VIPs that serve it; none: all.
     pub vips: Vec<Ipv4Addr>,
+    /// Whether its tasks answer clients directly; `None`: if the network lets them.
+    pub direct: Option<bool>,
     /// Ports beside those that it publishes.
     pub ports: Vec<LabelPort>,
 }
@@ -43,7 +44,14 @@ pub struct LabelPort {
 
 impl Default for Labels {
     fn default() -> Labels {
-        Labels { enabled: true, scheduler: SchedulerKind::default(), weight: 1, vips: Vec::new(), ports: Vec::new() }
+        Labels {
+            enabled: true,
+            settings: Settings::default(),
+            weight: 1,
+            vips: Vec::new(),
+            direct: None,
+            ports: Vec::new(),
+        }
     }
 }
 
@@ -64,8 +72,10 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Ve
 impl Labels {
     fn set(&mut self, key: &str, text: &str, vips: &[Ipv4Addr]) -> Result<(), Complaint> {
         match key {
+            "direct" => self.direct = Some(value::word("choice", text, SWITCH)?),
             "enable" => self.enabled = value::word("choice", text, SWITCH)?,
-            "scheduler" => self.scheduler = value::scheduler(text)?,
+            "scheduler" => self.settings.scheduler = value::scheduler(text)?,
+            "timeout" => self.settings.timeout = Some(settings::timeout(value::duration(text)?)?),
             "weight" => self.weight = weight(text)?,
             "vip" => self.vips = list(text, |item| vip(item, vips))?,
             "port" => self.ports = list(text, port)?,
@@ -105,7 +115,7 @@ fn port(text: &str) -> Result<LabelPort, Complaint> {
         Complaint::hinted(message, "PUBLISHED:TARGET/PROTOCOL, e.g. 8080:80/tcp")
     };
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = super::wishes::protocol(protocol).ok_or_else(wrong)?;
+    let protocol = super::groups::protocol(protocol).ok_or_else(wrong)?;
     let (published, target) = ports.split_once(':').unwrap_or((ports, ports));
     let number = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
     Ok(LabelPort { published: number(published)?, target: number(target)?, protocol })

@@ -1,10 +1,11 @@
 //! The swarm provider: follows a live Docker swarm and tells the gateway what to serve.
 //!
 //! [`start`] runs it. [`client`] speaks HTTP with a manager, [`model`] is what that answers, [`memory`] what must be kept of
-//! it, [`wishes`] the pure function from there to services, [`overlay`] the same for the network; [`provider`] decides when
+//! it, [`groups`] and [`wishes`] the pure functions from there to services, [`overlay`] the same for the network; [`provider`] decides when
 //! to ask. The gateway's side is [`Follower`].
 
 mod client;
+mod groups;
 mod labels;
 mod memory;
 mod model;

@@ -13,6 +13,8 @@ use crate::config::{OverlayConfig, OverlaySeed};
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const MTU: &str = "com.docker.network.driver.mtu";
 const ENCRYPTED: &str = "encrypted";
+/// Tasks have the VIPs of their services on the loopback.
+pub const DSR: &str = "dsr";
 /// Outer Ethernet, IPv4, UDP and VXLAN.
 const VXLAN_BYTES: u16 = 50;
 const DEFAULT_MTU: u16 = 1500;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use super::client::{ApiError, Connection, Engine, parse};
+use super::groups::Served;
 use super::memory::Memory;
 use super::model::{Info, Network, Node, Service, Swarm, Task};
 use super::overlay::{self, Own};
@@ -194,8 +195,7 @@ impl Rounds {
         self.incomplete = self.memory.wants_gossip(tasks, &fabric.network.id);
         let basis = Basis {
             vips: &config.vips,
-            network_id: &fabric.network.id,
-            ingress: fabric.network.ingress,
+            network: fabric.served(),
             overlay: fabric.overlay(config),
             tasks,
             memory: &self.memory,
@@ -235,13 +235,20 @@ impl Rounds {
             asked => membership(engine, &network, asked, is_local).await.or(before).unwrap_or((false, None)),
         };
         let fabric = Fabric { network, port, own, member, asked_at: now, stale: false };
-        let differs = self.fabric.as_ref().is_none_or(|before| before.overlay(config) != fabric.overlay(config));
+        let differs = self.fabric.as_ref().is_none_or(|before| {
+            before.overlay(config) != fabric.overlay(config) || before.served().dsr != fabric.served().dsr
+        });
         self.fabric = Some(fabric);
         Ok(differs)
     }
 }
 
 impl Fabric {
+    fn served(&self) -> Served<'_> {
+        let Network { id, ingress, options, .. } = &self.network;
+        Served { id, ingress: *ingress, dsr: options.contains_key(overlay::DSR) }
+    }
+
     fn overlay(&self, config: &SwarmConfig) -> Result<OverlayConfig, String> {
         overlay::overlay(&self.network, self.port, &config.overlay, self.own)
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::groups::Served;
 use super::memory::Memory;
 use super::model::{Network, Node, Service, Task};
 use super::overlay::{self, Own};
@@ -84,8 +85,11 @@ impl Scene {
         self.memory.learn(&self.services, &self.tasks, &self.nodes, Some(&self.network), self.now);
         wishes(&Basis {
             vips: &[VIP],
-            network_id: &self.network.id,
-            ingress: self.network.ingress,
+            network: Served {
+                id: &self.network.id,
+                ingress: self.network.ingress,
+                dsr: self.network.options.contains_key(overlay::DSR),
+            },
             overlay: self.overlay(),
             tasks: &self.tasks,
             memory: &self.memory,

@@ -8,13 +8,14 @@ use std::time::Duration;
 use datapath::service::Listen;
 use wire::Protocol;
 
+use super::groups::{self, Group, Served, Way, groups};
 use super::labels::{self, Labels, printable};
 use super::memory::Memory;
 use super::model::{Port, Service, Task};
 use super::overlay::subnet;
 use crate::config::rules::{host_in_subnet, overlap};
 use crate::config::value::{service_name, show_listen};
-use crate::config::{BackendAddress, BackendConfig, OverlayConfig, ServiceConfig};
+use crate::config::{BackendAddress, BackendConfig, OverlayConfig, ServiceConfig, Settings};
 
 /// A task on a node that is down for so long is gone: until then its dockerd alone may have died.
 const GONE_AFTER: Duration = Duration::from_secs(15);
@@ -66,9 +67,7 @@ pub struct Basis<'a> {
     /// The config's VIPs.
     pub vips: &'a [Ipv4Addr],
     /// The network that is served.
-    pub network_id: &'a str,
-    /// Whether it is the one for published ports.
-    pub ingress: bool,
+    pub network: Served<'a>,
     /// Our place in it, or why there is none.
     pub overlay: Result<OverlayConfig, String>,
     /// Tasks that run, and those that are leaving.
@@ -100,41 +99,6 @@ pub fn wishes(basis: &Basis<'_>) -> Wishes {
     draft.wishes
 }
 
-/// `tcp` or `udp`.
-pub fn protocol(text: &str) -> Option<Protocol> {
-    match text {
-        "tcp" => Some(Protocol::Tcp),
-        "udp" => Some(Protocol::Udp),
-        _ => None,
-    }
-}
-
-/// How packets get to the tasks of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Overlay,
-    /// By a port of the node.
-    Host,
-}
-
-/// The ports of a service that lead to the same port of its tasks.
-struct Group {
-    way: Way,
-    target: u16,
-    /// Only with [`Way::Host`], where each protocol has its own port of the node.
-    host_protocol: Option<Protocol>,
-    listens: Vec<(u16, Protocol)>,
-}
-
-impl Group {
-    fn key(&self, service: &str) -> String {
-        match self.host_protocol {
-            Some(protocol) => format!("{service}/host/{}/{protocol}", self.target),
-            None => format!("{service}/overlay/{}", self.target),
-        }
-    }
-}
-
 struct Draft<'a> {
     basis: &'a Basis<'a>,
     wishes: Wishes,
@@ -158,87 +122,41 @@ impl Draft<'_> {
         for complaint in complaints {
             self.problem(format!("service {name}: {complaint}"));
         }
-        let groups = self.groups(service, &labels);
+        let (groups, complaints) = groups(service, &labels, self.basis.network);
+        for complaint in complaints {
+            self.problem(format!("service {name}: {complaint}"));
+        }
         for group in &groups {
-            let alone = groups.len() == 1;
-            if let Some(wanted) = self.wanted(service, &labels, group, alone, removed) {
+            let name = group.name(&service.spec.name, &groups);
+            if let Some(wanted) = self.wanted(service, name, &labels, group, removed) {
                 self.wishes.services.push(wanted);
             }
         }
     }
 
-    /// Whether the service is in the network that we serve.
-    fn is_attached(&self, service: &Service) -> bool {
-        let network = self.basis.network_id;
-        self.basis.ingress
-            || service.spec.task_template.networks.iter().any(|attached| attached.target == network)
-            || service.endpoint.virtual_ips.iter().any(|vip| vip.network_id == network)
-    }
-
-    fn groups(&mut self, service: &Service, labels: &Labels) -> Vec<Group> {
-        let name = printable(&service.spec.name);
-        let mut groups = Vec::new();
-        let attached = self.is_attached(service);
-        for port in &service.endpoint.ports {
-            let Some(protocol) = protocol(&port.protocol) else {
-                let sentence = format!("service {name}: {} is not balanced", printable(&port.protocol));
-                self.problem(sentence);
-                continue;
-            };
-            let host = port.publish_mode == "host";
-            if port.published_port == 0 || port.target_port == 0 {
-                // An ingress port is still to come; a host port is each task's own.
-                if host {
-                    let ask = "give it a published port";
-                    self.problem(format!("service {name}: host port for {} differs by task: {ask}", port.target_port));
-                }
-                continue;
-            }
-            if host || attached {
-                let way = if host { Way::Host } else { Way::Overlay };
-                add_port(&mut groups, way, port.target_port, port.published_port, protocol);
-            }
-        }
-        for port in &labels.ports {
-            if !attached || self.basis.ingress && service.endpoint.virtual_ips.is_empty() {
-                let ask = "name its network in [swarm] network to serve it";
-                self.problem(format!("service {name}: label sluicegate.port: it is not in the network served: {ask}"));
-                continue;
-            }
-            add_port(&mut groups, Way::Overlay, port.target, port.published, port.protocol);
-        }
-        groups
-    }
-
     fn wanted(
         &mut self,
         service: &Service,
+        name: String,
         labels: &Labels,
         group: &Group,
-        alone: bool,
         removed: bool,
     ) -> Option<Wanted> {
-        if group.way == Way::Overlay && self.wishes.overlay.is_none() {
+        let host = matches!(group.way, Way::Host(_));
+        if !host && self.wishes.overlay.is_none() {
             return None;
-        }
-        let mut name = service.spec.name.clone();
-        if !alone {
-            let (published, protocol) = group.listens.first()?;
-            let suffix = group.host_protocol.map(|_| format!("-{protocol}")).unwrap_or_default();
-            name = format!("{name}-{published}{suffix}");
         }
         let listens = self.listens(&name, labels, group, removed);
         let tasks = self.tasks_of(service, labels, group, removed);
         let useless = if removed { tasks.is_empty() } else { listens.is_empty() };
-        if useless || (listens.is_empty() && group.way == Way::Host) {
+        if useless || (listens.is_empty() && host) {
             return None;
         }
         let key = group.key(&service.id);
         let service = ServiceConfig {
             name,
             listens,
-            scheduler: labels.scheduler,
-            rewrite_timestamps: true,
+            settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings },
             backends: Vec::new(),
         };
         Some(Wanted { key, service, tasks })
@@ -246,7 +164,11 @@ impl Draft<'_> {
 
     /// The listens that nobody has taken before.
     fn listens(&mut self, name: &str, labels: &Labels, group: &Group, removed: bool) -> Vec<Listen> {
-        let vips = if labels.vips.is_empty() { self.basis.vips } else { &labels.vips };
+        let vips = match &group.way {
+            Way::Direct(own) => std::slice::from_ref(own),
+            _ if labels.vips.is_empty() => self.basis.vips,
+            _ => &labels.vips,
+        };
         let mut listens = Vec::new();
         for address in vips {
             for (port, protocol) in &group.listens {
@@ -278,8 +200,8 @@ impl Draft<'_> {
             let serves = task.desired_state == "running" && !removed && !self.is_down(task);
             let weight = if serves { labels.weight } else { 0 };
             let placed = match group.way {
-                Way::Overlay => self.overlay_backend(task, group.target, weight),
-                Way::Host => self.host_backend(task, group, weight),
+                Way::Overlay | Way::Direct(_) => self.overlay_backend(task, group.target, weight),
+                Way::Host(protocol) => self.host_backend(task, group.target, protocol, weight),
             };
             let backend = match placed {
                 Ok(backend) => backend,
@@ -315,7 +237,7 @@ impl Draft<'_> {
     fn overlay_backend(&self, task: &Task, target: u16, weight: u16) -> Result<BackendConfig, Option<String>> {
         let Some(overlay) = &self.wishes.overlay else { return Err(None) };
         let mut attachments = task.networks_attachments.iter();
-        let attachment = attachments.find(|attachment| attachment.network.id == self.basis.network_id).ok_or(None)?;
+        let attachment = attachments.find(|attachment| attachment.network.id == self.basis.network.id).ok_or(None)?;
         let text = attachment.addresses.first().map_or("", String::as_str);
         let id = printable(&task.id);
         let odd = || Some(format!("task {id} has the address `{}`", printable(text)));
@@ -335,12 +257,18 @@ impl Draft<'_> {
         Ok(BackendConfig { address, vtep: Some(vtep), mac: None, weight })
     }
 
-    fn host_backend(&self, task: &Task, group: &Group, weight: u16) -> Result<BackendConfig, Option<String>> {
+    fn host_backend(
+        &self,
+        task: &Task,
+        target: u16,
+        protocol: Protocol,
+        weight: u16,
+    ) -> Result<BackendConfig, Option<String>> {
         let id = printable(&task.id);
         let is_it = |port: &&Port| {
             port.publish_mode == "host"
-                && port.target_port == group.target
-                && protocol(&port.protocol) == group.host_protocol
+                && port.target_port == target
+                && groups::protocol(&port.protocol) == Some(protocol)
         };
         // Before its ports are known it can not be reached.
         let port = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
@@ -348,15 +276,5 @@ impl Draft<'_> {
         let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
         let address = BackendAddress { ip, port: NonZeroU16::new(port) };
         Ok(BackendConfig { address, vtep: None, mac: None, weight })
-    }
-}
-
-fn add_port(groups: &mut Vec<Group>, way: Way, target: u16, published: u16, protocol: Protocol) {
-    let host_protocol = (way == Way::Host).then_some(protocol);
-    let same = |group: &&mut Group| group.way == way && group.target == target && group.host_protocol == host_protocol;
-    match groups.iter_mut().find(same) {
-        Some(group) if group.listens.contains(&(published, protocol)) => {}
-        Some(group) => group.listens.push((published, protocol)),
-        None => groups.push(Group { way, target, host_protocol, listens: vec![(published, protocol)] }),
     }
 }

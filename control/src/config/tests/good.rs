@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use datapath::service::{Listen, SchedulerKind};
 use wire::{MacAddr, Protocol};
 
-use super::super::{DEFAULT_API, Driver, Mode, load};
+use super::super::{DEFAULT_API, Driver, Mode, Settings, load};
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
@@ -31,13 +32,15 @@ fn services_are_read_in_order() {
     let vip = Ipv4Addr::new(198, 18, 0, 1);
     let tcp = |port| Listen { address: vip, ports: port..=port, protocol: Protocol::Tcp };
     assert_eq!(services[0].listens, [tcp(8080), tcp(8443)]);
-    assert_eq!(services[0].scheduler, SchedulerKind::RoundRobin);
-    assert!(!services[0].rewrite_timestamps);
+    assert_eq!(services[0].settings.scheduler, SchedulerKind::RoundRobin);
+    assert!(!services[0].settings.rewrite_timestamps);
     assert_eq!(services[0].backends[0].address.to_string(), "10.0.0.11:8000");
     assert_eq!(services[0].backends[0].mac, Some(MacAddr([0x02, 0x42, 0x0a, 0, 0, 0x0b])));
     assert_eq!(services[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [3, 0]);
     assert_eq!(services[1].listens, [Listen { address: vip, ports: 8000..=8010, protocol: Protocol::Udp }]);
-    assert!(services[1].rewrite_timestamps);
+    assert_eq!((services[0].settings.direct, services[0].settings.timeout), (false, None));
+    let asked = Settings { direct: true, timeout: Some(Duration::from_secs(90)), ..Settings::default() };
+    assert_eq!(services[1].settings, asked);
     assert_eq!(services[1].backends[0].address.port, None);
     assert_eq!((services[1].backends[0].vtep, services[1].backends[0].weight), (None, 1));
 }

@@ -138,6 +138,17 @@ fn services() {
         service("an unknown scheduler, nearly known", "scheduler = \"r\""),
         service("an unknown scheduler", "scheduler = \"fastest\""),
         service("an unknown choice", "timestamps = \"keeps\""),
+        service("a word for a switch", "direct = \"yes\""),
+        service("no time at all", "timeout = \"0s\""),
+        service("a time without a unit", "timeout = \"10\""),
+        service(
+            "another port behind a direct service",
+            "direct = true\n[[service.backend]]\naddress = \"192.0.2.1:81\""
+        ),
+        service(
+            "a range before a port",
+            "listen = \"198.18.0.1:80-90\"\ndirect = true\n[[service.backend]]\naddress = \"192.0.2.1:80\""
+        ),
         service("no port", "listen = \"198.18.0.1\""),
         service("port 0", "listen = \"198.18.0.1:0\""),
         service("port 65536", "listen = \"198.18.0.1:65536\""),

@@ -125,19 +125,45 @@ fn labels_change_the_service() {
     scene.label("sluicegate.weight", "7");
     scene.label("sluicegate.scheduler", "rr");
     scene.label("sluicegate.vip", "198.18.0.1");
+    scene.label("sluicegate.timeout", "90s");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
     assert_eq!(problems(&wishes), [""; 0]);
     let [web, dns] = &wishes.services[..] else { panic!("{wishes:?}") };
     assert_eq!((web.service.name.as_str(), dns.service.name.as_str()), ("my-web-8080", "my-web-53"));
-    assert_eq!(web.service.scheduler, SchedulerKind::RoundRobin);
+    assert_eq!(web.service.settings.scheduler, SchedulerKind::RoundRobin);
+    assert_eq!(web.service.settings.timeout, Some(Duration::from_secs(90)));
     assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
     assert_eq!(listens(dns), ["198.18.0.1:53/udp"]);
     assert_eq!(dns.tasks[0].backend.address.to_string(), "10.0.0.43:5353");
     assert_eq!(weights(&wishes), [7, 7, 7, 7]);
     scene.label("sluicegate.enable", "false");
     assert!(scene.wishes().services.is_empty());
+}
+
+/// Docker puts the service's VIP, here 10.0.0.5, on the loopback of its tasks.
+#[test]
+fn in_a_dsr_network_tasks_are_served_directly_too() {
+    let mut scene = Scene::running();
+    scene.network.options.insert("dsr".to_owned(), String::new());
+    let wishes = scene.wishes();
+    assert_eq!(problems(&wishes), [""; 0]);
+    let [web, direct] = &wishes.services[..] else { panic!("{wishes:?}") };
+    assert_eq!((web.service.name.as_str(), direct.service.name.as_str()), ("my-web", "my-web-direct"));
+    assert!(!web.service.settings.direct && direct.service.settings.direct);
+    assert_ne!(web.key, direct.key);
+    // Published as 8080, but nothing is translated.
+    assert_eq!(listens(direct), ["10.0.0.5:8000/tcp", "10.0.0.5:8000/udp"]);
+    assert_eq!(backends(direct), backends(web));
+    scene.label("sluicegate.port", "53:5353/udp");
+    scene.label("sluicegate.vip", "198.18.0.1");
+    let wishes = scene.wishes();
+    let names: Vec<_> = wishes.services.iter().map(|wanted| wanted.service.name.as_str()).collect();
+    assert_eq!(names, ["my-web-8080", "my-web-8000-direct", "my-web-53", "my-web-5353-direct"]);
+    assert_eq!(listens(&wishes.services[3]), ["10.0.0.5:5353/udp"]);
+    scene.label("sluicegate.direct", "false");
+    assert_eq!(scene.wishes().services.len(), 2);
 }
 
 #[test]
@@ -150,6 +176,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.vip", "198.18.9.9"),
         ("sluicegate.port", "0:80"),
         ("sluicegate.timeout", "never"),
+        ("sluicegate.direct", "true"),
         ("sluicegate.enable", "maybe"),
         ("sluicegate.wieght", "1"),
     ];

@@ -1,0 +1,110 @@
+//! What a service has beside its name, its listens and its backends: the same words in the file, the API, the command
+//! line and (behind `sluicegate.`) the labels of a swarm's service.
+
+use std::time::Duration;
+
+use datapath::service::SchedulerKind;
+
+use super::node::Value;
+use super::report::{Complaint, Located, Report};
+use super::section::{Found, Section, wrong_type};
+use super::value;
+
+/// `timestamps` says whether we rewrite.
+const TIMESTAMPS: &[(&str, bool)] = &[("rewrite", true), ("keep", false)];
+/// A flow that ends at once can't carry anything.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// Thirty days: more is a slip of the finger.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+/// The settings of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How a backend is picked.
+    pub scheduler: SchedulerKind,
+    /// `timestamps = "rewrite"`: TCP timestamps towards the tasks come from one clock.
+    pub rewrite_timestamps: bool,
+    /// Direct server return: backends get the clients' packets as they are, and answer around the gateway.
+    pub direct: bool,
+    /// How long open connections and UDP flows may be idle; `None`: as `[timeouts]` says.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { scheduler: SchedulerKind::default(), rewrite_timestamps: true, direct: false, timeout: None }
+    }
+}
+
+/// Those that shall be other.
+#[expect(clippy::option_option, reason = "None leaves the timeout as it is, Some(None) takes it away")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// See [`Settings::scheduler`].
+    pub scheduler: Option<SchedulerKind>,
+    /// See [`Settings::rewrite_timestamps`].
+    pub rewrite_timestamps: Option<bool>,
+    /// See [`Settings::direct`].
+    pub direct: Option<bool>,
+    /// See [`Settings::timeout`].
+    pub timeout: Option<Option<Duration>>,
+}
+
+impl SettingsChange {
+    /// The settings with the change.
+    pub fn apply(&self, to: Settings) -> Settings {
+        Settings {
+            scheduler: self.scheduler.unwrap_or(to.scheduler),
+            rewrite_timestamps: self.rewrite_timestamps.unwrap_or(to.rewrite_timestamps),
+            direct: self.direct.unwrap_or(to.direct),
+            timeout: self.timeout.unwrap_or(to.timeout),
+        }
+    }
+}
+
+/// Reads them out of a service's table.
+pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
+    let scheduler = section.text("scheduler", report, value::scheduler);
+    let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
+    let direct = section.find("direct").and_then(|found| switch(found, report));
+    let timeout = section.find("timeout").and_then(|found| match found.value {
+        Value::Null => Some(None),
+        _ => read_timeout(found, report).map(Some),
+    });
+    SettingsChange {
+        scheduler: scheduler.map(|found| found.value),
+        rewrite_timestamps: timestamps.map(|found| found.value),
+        direct,
+        timeout,
+    }
+}
+
+fn switch(found: Found<'_>, report: &mut Report) -> Option<bool> {
+    let Located { value, at } = found;
+    match value {
+        Value::Boolean(on) => Some(*on),
+        other => {
+            report.error(&at, wrong_type(&at, "a boolean", other));
+            None
+        }
+    }
+}
+
+/// Text with a unit, or seconds.
+pub fn read_timeout(found: Found<'_>, report: &mut Report) -> Option<Duration> {
+    let Located { value, at } = found;
+    let duration = match value {
+        Value::Text(text) => value::duration(text),
+        Value::Integer(seconds) => Ok(Duration::from_secs(u64::try_from(*seconds).unwrap_or(0))),
+        other => Err(wrong_type(&at, "a duration", other)),
+    };
+    report.check(&at, duration.and_then(timeout))
+}
+
+/// A timeout that makes sense.
+pub fn timeout(duration: Duration) -> Result<Duration, Complaint> {
+    if (SHORTEST..=LONGEST).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Complaint::hinted("the timeout is out of range", "from \"1s\" to \"30d\""))
+}
