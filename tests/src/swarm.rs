@@ -60,11 +60,11 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Builds it and waits until the swarm is whole.
+    /// Builds it and waits until the swarm is whole. `ingress` are further options of the ingress network.
     ///
     /// # Errors
     /// Not root, no Docker, or a step that failed.
-    pub fn build() -> Outcome<Swarm> {
+    pub fn build(ingress: &[&str]) -> Outcome<Swarm> {
         let places = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
         ensure!(places.iter().any(|place| Path::new(place).exists()), "there is no dockerd: make setup");
         let lab = Lab::new()?;
@@ -79,7 +79,7 @@ impl Swarm {
             let node = swarm.new_node(index)?;
             swarm.nodes.push(node);
         }
-        swarm.form().map_err(|failure| failure.during("forming the swarm"))?;
+        swarm.form(ingress).map_err(|failure| failure.during("forming the swarm"))?;
         Ok(swarm)
     }
 
@@ -97,6 +97,26 @@ impl Swarm {
         self.client.ip(&format!("route replace 198.18.0.0/24 via {gateway}"))
     }
 
+    /// Sends the client's packets for services' own VIPs to the gateway, as a router of a DSR network does.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn lead_client_into(&self, subnet: &str) -> Outcome {
+        self.client.ip(&format!("route replace {subnet} via {GATEWAY}"))
+    }
+
+    /// The VIP of a service in a network.
+    ///
+    /// # Errors
+    /// What Docker said; it has none.
+    pub fn vip(&self, service: &str, network: &str) -> Outcome<String> {
+        let id = self.docker(&["network", "inspect", "--format", "{{.Id}}", network])?;
+        let format = "{{range .Endpoint.VirtualIPs}}{{.NetworkID}} {{.Addr}}\n{{end}}";
+        let all = self.docker(&["service", "inspect", "--format", format, service])?;
+        let line = all.lines().find_map(|line| line.strip_prefix(id.trim())?.trim().split('/').next());
+        line.map(str::to_owned).ok_or_else(|| Failure::new(format!("no VIP of {service} in {network}: {all}")))
+    }
+
     fn new_node(&self, index: usize) -> Outcome<Node> {
         let name = NODES[index];
         let namespace = self.lab.namespace(name)?;
@@ -112,7 +132,7 @@ impl Swarm {
     }
 
     /// The nodes start at the same time; then images and memberships.
-    fn form(&mut self) -> Outcome {
+    fn form(&mut self, ingress: &[&str]) -> Outcome {
         let archive = image(self.lab.dir())?;
         std::thread::scope(|scope| {
             let archive = &archive;
@@ -122,7 +142,7 @@ impl Swarm {
         })?;
         let manager = &self.nodes[0];
         manager.docker(&["swarm", "init", "--advertise-addr", "198.18.1.11"])?;
-        self.restrict_ingress()?;
+        self.restrict_ingress(ingress)?;
         let token = manager.docker(&["swarm", "join-token", "-q", "worker"])?;
         for node in &self.nodes[1..] {
             let mut words = vec!["swarm", "join", "--token", token.trim(), "198.18.1.11:2377"];
@@ -139,11 +159,11 @@ impl Swarm {
     }
 
     /// Leaves the upper half of the ingress network to gateways, as the operating guide says.
-    fn restrict_ingress(&self) -> Outcome {
+    fn restrict_ingress(&self, options: &[&str]) -> Outcome {
         let manager = &self.nodes[0];
         run(Command::new("/bin/sh").args(["-c", "echo y | docker -H \"$0\" network rm ingress", &manager.socket()]))?;
-        let words = "network create --driver overlay --ingress --subnet 10.0.0.0/24 --ip-range 10.0.0.0/25 ingress";
-        let words: Vec<_> = words.split(' ').collect();
+        let words = "network create --driver overlay --ingress --subnet 10.0.0.0/24 --ip-range 10.0.0.0/25";
+        let words: Vec<_> = words.split(' ').chain(options.iter().copied()).chain(["ingress"]).collect();
         // Until the old one is gone everywhere, a new one is refused.
         wait_until("a new ingress network", PATIENCE, || Ok(manager.docker(&words).is_ok()))
     }

@@ -29,7 +29,7 @@ const PICTURE: &str = "  client 198.18.1.100 ──┐          ┌── n0 198
 fn run() -> Outcome {
     heading("Three dockerds in namespaces become a swarm");
     println!("{PICTURE}");
-    let swarm = Swarm::build()?;
+    let swarm = Swarm::build(&["--opt", "dsr"])?;
     print!(
         "\n{}",
         indent(&swarm.docker(&["node", "ls", "--format", "table {{.Hostname}}\t{{.Status}}\t{{.ManagerStatus}}"])?)
@@ -39,6 +39,8 @@ fn run() -> Outcome {
     show(&gateway, &["service", "list"])?;
     scale(&swarm)?;
     update(&swarm)?;
+    direct(&swarm)?;
+    show(&gateway, &["service", "list"])?;
     show(&gateway, &["status"])?;
     heading("SIGTERM, and everything is taken down");
     gateway.stop_cleanly()
@@ -107,6 +109,23 @@ fn update(swarm: &Swarm) -> Outcome {
     // The last answer comes from a task of the new generation.
     let answer = wait_for("an answer", PATIENCE, || Ok(swarm.curl(TARGET).ok()))?;
     ensure!(NODES.iter().any(|node| name_in(&answer).ends_with(node)), "an unexpected answer: {answer}");
+    Ok(())
+}
+
+/// The ingress network was made with `--opt dsr`: tasks have the service's own VIP on their loopback.
+fn direct(swarm: &Swarm) -> Outcome {
+    heading("Direct server return: the ingress network was made with --opt dsr");
+    let vip = swarm.vip("web", "ingress")?;
+    swarm.lead_client_into("10.0.0.0/24")?;
+    println!("  docker service inspect web: its own VIP is {vip}; the client's route to it leads to the gateway.");
+    let target = format!("{vip}:8000");
+    println!("  curl http://{target}/: the tasks see the client itself, and answer it around the gateway.\n");
+    swarm.wait_for_answers(&target, 6)?;
+    for _ in 0..6 {
+        let answer = swarm.curl(&target)?;
+        ensure!(answer.contains("you are 198.18.1.100:"), "the task does not see the client: {answer}");
+        println!("  {answer}");
+    }
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 
 use crate::Scenario;
 use crate::stage::{Stage, VIP};
+use tests::swarm::GATEWAY;
 use tests::{Outcome, ensure};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("a_member_uses_its_own_ingress_address", member),
     ("over_tun_a_stranger_serves_the_same", over_tun),
     ("a_custom_network_with_dnsrr_services", custom_network),
+    ("in_a_dsr_network_tasks_answer_clients_themselves", direct),
     ("an_encrypted_network_is_refused", encrypted),
 ];
 
@@ -77,6 +79,45 @@ fn custom_network_serves(stage: &mut Stage) -> Outcome {
     stage.swarm.wait_for_answers(&target, 3)?;
     let answer = stage.swarm.curl(&target)?;
     ensure!(answer.contains("you are 10.7.0.250:"), "not through the network: {answer}");
+    Ok(())
+}
+
+/// Docker puts the service's VIP on the loopback of its tasks: they see the client and answer around the gateway.
+fn direct(stage: &mut Stage) -> Outcome {
+    let create = "network create --driver overlay --opt dsr --subnet 10.8.0.0/24 --ip-range 10.8.0.0/25 pub";
+    stage.swarm.docker(&create.split(' ').collect::<Vec<_>>())?;
+    let result = direct_serves(stage);
+    let services = stage.swarm.docker(&["service", "ls", "--format", "{{.Name}}"])?;
+    services.lines().try_for_each(|name| stage.swarm.remove(name))?;
+    stage.stranger("af_xdp")?;
+    stage.swarm.remove_network("pub")?;
+    result
+}
+
+fn direct_serves(stage: &mut Stage) -> Outcome {
+    let overlay = format!("[overlay]\nvtep = {GATEWAY:?}\naddress = \"10.8.0.250/24\"\n\n");
+    let tables = format!("{overlay}{}", stage.swarm_table("network = \"pub\""));
+    stage.swarm.lead_client_into("10.8.0.0/24")?;
+    let label = ["--label", "sluicegate.port=8080:8000"];
+    stage.swarm.create("web", &[&["--replicas", "3", "--network", "pub"], &label[..]].concat())?;
+    let target = format!("{}:8000", stage.swarm.vip("web", "pub")?);
+    for driver in ["af_xdp", "tun"] {
+        stage.start(&stage.swarm.gateway.clone(), driver, &tables)?;
+        stage.swarm.wait_for_answers(&target, 3)?;
+        for _ in 0..6 {
+            let answer = stage.swarm.curl(&target)?;
+            ensure!(answer.contains("you are 198.18.1.100:"), "the task does not see the client: {answer}");
+        }
+        let load = stage.load(&target, &[])?;
+        stage.swarm.docker(&["service", "scale", "--detach", "web=2"])?;
+        stage.wait_for_weights("web-direct", &[1, 1])?;
+        stage.swarm.docker(&["service", "scale", "--detach", "web=3"])?;
+        stage.wait_for_weights("web-direct", &[1, 1, 1])?;
+        load.finish_without_failure()?;
+        // The same tasks, translated, on the gateway's own VIP.
+        let answer = stage.swarm.curl(&format!("{VIP}:8080"))?;
+        ensure!(answer.contains("you are 10.8.0.250:"), "not through the gateway: {answer}");
+    }
     Ok(())
 }
 

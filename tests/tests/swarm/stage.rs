@@ -27,7 +27,7 @@ pub struct Load {
 impl Stage {
     /// Builds the swarm and starts a gateway that is no member of it.
     pub fn build() -> Outcome<Stage> {
-        let mut stage = Stage { gateway: None, swarm: Swarm::build()? };
+        let mut stage = Stage { gateway: None, swarm: Swarm::build(&[])? };
         stage.stranger("af_xdp")?;
         Ok(stage)
     }
