@@ -58,6 +58,10 @@ pub fn node_mac(n: usize) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0xb, (n % NODES) as u8])
 }
 
+fn vni() -> Vni {
+    Vni::try_from(VNI).unwrap_or(Vni::MAX)
+}
+
 /// The n-th backend of the service `service`; its task is the n-th one.
 #[must_use]
 pub fn backend(service: u32, per_service: u32, n: u32) -> Backend {
@@ -68,6 +72,7 @@ pub fn backend(service: u32, per_service: u32, n: u32) -> Backend {
         port: NonZeroU16::new(TARGET_PORT),
         weight: 1,
         path: Path::Overlay {
+            vni: vni(),
             vtep: node(at),
             mac: MacAddr::docker(task(at)),
             hop: Hop::Ethernet { interface: InterfaceIndex(1), mac: node_mac(at) },
@@ -95,16 +100,21 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
 #[must_use]
 pub fn tables(generation: u64, services: Vec<VirtualService>) -> Tables {
     let interface = |n: usize| Interface { name: format!("eth{n}"), mac: OUR_MACS[n], mtu: 1500, up: true };
-    let overlay = Vni::try_from(VNI).ok().map(|vni| Overlay {
-        vni,
+    let overlay = Overlay {
+        vni: vni(),
         port: vxlan::PORT,
         vtep: VTEP,
         addresses: vec![OVERLAY],
         mac: MacAddr::docker(OVERLAY),
         mtu: 1450,
         peers: Vec::new(),
-    });
-    Tables { generation: Generation(generation), interfaces: vec![interface(0), interface(1)], overlay, services }
+    };
+    Tables {
+        generation: Generation(generation),
+        interfaces: vec![interface(0), interface(1)],
+        overlays: vec![overlay],
+        services,
+    }
 }
 
 /// A TCP and a UDP service with [`BACKENDS`] backends each.

@@ -70,6 +70,13 @@ impl NatBinding {
             snat: SocketAddrV4::new(original.src, original.src_port),
         }
     }
+
+    /// Whether nothing is translated. Asked for every packet: no flow that is translated keeps both addresses.
+    #[must_use]
+    #[inline]
+    pub fn is_identity(&self, original: &FiveTuple) -> bool {
+        *self.snat.ip() == original.src && *self.backend.ip() == original.dst
+    }
 }
 
 /// How the client was last reached. Kept for the data path, opaque here.
@@ -171,7 +178,7 @@ impl Flow {
     #[must_use]
     #[inline]
     pub fn is_direct(&self) -> bool {
-        self.binding == NatBinding::identity(&self.original)
+        self.binding.is_identity(&self.original)
     }
 
     /// When the flow expires if nothing more comes, since process start.

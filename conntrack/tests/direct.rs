@@ -1,5 +1,9 @@
 //! Direct flows: only the client is heard. What it sends is that of a client of RFC 9293's figures.
-#![allow(clippy::duration_suboptimal_units, reason = "timeouts are compared: all in seconds")]
+#![allow(
+    clippy::duration_suboptimal_units,
+    clippy::unwrap_used,
+    reason = "test code; timeouts are compared: all in seconds"
+)]
 
 mod common;
 

@@ -175,6 +175,9 @@ pub struct SwarmStatus {
     pub vni: Option<u32>,
     /// The gateway's own address in it.
     pub overlay_address: Option<Ipv4Addr>,
+    /// The overlays that are served beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<OverlayStatus>,
     /// Seconds since a manager answered; none: never yet.
     pub age_seconds: Option<f64>,
     /// Answers that failed or made no sense.
@@ -185,6 +188,17 @@ pub struct SwarmStatus {
     pub services: u64,
     /// Their tasks, leaving ones too.
     pub tasks: u64,
+}
+
+/// A further overlay in [`SwarmStatus`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayStatus {
+    /// The network's name.
+    pub network: String,
+    /// Its number.
+    pub vni: u32,
+    /// The gateway's own address in it.
+    pub overlay_address: Ipv4Addr,
 }
 
 /// One worker in [`Status`].

@@ -262,7 +262,7 @@ impl Core {
 
     /// The worker whose slice of SNAT ports this one is in.
     pub(crate) fn port_owner(&self, tables: &Snapshot, address: std::net::Ipv4Addr, port: u16) -> Option<usize> {
-        let overlay = tables.overlay().is_some_and(|overlay| overlay.addresses.contains(&address));
+        let overlay = tables.overlays().iter().any(|overlay| overlay.addresses.contains(&address));
         let range = if overlay { &self.all_ports.overlay } else { &self.all_ports.plain };
         owner(range, port, self.exchange.workers())
     }

@@ -1,5 +1,7 @@
 //! Direct server return: what a client sends reaches a task as it is, but for the TTL; answers go around us.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod lab;
 
 use std::time::Duration;

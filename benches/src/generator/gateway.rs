@@ -99,23 +99,27 @@ pub fn cable(faults: Faults) -> Ends {
     Ends { clients: vec![client], tasks: vec![port(task)] }
 }
 
+fn vni() -> Vni {
+    Vni::try_from(VNI).unwrap_or(Vni::MAX)
+}
+
 /// The tables of a gateway that serves everything that a profile asks for: a service for each stream, two tasks each.
 #[must_use]
 pub fn tables(profile: &Profile, workers: usize) -> Tables {
     let interface = |n: usize| Interface { name: format!("eth{n}"), mac: GATEWAY_MACS[n], mtu: 1600, up: true };
-    let overlay = Vni::try_from(VNI).ok().map(|vni| Overlay {
-        vni,
+    let overlay = Overlay {
+        vni: vni(),
         port: TUNNEL_PORT,
         vtep: GATEWAY_VTEP,
         addresses: vec![GATEWAY_OVERLAY],
         mac: MacAddr::docker(GATEWAY_OVERLAY),
         mtu: OVERLAY_MTU.max(1500),
         peers: Vec::new(),
-    });
+    };
     Tables {
         generation: Generation(1),
         interfaces: vec![interface(0), interface(1)],
-        overlay,
+        overlays: vec![overlay],
         services: services(profile).map(|(id, stream)| service(id, stream, workers)).collect(),
     }
 }
@@ -145,6 +149,7 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         port: None::<NonZeroU16>,
         weight: 1,
         path: Path::Overlay {
+            vni: vni(),
             vtep: VTEPS[n],
             mac: MacAddr::docker(TASKS[n]),
             hop: Hop::Ethernet { interface: InterfaceIndex(1), mac: NODE_MACS[n] },

@@ -121,8 +121,8 @@ impl Catalog {
         Ok(())
     }
 
-    fn rules_overlay(&self) -> Overlay<'_> {
-        self.overlay.as_ref().map_or(Overlay::Absent, Overlay::Known)
+    pub(super) fn rules_overlay(&self) -> Overlay<'_> {
+        if self.overlays.is_empty() { Overlay::Absent } else { Overlay::Known(&self.overlays) }
     }
 
     /// Whether the service `name` may listen there.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use datapath::service::{BackendId, Listen};
 
 use super::{BackendEntry, Catalog, Origin, ServiceEntry, replace};
-use crate::config::rules::{self, Overlay, overlap};
+use crate::config::rules::{self, overlap};
 use crate::config::value::show_listen;
 use crate::config::{OverlayConfig, ServiceConfig};
 use crate::swarm::{Wanted, WantedTask};
@@ -15,16 +15,11 @@ use crate::swarm::{Wanted, WantedTask};
 impl Catalog {
     /// Makes the swarm's services these. What still stands keeps its ids, turn and counters. Gives a sentence for everything
     /// that cannot be so.
-    pub fn follow(
-        &mut self,
-        overlay: Option<&OverlayConfig>,
-        peers: &BTreeSet<Ipv4Addr>,
-        wanted: &[Wanted],
-    ) -> Vec<String> {
+    pub fn follow(&mut self, overlays: &[OverlayConfig], peers: &BTreeSet<Ipv4Addr>, wanted: &[Wanted]) -> Vec<String> {
         let mut problems = Vec::new();
         self.peers.clone_from(peers);
-        if overlay.is_some() {
-            self.overlay = overlay.cloned();
+        if !overlays.is_empty() {
+            self.overlays = overlays.to_vec();
         }
         let services = std::mem::take(&mut self.services);
         let (ours, mut old): (Vec<_>, Vec<_>) =
@@ -85,12 +80,11 @@ impl Catalog {
     }
 
     fn free_listens(&self, wish: &Wanted, problems: &mut Vec<String>) -> Vec<Listen> {
-        let overlay = self.overlay.as_ref().map_or(Overlay::Absent, Overlay::Known);
         let mut free = Vec::new();
         for listen in &wish.service.listens {
             let owner =
                 self.services.iter().find(|service| service.listens.iter().any(|theirs| overlap(theirs, listen)));
-            let fault = rules::listen_fault(listen, overlay).map(|complaint| complaint.message);
+            let fault = rules::listen_fault(listen, self.rules_overlay()).map(|complaint| complaint.message);
             let fault = fault.or_else(|| Some(format!("it is taken by service {}", owner?.name)));
             match fault {
                 None => free.push(listen.clone()),

@@ -22,7 +22,8 @@ use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig, Settin
 /// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    overlay: Option<OverlayConfig>,
+    /// The first is the main one. Their subnets do not meet.
+    overlays: Vec<OverlayConfig>,
     /// Addresses of the swarm's nodes: their tunnels may come from any of them.
     peers: BTreeSet<Ipv4Addr>,
     services: Vec<ServiceEntry>,
@@ -109,7 +110,7 @@ impl Catalog {
     /// The config's services, with new ids. `workers` is the number of counters that each backend needs.
     pub fn from_config(config: &Config, workers: usize) -> Catalog {
         let mut catalog = Catalog {
-            overlay: None,
+            overlays: Vec::new(),
             peers: BTreeSet::new(),
             services: Vec::new(),
             next_service: 1,

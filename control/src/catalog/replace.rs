@@ -13,7 +13,7 @@ impl Catalog {
     pub fn replace(&mut self, config: &Config) -> Changes {
         let mut changes = Changes::default();
         if config.swarm.is_none() {
-            self.overlay.clone_from(&config.overlay);
+            self.overlays = config.overlay.iter().cloned().collect();
         }
         let services = std::mem::take(&mut self.services);
         let (mut old, swarms): (Vec<_>, Vec<_>) =

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use conntrack::Idle;
 use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
+use vxlan::Vni;
+
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
 use crate::config::OverlayConfig;
 
@@ -16,9 +18,51 @@ impl Catalog {
         Tables {
             generation,
             interfaces: resolve.interfaces(),
-            overlay: self.overlay.as_ref().map(|config| overlay(config, &self.peers)),
-            services: self.services.iter().map(|service| virtual_service(service, resolve)).collect(),
+            overlays: self.overlays.iter().map(|config| overlay(config, &self.peers)).collect(),
+            services: self.services.iter().map(|service| self.virtual_service(service, resolve)).collect(),
         }
+    }
+
+    fn virtual_service(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {
+        VirtualService {
+            id: service.id,
+            listens: service.listens.clone(),
+            scheduler: service.settings.scheduler,
+            rewrite_timestamps: service.settings.rewrite_timestamps,
+            direct: service.settings.direct,
+            idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
+            backends: service.backends.iter().map(|entry| self.backend(service, entry, resolve)).collect(),
+            turn: Arc::clone(&service.turn),
+        }
+    }
+
+    fn backend(&self, service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) -> Backend {
+        let address = entry.config.address.ip;
+        let path = match entry.config.vtep {
+            Some(vtep) => {
+                let vni = self.vni_of(address);
+                let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
+                Path::Overlay { vni, vtep, mac, hop: resolve.hop(vtep) }
+            }
+            None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
+            None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
+        };
+        // A task that cannot be reached, or does not answer, gets no new flows while others may.
+        let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
+        Backend {
+            id: entry.id,
+            address,
+            port: entry.config.address.port,
+            weight: if rests { 0 } else { entry.config.weight },
+            path,
+            stats: Arc::clone(&entry.stats),
+        }
+    }
+
+    /// The overlay that has the address in its subnet; else the main one, which is not there only if no backend has a VTEP.
+    fn vni_of(&self, address: Ipv4Addr) -> Vni {
+        let overlay = self.overlays.iter().find(|overlay| overlay.contains(address)).or(self.overlays.first());
+        overlay.map_or(Vni::MAX, |overlay| overlay.vni)
     }
 }
 
@@ -31,41 +75,6 @@ fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {
         mac: config.mac,
         mtu: config.mtu,
         peers: peers.iter().copied().collect(),
-    }
-}
-
-fn virtual_service(service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {
-    VirtualService {
-        id: service.id,
-        listens: service.listens.clone(),
-        scheduler: service.settings.scheduler,
-        rewrite_timestamps: service.settings.rewrite_timestamps,
-        direct: service.settings.direct,
-        idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
-        backends: service.backends.iter().map(|entry| backend(service, entry, resolve)).collect(),
-        turn: Arc::clone(&service.turn),
-    }
-}
-
-fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) -> Backend {
-    let address = entry.config.address.ip;
-    let path = match entry.config.vtep {
-        Some(vtep) => {
-            let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
-            Path::Overlay { vtep, mac, hop: resolve.hop(vtep) }
-        }
-        None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
-        None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
-    };
-    // A task that cannot be reached, or does not answer, gets no new flows while others may.
-    let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
-    Backend {
-        id: entry.id,
-        address,
-        port: entry.config.address.port,
-        weight: if rests { 0 } else { entry.config.weight },
-        path,
-        stats: Arc::clone(&entry.stats),
     }
 }
 

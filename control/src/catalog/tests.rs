@@ -232,14 +232,15 @@ fn tables_say_where_packets_go() {
     let catalog = Catalog::from_config(&config(text), 1);
     let tables = catalog.tables(Generation(7), &OneNode);
     assert_eq!((tables.generation, tables.interfaces.len()), (Generation(7), 1));
-    let overlay = tables.overlay.unwrap();
+    let overlay = &tables.overlays[0];
     assert_eq!(overlay.addresses, [Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4)]);
     let node = |last| Ipv4Addr::new(198, 18, 1, last);
     let backends = &tables.services[0].backends;
     let docker = MacAddr([0x02, 0x42, 10, 0, 0, 11]);
-    assert_eq!(backends[0].path, Path::Overlay { vtep: node(11), mac: docker, hop: Hop::Kernel });
+    let vni = overlay.vni;
+    assert_eq!(backends[0].path, Path::Overlay { vni, vtep: node(11), mac: docker, hop: Hop::Kernel });
     let own = MacAddr([2, 0, 0, 0, 0, 7]);
-    assert_eq!(backends[1].path, Path::Overlay { vtep: node(12), mac: own, hop: Hop::Unresolved });
+    assert_eq!(backends[1].path, Path::Overlay { vni, vtep: node(12), mac: own, hop: Hop::Unresolved });
     let snat = vec![node(1), Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)];
     assert_eq!(backends[2].path, Path::Plain { snat, hop: Hop::Unresolved });
     assert_eq!((backends[2].port, backends[2].weight), (None, 0));
@@ -288,17 +289,17 @@ fn wanted(key: &str, name: &str, port: u16, tasks: &[(&str, &str, u16)]) -> Want
 fn tasks_are_known_by_id_and_services_by_key() {
     let mut catalog = Catalog::from_config(&config(""), 1);
     let (a, b) = (("a", "10.0.0.11:80", 1), ("b", "10.0.0.12:80", 1));
-    assert!(catalog.follow(None, &BTreeSet::new(), &[wanted("s1", "web", 80, &[a, b])]).is_empty());
+    assert!(catalog.follow(&[], &BTreeSet::new(), &[wanted("s1", "web", 80, &[a, b])]).is_empty());
     let before = catalog.clone();
     // Another task with the address of the first, a drained second one, another name.
     let (c, b) = (("c", "10.0.0.11:80", 1), ("b", "10.0.0.12:80", 0));
-    catalog.follow(None, &BTreeSet::new(), &[wanted("s1", "web-80", 80, &[b, c])]);
+    catalog.follow(&[], &BTreeSet::new(), &[wanted("s1", "web-80", 80, &[b, c])]);
     let (old, new) = (before.service("web").unwrap(), catalog.service("web-80").unwrap());
     assert_eq!(old.id, new.id);
     assert_eq!((ids(&before, "web"), ids(&catalog, "web-80")), (vec![1, 2], vec![2, 3]));
     assert!(Arc::ptr_eq(&old.backends[1].stats, &new.backends[0].stats));
     assert_eq!(new.backends[0].config.weight, 0);
-    assert!(catalog.follow(None, &BTreeSet::new(), &[]).is_empty());
+    assert!(catalog.follow(&[], &BTreeSet::new(), &[]).is_empty());
     assert!(catalog.services().is_empty());
 }
 
@@ -307,7 +308,7 @@ fn the_operators_services_come_first_and_each_side_keeps_its_own() {
     let file = service("web", 1, &[1]);
     let mut catalog = Catalog::from_config(&config(&file), 1);
     let wishes = [wanted("s1", "web", 8080, &[]), wanted("s2", "thief", 80, &[("t", "10.0.0.11:80", 1)])];
-    let problems = catalog.follow(None, &BTreeSet::new(), &wishes);
+    let problems = catalog.follow(&[], &BTreeSet::new(), &wishes);
     assert_eq!(problems, ["swarm service thief: 198.18.0.1:80/tcp: it is taken by service web"]);
     assert!(catalog.service("thief").is_none());
     assert!(catalog.service("web-swarm").is_some());
@@ -317,9 +318,9 @@ fn the_operators_services_come_first_and_each_side_keeps_its_own() {
     let refused = catalog.apply(&Edit::RemoveService { name: "web-swarm".to_owned() }).unwrap_err();
     assert_eq!(refused.message, "service `web-swarm` is the swarm's");
     // With its port free, the other one comes too, and goes again when the file wants the port back.
-    assert!(catalog.follow(None, &BTreeSet::new(), &wishes).is_empty());
+    assert!(catalog.follow(&[], &BTreeSet::new(), &wishes).is_empty());
     assert_eq!(ids(&catalog, "thief").len(), 1);
     catalog.replace(&config(&file));
-    assert_eq!(catalog.follow(None, &BTreeSet::new(), &wishes).len(), 1);
+    assert_eq!(catalog.follow(&[], &BTreeSet::new(), &wishes).len(), 1);
     assert!(catalog.service("thief").is_none() && catalog.service("web").is_some());
 }

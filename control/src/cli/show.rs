@@ -217,15 +217,19 @@ fn swarm(swarm: &SwarmStatus) -> String {
     let place = if swarm.member { "member" } else { "not a member" };
     let vni = swarm.vni.map_or("-".to_owned(), |vni| vni.to_string());
     let address = swarm.overlay_address.map_or("-".to_owned(), |address| address.to_string());
+    let more = swarm.more.iter().map(|one| {
+        format!("swarm: and network {}, VNI {}, the gateway is {}\n", one.network, one.vni, one.overlay_address)
+    });
     let error = swarm.last_error.as_ref().map(|error| format!("swarm: no answer now, what was known stays: {error}\n"));
     format!(
         "\nswarm: {} services, {} tasks; {} answered {age:.1} s ago, {} errors\n\
-         swarm: {place}; network {}, VNI {vni}, the gateway is {address}\n{}",
+         swarm: {place}; network {}, VNI {vni}, the gateway is {address}\n{}{}",
         swarm.services,
         swarm.tasks,
         swarm.endpoint,
         swarm.errors,
         swarm.network,
+        more.collect::<String>(),
         error.unwrap_or_default()
     )
 }

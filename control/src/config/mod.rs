@@ -30,8 +30,8 @@ use toml::de::DeTable;
 
 pub use gateway::DEFAULT_API;
 pub use model::{
-    BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, OverlayConfig,
-    OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,
+    BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, MoreOverlay,
+    OverlayConfig, OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,
 };
 pub use problem::{Place, Problem, Severity};
 pub use render::render;
@@ -122,7 +122,7 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
     let drafts: Vec<_> =
         items.into_iter().filter_map(|(node, at)| service::read(node, at, Form::File, report)).collect();
     let known = match &overlay {
-        Some(overlay) => Overlay::Known(overlay),
+        Some(overlay) => Overlay::Known(std::slice::from_ref(overlay)),
         None if file.has("overlay") && !with_swarm => Overlay::Broken,
         None => Overlay::Absent,
     };

@@ -47,6 +47,17 @@ pub struct SwarmConfig {
     pub network: Option<String>,
     /// What `[overlay]` says.
     pub overlay: OverlaySeed,
+    /// `[[swarm.overlay]]`
+    pub more: Vec<MoreOverlay>,
+}
+
+/// `[[swarm.overlay]]`: a network that is served beside the main one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoreOverlay {
+    /// Its name.
+    pub network: String,
+    /// Our place in it.
+    pub overlay: OverlaySeed,
 }
 
 /// Where a Docker engine listens.
@@ -174,6 +185,12 @@ pub struct OverlayConfig {
 }
 
 impl OverlayConfig {
+    /// Whether the address lies in the overlay's subnet.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
+        (address.to_bits() ^ self.address.to_bits()) & mask == 0
+    }
+
     /// All source addresses that tasks may see, `address` first.
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         std::iter::once(self.address).chain(self.snat.iter().copied()).collect()

@@ -27,6 +27,17 @@ pub fn read(mut section: Section<'_>, with_swarm: bool, report: &mut Report) -> 
     let vni = section.integer::<u32>("vni", 1..=LARGEST_VNI, report).and_then(|vni| Vni::try_from(vni.value).ok());
     let port = section.integer("port", 1..=65_535, report);
     let vtep = section.text("vtep", report, value::host);
+    let seed = OverlaySeed {
+        vni,
+        port: port.map(|port| port.value),
+        vtep: vtep.map(|vtep| vtep.value),
+        ..read_place(section, report)
+    };
+    (report.findings.len() == errors).then_some(seed)
+}
+
+/// Reads the rest of a table: what differs from network to network.
+pub fn read_place(mut section: Section<'_>, report: &mut Report) -> OverlaySeed {
     let address = section.text("address", report, value::subnet);
     let snat = section.texts("snat", report, value::host);
     let mac = section.text("mac", report, value::mac);
@@ -37,16 +48,13 @@ pub fn read(mut section: Section<'_>, with_swarm: bool, report: &mut Report) -> 
         Some((address, bits)) => check_snat(snat, address, bits, report),
         None => gateway::distinct(snat, report),
     };
-    let seed = OverlaySeed {
-        vni,
-        port: port.map(|port| port.value),
-        vtep: vtep.map(|vtep| vtep.value),
+    OverlaySeed {
         address,
         snat,
         mac: mac.map(|mac| mac.value),
         mtu: mtu.map(|mtu| mtu.value),
-    };
-    (report.findings.len() == errors).then_some(seed)
+        ..OverlaySeed::default()
+    }
 }
 
 /// The overlay as the file alone describes it, if it does. A swarm's first network has this VNI.

@@ -18,8 +18,8 @@ pub enum Overlay<'a> {
     Absent,
     /// There is one, but with errors of its own.
     Broken,
-    /// There is one.
-    Known(&'a OverlayConfig),
+    /// There is one, or several. Their subnets do not meet.
+    Known(&'a [OverlayConfig]),
 }
 
 /// Whether some packet could belong to both.
@@ -58,7 +58,11 @@ pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<(&'s
             let hint = "add [overlay] with vni, vtep and address, or leave `vtep` out to route plainly";
             vec![("vtep", Complaint::hinted("the backend has a `vtep`, but there is no [overlay]", hint))]
         }
-        Overlay::Known(overlay) => overlay_faults(backend.address.ip, vtep, overlay),
+        Overlay::Known(overlays) => {
+            let ip = backend.address.ip;
+            let overlay = overlays.iter().find(|overlay| overlay.contains(ip)).or(overlays.first());
+            overlay.map(|overlay| overlay_faults(ip, vtep, overlay)).unwrap_or_default()
+        }
     }
 }
 
@@ -87,7 +91,7 @@ fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<
 
 /// What is wrong between a listen and the overlay.
 pub fn listen_fault(listen: &Listen, overlay: Overlay<'_>) -> Option<Complaint> {
-    let Overlay::Known(overlay) = overlay else { return None };
+    let Overlay::Known([overlay, ..]) = overlay else { return None };
     let tunnel = Listen { address: overlay.vtep, ports: overlay.port..=overlay.port, protocol: Protocol::Udp };
     overlap(listen, &tunnel).then(|| {
         let message = format!("`{}` takes the overlay's own tunnel port", show_listen(listen));

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::report::{Complaint, Located, Report};
+use super::node::Node;
+use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{Endpoint, OverlaySeed, SwarmConfig, TlsConfig, gateway, value};
+use super::{Endpoint, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, gateway, overlay, value};
 
 /// Where Docker listens unless it was told otherwise.
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
@@ -27,6 +28,8 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         let hint = "who may speak to a manager rules the swarm: make certificates and set ca, cert and key";
         report.warn(&found.at, Complaint::hinted(format!("`{}` without TLS", found.value), hint));
     }
+    let items = section.list("overlay", report);
+    let more = items.into_iter().filter_map(|(node, at)| more_overlay(node, at, report)).collect();
     section.close(report);
     let default = Endpoint::Unix(PathBuf::from(DEFAULT_ENGINE));
     let endpoints: Vec<_> = endpoints.into_iter().map(|endpoint| endpoint.value).collect();
@@ -41,7 +44,18 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         member: member.and_then(|member| member.value),
         network: network.map(|network| network.value),
         overlay,
+        more,
     })
+}
+
+fn more_overlay(node: &Node, at: At, report: &mut Report) -> Option<MoreOverlay> {
+    let mut section = Section::open(node, at, report)?;
+    section.require("network", "\"back\"", report);
+    section.require("address", "\"10.7.0.250/24\"", report);
+    let network = section.text("network", report, network_name);
+    let overlay = overlay::read_place(section, report);
+    overlay.address?;
+    Some(MoreOverlay { network: network?.value, overlay })
 }
 
 fn tls(files: [Option<Located<PathBuf>>; 3], section: &Section<'_>, report: &mut Report) -> Option<TlsConfig> {

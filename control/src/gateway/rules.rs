@@ -23,7 +23,7 @@ impl Rules {
     /// The rules that these tables need.
     pub fn of(tables: &Tables) -> Rules {
         let mut rules = Rules::default();
-        rules.overlays.extend(tables.overlay.as_ref().map(overlay));
+        rules.overlays.extend(tables.overlays.iter().map(overlay));
         for service in &tables.services {
             rules.add_service(service);
         }

@@ -9,7 +9,7 @@ use super::Gateway;
 use super::compile::has_tun;
 use crate::catalog::Catalog;
 use crate::config::OverlayConfig;
-use crate::operations::SwarmStatus;
+use crate::operations::{OverlayStatus, SwarmStatus};
 use crate::swarm::{Follower, Place, Wishes};
 
 /// What is known of the swarm.
@@ -34,13 +34,19 @@ impl SwarmState {
 
     /// For `status`.
     pub fn status(&self) -> SwarmStatus {
-        let overlay = self.wishes.overlay.as_ref();
+        let overlays = self.wishes.overlays.iter().map(|(network, overlay)| OverlayStatus {
+            network: network.clone(),
+            vni: overlay.vni.get(),
+            overlay_address: overlay.address,
+        });
+        let (main, more): (Vec<_>, Vec<_>) = overlays.partition(|overlay| overlay.network == self.place.network);
         SwarmStatus {
             endpoint: self.place.endpoint.clone(),
             member: self.place.member,
             network: self.place.network.clone(),
-            vni: overlay.map(|overlay| overlay.vni.get()),
-            overlay_address: overlay.map(|overlay| overlay.address),
+            vni: main.first().map(|overlay| overlay.vni),
+            overlay_address: main.first().map(|overlay| overlay.overlay_address),
+            more,
             age_seconds: self.heard.map(|heard| sys::clock::now().saturating_sub(heard).as_secs_f64()),
             errors: self.errors,
             last_error: self.last_error.clone(),
@@ -63,12 +69,15 @@ impl SwarmState {
 impl Gateway {
     fn follow_swarm(&mut self, mut wishes: Wishes, place: Place) {
         let mut refusals = BTreeSet::new();
-        if let Some(overlay) = wishes.overlay.take_if(|overlay| !self.can_open(overlay)) {
-            let OverlayConfig { vtep, port, .. } = overlay;
+        // All overlays share one endpoint.
+        if let Some((_, OverlayConfig { vtep, port, .. })) =
+            wishes.overlays.first().filter(|(_, overlay)| !self.can_open(overlay))
+        {
             refusals.insert(format!(
                 "over TUN the overlay's socket is opened at the start: set overlay.vtep = {vtep} and overlay.port = {port} \
                  and restart; on a member of the swarm use af_xdp, its kernel has that port"
             ));
+            wishes.overlays.clear();
         }
         let mut catalog = self.catalog.clone();
         refusals.extend(carry_out(&wishes, &mut catalog));
@@ -102,9 +111,10 @@ impl Gateway {
 
 /// Makes the catalog's services of the swarm what it wants; what cannot be so, in sentences.
 fn carry_out(wishes: &Wishes, catalog: &mut Catalog) -> BTreeSet<String> {
-    let wanted = wishes.services.iter().filter(|wanted| wishes.overlay.is_some() || wanted.is_plain());
+    let wanted = wishes.services.iter().filter(|wanted| !wishes.overlays.is_empty() || wanted.is_plain());
     let wanted: Vec<_> = wanted.cloned().collect();
-    catalog.follow(wishes.overlay.as_ref(), &wishes.peers, &wanted).into_iter().collect()
+    let overlays: Vec<_> = wishes.overlays.iter().map(|(_, overlay)| overlay.clone()).collect();
+    catalog.follow(&overlays, &wishes.peers, &wanted).into_iter().collect()
 }
 
 fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {

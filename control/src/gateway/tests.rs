@@ -83,7 +83,7 @@ fn over_af_xdp_a_hop_is_an_interface_and_a_mac() {
     let to_node = on_link(2, Some(NODE_MAC));
     let compiled = compiled(&config, &view(&[(NODE, to_node.clone()), (PLAIN, to_node)]));
     let hop = Hop::Ethernet { interface: InterfaceIndex(1), mac: NODE_MAC };
-    let overlay = Way::Overlay { vtep: NODE, mac: MacAddr::docker(TASK), hop };
+    let overlay = Way::Overlay { vni: compiled.tables.overlays[0].vni, vtep: NODE, mac: MacAddr::docker(TASK), hop };
     assert_eq!(ways(&compiled), [overlay, Way::Plain { snat: vec![SELF], hop }]);
     assert_eq!(problems(&compiled), [""; 0]);
     assert_eq!(compiled.findings.asked, [NODE, PLAIN].into());

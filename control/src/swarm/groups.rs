@@ -5,18 +5,39 @@ use std::net::Ipv4Addr;
 use wire::Protocol;
 
 use super::labels::{Labels, printable};
-use super::model::{Port, Service};
-use super::overlay::subnet;
+use super::model::{Network, Port, Service};
+use super::overlay::{DSR, subnet};
+use crate::config::OverlayConfig;
 
-/// The network that is served.
-#[derive(Debug, Clone, Copy)]
+/// A network that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served<'a> {
     /// Its id.
     pub id: &'a str,
+    /// Its name.
+    pub name: &'a str,
     /// Whether it is the one for published ports.
     pub ingress: bool,
     /// Whether it was made with `--opt dsr`: tasks have the service's VIP on their loopback.
     pub dsr: bool,
+    /// Our place in it, or why there is none.
+    pub overlay: Result<OverlayConfig, String>,
+}
+
+impl<'a> Served<'a> {
+    /// The network with our place in it.
+    pub fn new(network: &'a Network, overlay: Result<OverlayConfig, String>) -> Served<'a> {
+        let Network { id, name, ingress, options, .. } = network;
+        Served { id, name, ingress: *ingress, dsr: options.contains_key(DSR), overlay }
+    }
+
+    /// Whether the service's tasks are in it.
+    fn has(&self, service: &Service) -> bool {
+        let publishes = |port: &Port| port.publish_mode != "host";
+        (self.ingress && service.endpoint.ports.iter().any(publishes))
+            || service.spec.task_template.networks.iter().any(|attached| attached.target == self.id)
+            || service.endpoint.virtual_ips.iter().any(|vip| vip.network_id == self.id)
+    }
 }
 
 /// How packets get to the tasks of a group.
@@ -78,72 +99,77 @@ pub fn protocol(text: &str) -> Option<Protocol> {
     }
 }
 
-/// The groups of a service, and sentences about what can not be served.
-pub fn groups(service: &Service, labels: &Labels, network: Served<'_>) -> (Vec<Group>, Vec<String>) {
-    let mut draft = Draft { network, groups: Vec::new(), problems: Vec::new(), direct: None };
+/// A service's way through the gateway.
+#[derive(Debug, Default)]
+pub struct Groups<'a> {
+    /// The first of the networks served that its tasks are in.
+    pub network: Option<&'a Served<'a>>,
+    /// In the order of its ports.
+    pub all: Vec<Group>,
+    /// Sentences about what can not be served.
+    pub problems: Vec<String>,
+}
+
+/// The groups of a service.
+pub fn groups<'a>(service: &Service, labels: &Labels, networks: &'a [Served<'a>]) -> Groups<'a> {
+    let network = networks.iter().find(|network| network.has(service));
+    let mut draft = Draft { groups: Groups { network, ..Groups::default() }, direct: None };
     draft.direct = draft.direct_vip(service, labels);
-    let attached = draft.is_attached(service);
     for port in &service.endpoint.ports {
-        draft.published(port, attached);
+        draft.published(port);
     }
     for port in &labels.ports {
-        if !attached || network.ingress && service.endpoint.virtual_ips.is_empty() {
-            let ask = "name its network in [swarm] network to serve it";
-            draft.problems.push(format!("label sluicegate.port: it is not in the network served: {ask}"));
+        if network.is_none() {
+            let ask = "name its network in [[swarm.overlay]] to serve it";
+            draft.problem(format!("label sluicegate.port: it is in no network that is served: {ask}"));
             continue;
         }
         draft.through_overlay(port.target, port.published, port.protocol);
     }
-    (draft.groups, draft.problems)
+    draft.groups
 }
 
 struct Draft<'a> {
-    network: Served<'a>,
-    groups: Vec<Group>,
-    problems: Vec<String>,
+    groups: Groups<'a>,
     /// The VIP of the service, if its tasks have it.
     direct: Option<Ipv4Addr>,
 }
 
 impl Draft<'_> {
-    /// Whether the service is in the network that we serve.
-    fn is_attached(&self, service: &Service) -> bool {
-        let network = self.network.id;
-        self.network.ingress
-            || service.spec.task_template.networks.iter().any(|attached| attached.target == network)
-            || service.endpoint.virtual_ips.iter().any(|vip| vip.network_id == network)
+    fn problem(&mut self, sentence: String) {
+        self.groups.problems.push(sentence);
     }
 
     fn direct_vip(&mut self, service: &Service, labels: &Labels) -> Option<Ipv4Addr> {
-        if !self.network.dsr {
+        let network = self.groups.network?;
+        if !network.dsr {
             if labels.direct == Some(true) {
                 let ask = "make it with docker network create -d overlay --opt dsr";
-                self.problems
-                    .push(format!("label sluicegate.direct: the network served has no VIPs in its tasks: {ask}"));
+                self.problem(format!("label sluicegate.direct: the network served has no VIPs in its tasks: {ask}"));
             }
             return None;
         }
         if labels.direct == Some(false) {
             return None;
         }
-        let vip = service.endpoint.virtual_ips.iter().find(|vip| vip.network_id == self.network.id)?;
+        let vip = service.endpoint.virtual_ips.iter().find(|vip| vip.network_id == network.id)?;
         subnet(&vip.addr).map(|(address, _)| address)
     }
 
-    fn published(&mut self, port: &Port, attached: bool) {
+    fn published(&mut self, port: &Port) {
         let Some(protocol) = protocol(&port.protocol) else {
-            return self.problems.push(format!("{} is not balanced", printable(&port.protocol)));
+            return self.problem(format!("{} is not balanced", printable(&port.protocol)));
         };
         let host = port.publish_mode == "host";
         if port.published_port == 0 || port.target_port == 0 {
             // An ingress port is still to come; a host port is each task's own.
             if host {
                 let ask = "give it a published port";
-                self.problems.push(format!("host port for {} differs by task: {ask}", port.target_port));
+                self.problem(format!("host port for {} differs by task: {ask}", port.target_port));
             }
         } else if host {
             self.add(Way::Host(protocol), port.target_port, port.published_port, protocol);
-        } else if attached {
+        } else if self.groups.network.is_some() {
             self.through_overlay(port.target_port, port.published_port, protocol);
         }
     }
@@ -158,10 +184,10 @@ impl Draft<'_> {
 
     fn add(&mut self, way: Way, target: u16, published: u16, protocol: Protocol) {
         let same = |group: &&mut Group| group.way == way && group.target == target;
-        match self.groups.iter_mut().find(same) {
+        match self.groups.all.iter_mut().find(same) {
             Some(group) if group.listens.contains(&(published, protocol)) => {}
             Some(group) => group.listens.push((published, protocol)),
-            None => self.groups.push(Group { way, target, listens: vec![(published, protocol)] }),
+            None => self.groups.all.push(Group { way, target, listens: vec![(published, protocol)] }),
         }
     }
 }

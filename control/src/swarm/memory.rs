@@ -38,17 +38,17 @@ struct Place {
 
 impl Memory {
     /// Takes over one round of answers.
-    pub fn learn(
+    pub fn learn<'a>(
         &mut self,
         services: &[Service],
         tasks: &[Task],
         nodes: &[Node],
-        network: Option<&Network>,
+        networks: impl IntoIterator<Item = &'a Network>,
         now: Duration,
     ) {
         self.learn_services(services, tasks);
         self.learn_nodes(nodes, now);
-        if let Some(network) = network {
+        for network in networks {
             self.learn_gossip(network);
         }
         let known: BTreeSet<_> = tasks.iter().map(|task| task.id.as_str()).collect();

@@ -5,6 +5,7 @@
 //! to ask. The gateway's side is [`Follower`].
 
 mod client;
+mod fabric;
 mod groups;
 mod labels;
 mod memory;

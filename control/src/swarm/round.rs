@@ -7,12 +7,11 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use super::client::{ApiError, Connection, Engine, parse};
-use super::groups::Served;
+use super::fabric::Fabric;
 use super::memory::Memory;
-use super::model::{Info, Network, Node, Service, Swarm, Task};
-use super::overlay::{self, Own};
+use super::model::{Network, Node, Service, Task};
 use super::wishes::{Basis, Wishes, wishes};
-use crate::config::{OverlayConfig, SwarmConfig};
+use crate::config::SwarmConfig;
 
 /// Services; newer engines add how many of their tasks run, so that the bytes differ when a task comes or goes.
 pub const SERVICES: &str = "/services?status=true";
@@ -22,8 +21,6 @@ const NODES: &str = "/nodes";
 const IDS_AT_ONCE: usize = 100;
 /// An answer without any of the running tasks is not believed for so long: tasks leave slowly.
 const DOUBT: Duration = Duration::from_secs(10);
-/// How often network, port and membership are looked at again.
-const REFRESH: Duration = Duration::from_secs(5);
 
 /// Where the gateway stands in the swarm, for `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,17 +64,6 @@ pub struct Rounds {
     incomplete: bool,
     fabric: Option<Fabric>,
     doubt_since: Option<Duration>,
-}
-
-/// The network, and our place in it.
-struct Fabric {
-    network: Network,
-    port: u16,
-    own: Option<Own>,
-    member: bool,
-    asked_at: Duration,
-    /// Something has happened since.
-    stale: bool,
 }
 
 /// Answers of one round.
@@ -128,7 +114,7 @@ impl Rounds {
     /// The next round looks at everything again.
     pub fn forget_network(&mut self) {
         if let Some(fabric) = &mut self.fabric {
-            fabric.stale = true;
+            fabric.forget();
         }
     }
 
@@ -138,7 +124,7 @@ impl Rounds {
         Place {
             endpoint,
             member: fabric.is_some_and(|fabric| fabric.member),
-            network: fabric.map(|fabric| fabric.network.name.clone()).unwrap_or_default(),
+            network: fabric.map(|fabric| fabric.main().to_owned()).unwrap_or_default(),
             vteps: self.memory.vteps(),
         }
     }
@@ -186,17 +172,21 @@ impl Rounds {
         let serves = |task: &&Task| task.status.state == "running" && task.desired_state == "running";
         self.known = tasks.iter().filter(|task| !gone(task)).map(|task| task.id.clone()).collect();
         self.serving = tasks.iter().filter(serves).map(|task| task.id.clone()).collect();
-        self.memory.learn(services, tasks, nodes, None, now);
+        self.memory.learn(services, tasks, nodes, [], now);
         let Some(fabric) = &mut self.fabric else { return Ok(Outcome::Same) };
-        if self.memory.wants_gossip(tasks, &fabric.network.id) {
-            fabric.network = verbose(manager, &fabric.network.id).await?;
+        let wanting = |memory: &Memory, fabric: &Fabric| -> Vec<usize> {
+            let wants = |(_, network): &(usize, &Network)| memory.wants_gossip(tasks, &network.id);
+            fabric.networks().enumerate().filter(wants).map(|(at, _)| at).collect()
+        };
+        for at in wanting(&self.memory, fabric) {
+            fabric.refresh(at, manager).await?;
         }
-        self.memory.learn(services, tasks, nodes, Some(&fabric.network), now);
-        self.incomplete = self.memory.wants_gossip(tasks, &fabric.network.id);
+        self.memory.learn(services, tasks, nodes, fabric.networks(), now);
+        self.incomplete = !wanting(&self.memory, fabric).is_empty();
         let basis = Basis {
             vips: &config.vips,
-            network: fabric.served(),
-            overlay: fabric.overlay(config),
+            networks: &fabric.served(),
+            missing: fabric.missing(),
             tasks,
             memory: &self.memory,
             now,
@@ -218,65 +208,16 @@ impl Rounds {
         is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
         now: Duration,
     ) -> Result<bool, ApiError> {
-        if let Some(fabric) = &self.fabric
-            && !fabric.stale
-            && now.saturating_sub(fabric.asked_at) < REFRESH
-        {
+        if self.fabric.as_ref().is_some_and(|fabric| !fabric.is_stale(now)) {
             return Ok(false);
         }
-        let networks: Vec<Network> = manager.read("/networks").await?;
-        let chosen = overlay::choose(&networks, config.network.as_deref());
-        let chosen = chosen.map_err(|why| ApiError::Nonsense(manager_name(manager), why))?;
-        let network = verbose(manager, &chosen.id).await?;
-        let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
-        let before = self.fabric.as_ref().map(|fabric| (fabric.member, fabric.own));
-        let (member, own) = match config.member {
-            Some(false) => (false, None),
-            asked => membership(engine, &network, asked, is_local).await.or(before).unwrap_or((false, None)),
-        };
-        let fabric = Fabric { network, port, own, member, asked_at: now, stale: false };
-        let differs = self.fabric.as_ref().is_none_or(|before| {
-            before.overlay(config) != fabric.overlay(config) || before.served().dsr != fabric.served().dsr
-        });
+        let fabric = Fabric::ask(manager, engine, config, self.fabric.as_ref(), is_local, now).await?;
+        let differs = self.fabric.as_ref().is_none_or(|before| !before.is_like(&fabric));
         self.fabric = Some(fabric);
         Ok(differs)
     }
 }
 
-impl Fabric {
-    fn served(&self) -> Served<'_> {
-        let Network { id, ingress, options, .. } = &self.network;
-        Served { id, ingress: *ingress, dsr: options.contains_key(overlay::DSR) }
-    }
-
-    fn overlay(&self, config: &SwarmConfig) -> Result<OverlayConfig, String> {
-        overlay::overlay(&self.network, self.port, &config.overlay, self.own)
-    }
-}
-
 fn manager_name(manager: &Connection) -> String {
     manager.name().to_owned()
-}
-
-async fn verbose(manager: &mut Connection, id: &str) -> Result<Network, ApiError> {
-    manager.read(&format!("/networks/{id}?verbose=true")).await
-}
-
-/// What this machine's own engine says; `None` when there is none, or it does not answer now.
-async fn membership(
-    engine: &Engine,
-    network: &Network,
-    asked: Option<bool>,
-    is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
-) -> Option<(bool, Option<Own>)> {
-    let mut own = engine.connect().await.ok()?;
-    let info: Info = own.read("/info").await.ok()?;
-    let active = info.swarm.local_node_state == "active";
-    // An engine that is reached over the network, or over a socket from elsewhere, is not this machine's.
-    let here = asked == Some(true) || info.swarm.node_addr.parse().is_ok_and(is_local);
-    if !active || !here {
-        return Some((false, None));
-    }
-    let place = verbose(&mut own, &network.id).await.ok().as_ref().and_then(overlay::own_place);
-    Some((true, place))
 }

@@ -33,6 +33,8 @@ struct Scene {
     nodes: Vec<Node>,
     network: Network,
     seed: OverlaySeed,
+    /// Networks that are served beside it.
+    more: Vec<(Network, OverlaySeed)>,
     own: Option<Own>,
     memory: Memory,
     now: Duration,
@@ -56,6 +58,7 @@ impl Scene {
             nodes: read(sample!("nodes")),
             network: read(sample!("network-ingress-manager-verbose")),
             seed,
+            more: Vec::new(),
             own: None,
             memory: Memory::default(),
             now: Duration::ZERO,
@@ -83,14 +86,14 @@ impl Scene {
 
     fn wishes(&mut self) -> Wishes {
         self.memory.learn(&self.services, &self.tasks, &self.nodes, Some(&self.network), self.now);
+        let mut networks = vec![Served::new(&self.network, self.overlay())];
+        for (network, seed) in &self.more {
+            networks.push(Served::new(network, overlay::overlay(network, 0, seed, None)));
+        }
         wishes(&Basis {
             vips: &[VIP],
-            network: Served {
-                id: &self.network.id,
-                ingress: self.network.ingress,
-                dsr: self.network.options.contains_key(overlay::DSR),
-            },
-            overlay: self.overlay(),
+            networks: &networks,
+            missing: &[],
             tasks: &self.tasks,
             memory: &self.memory,
             now: self.now,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use datapath::service::Listen;
 use wire::Protocol;
 
-use super::groups::{self, Group, Served, Way, groups};
+use super::groups::{self, Group, Groups, Served, Way, groups};
 use super::labels::{self, Labels, printable};
 use super::memory::Memory;
 use super::model::{Port, Service, Task};
@@ -23,8 +23,8 @@ const GONE_AFTER: Duration = Duration::from_secs(15);
 /// What the swarm wants of the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// The overlay, when there is one that can be served.
-    pub overlay: Option<OverlayConfig>,
+    /// The overlays that can be served, by the names of their networks.
+    pub overlays: Vec<(String, OverlayConfig)>,
     /// In the order in which they were created.
     pub services: Vec<Wanted>,
     /// All addresses of nodes: tunnels may come from there.
@@ -66,10 +66,10 @@ pub struct WantedTask {
 pub struct Basis<'a> {
     /// The config's VIPs.
     pub vips: &'a [Ipv4Addr],
-    /// The network that is served.
-    pub network: Served<'a>,
-    /// Our place in it, or why there is none.
-    pub overlay: Result<OverlayConfig, String>,
+    /// The networks that are served.
+    pub networks: &'a [Served<'a>],
+    /// Sentences about networks that are not there.
+    pub missing: &'a [String],
     /// Tasks that run, and those that are leaving.
     pub tasks: &'a [Task],
     /// Services, nodes, VTEPs.
@@ -82,9 +82,12 @@ pub struct Basis<'a> {
 pub fn wishes(basis: &Basis<'_>) -> Wishes {
     let mut draft = Draft { basis, wishes: Wishes::default(), tasks: BTreeMap::new() };
     draft.wishes.peers = basis.memory.peers();
-    match &basis.overlay {
-        Ok(overlay) => draft.wishes.overlay = Some(overlay.clone()),
-        Err(why) => draft.problem(why.clone()),
+    draft.wishes.problems.extend(basis.missing.iter().cloned());
+    for network in basis.networks {
+        match &network.overlay {
+            Ok(overlay) => draft.wishes.overlays.push((network.name.to_owned(), overlay.clone())),
+            Err(why) => draft.problem(why.clone()),
+        }
     }
     for task in basis.tasks {
         draft.tasks.entry(task.service_id.as_str()).or_default().push(task);
@@ -97,6 +100,22 @@ pub fn wishes(basis: &Basis<'_>) -> Wishes {
         draft.add(&known.service, known.removed);
     }
     draft.wishes
+}
+
+/// One group of a service, with all that decides about it.
+struct Asked<'a> {
+    service: &'a Service,
+    labels: &'a Labels,
+    group: &'a Group,
+    network: Option<&'a Served<'a>>,
+    /// The service is gone; its tasks are leaving.
+    removed: bool,
+}
+
+impl Asked<'_> {
+    fn overlay(&self) -> Option<&OverlayConfig> {
+        self.network?.overlay.as_ref().ok()
+    }
 }
 
 struct Draft<'a> {
@@ -122,33 +141,28 @@ impl Draft<'_> {
         for complaint in complaints {
             self.problem(format!("service {name}: {complaint}"));
         }
-        let (groups, complaints) = groups(service, &labels, self.basis.network);
-        for complaint in complaints {
-            self.problem(format!("service {name}: {complaint}"));
+        let Groups { network, all, problems } = groups(service, &labels, self.basis.networks);
+        for problem in problems {
+            self.problem(format!("service {name}: {problem}"));
         }
-        for group in &groups {
-            let name = group.name(&service.spec.name, &groups);
-            if let Some(wanted) = self.wanted(service, name, &labels, group, removed) {
+        for group in &all {
+            let asked = Asked { service, labels: &labels, group, network, removed };
+            let name = group.name(&service.spec.name, &all);
+            if let Some(wanted) = self.wanted(&asked, name) {
                 self.wishes.services.push(wanted);
             }
         }
     }
 
-    fn wanted(
-        &mut self,
-        service: &Service,
-        name: String,
-        labels: &Labels,
-        group: &Group,
-        removed: bool,
-    ) -> Option<Wanted> {
+    fn wanted(&mut self, asked: &Asked<'_>, name: String) -> Option<Wanted> {
+        let Asked { service, labels, group, .. } = asked;
         let host = matches!(group.way, Way::Host(_));
-        if !host && self.wishes.overlay.is_none() {
+        if !host && asked.overlay().is_none() {
             return None;
         }
-        let listens = self.listens(&name, labels, group, removed);
-        let tasks = self.tasks_of(service, labels, group, removed);
-        let useless = if removed { tasks.is_empty() } else { listens.is_empty() };
+        let listens = self.listens(&name, asked);
+        let tasks = self.tasks_of(asked);
+        let useless = if asked.removed { tasks.is_empty() } else { listens.is_empty() };
         if useless || (listens.is_empty() && host) {
             return None;
         }
@@ -163,7 +177,8 @@ impl Draft<'_> {
     }
 
     /// The listens that nobody has taken before.
-    fn listens(&mut self, name: &str, labels: &Labels, group: &Group, removed: bool) -> Vec<Listen> {
+    fn listens(&mut self, name: &str, asked: &Asked<'_>) -> Vec<Listen> {
+        let Asked { labels, group, .. } = asked;
         let vips = match &group.way {
             Way::Direct(own) => std::slice::from_ref(own),
             _ if labels.vips.is_empty() => self.basis.vips,
@@ -180,7 +195,7 @@ impl Draft<'_> {
                     .find(|other| other.service.listens.iter().any(|theirs| overlap(theirs, &listen)));
                 match taken.map(|other| other.service.name.clone()) {
                     None => listens.push(listen),
-                    Some(_) if removed => {}
+                    Some(_) if asked.removed => {}
                     Some(other) => {
                         let listen = show_listen(&listen);
                         self.problem(format!("service {name}: {listen} is taken by service {other}"));
@@ -191,16 +206,17 @@ impl Draft<'_> {
         listens
     }
 
-    fn tasks_of(&mut self, service: &Service, labels: &Labels, group: &Group, removed: bool) -> Vec<WantedTask> {
+    fn tasks_of(&mut self, asked: &Asked<'_>) -> Vec<WantedTask> {
+        let Asked { service, labels, group, .. } = asked;
         let mut wanted: Vec<WantedTask> = Vec::new();
         for task in self.tasks.get(service.id.as_str()).cloned().unwrap_or_default() {
             if task.status.state != "running" || self.is_gone(task) {
                 continue;
             }
-            let serves = task.desired_state == "running" && !removed && !self.is_down(task);
+            let serves = task.desired_state == "running" && !asked.removed && !self.is_down(task);
             let weight = if serves { labels.weight } else { 0 };
             let placed = match group.way {
-                Way::Overlay | Way::Direct(_) => self.overlay_backend(task, group.target, weight),
+                Way::Overlay | Way::Direct(_) => self.overlay_backend(task, asked, weight),
                 Way::Host(protocol) => self.host_backend(task, group.target, protocol, weight),
             };
             let backend = match placed {
@@ -234,10 +250,10 @@ impl Draft<'_> {
     }
 
     /// `Err(None)`: not in our network.
-    fn overlay_backend(&self, task: &Task, target: u16, weight: u16) -> Result<BackendConfig, Option<String>> {
-        let Some(overlay) = &self.wishes.overlay else { return Err(None) };
+    fn overlay_backend(&self, task: &Task, asked: &Asked<'_>, weight: u16) -> Result<BackendConfig, Option<String>> {
+        let (Some(network), Some(overlay)) = (asked.network, asked.overlay()) else { return Err(None) };
         let mut attachments = task.networks_attachments.iter();
-        let attachment = attachments.find(|attachment| attachment.network.id == self.basis.network.id).ok_or(None)?;
+        let attachment = attachments.find(|attachment| attachment.network.id == network.id).ok_or(None)?;
         let text = attachment.addresses.first().map_or("", String::as_str);
         let id = printable(&task.id);
         let odd = || Some(format!("task {id} has the address `{}`", printable(text)));
@@ -253,7 +269,7 @@ impl Draft<'_> {
             let ask = "docker node update --availability drain keeps tasks away from it";
             return Err(Some(format!("task {id} runs on the gateway's own node and is not served: {ask}")));
         }
-        let address = BackendAddress { ip, port: NonZeroU16::new(target) };
+        let address = BackendAddress { ip, port: NonZeroU16::new(asked.group.target) };
         Ok(BackendConfig { address, vtep: Some(vtep), mac: None, weight })
     }
 

@@ -103,6 +103,8 @@ impl Backend {
 pub enum Path {
     /// Through the VXLAN overlay, to the node that runs the task.
     Overlay {
+        /// Which overlay network.
+        vni: Vni,
         /// The node's underlay address.
         vtep: Ipv4Addr,
         /// The task's MAC inside the overlay.
@@ -158,7 +160,7 @@ pub struct Interface {
     pub up: bool,
 }
 
-/// Our place in the VXLAN overlay.
+/// Our place in a VXLAN overlay network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
     /// The network.
@@ -184,8 +186,8 @@ pub struct Tables {
     pub generation: Generation,
     /// In the order of the config.
     pub interfaces: Vec<Interface>,
-    /// Left out when no backend has a VTEP.
-    pub overlay: Option<Overlay>,
+    /// None when no backend has a VTEP. All share one underlay address and port; no two share an overlay address.
+    pub overlays: Vec<Overlay>,
     /// All services.
     pub services: Vec<VirtualService>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
+use vxlan::Vni;
 use wire::Protocol;
 
 use super::{
@@ -48,8 +49,11 @@ pub enum TablesError {
     #[error("backend {0:?} is described twice")]
     BackendTwice(BackendId),
     /// A VXLAN backend without an overlay to reach it through.
-    #[error("backend {0:?} has a VTEP, but there is no overlay")]
+    #[error("backend {0:?} has a VTEP, but its overlay is not in the tables")]
     NoOverlay(BackendId),
+    /// Packets of two overlays could not be told apart, or come to different sockets.
+    #[error("the overlays with VNI {0} and {1} need one tunnel endpoint, and numbers and addresses of their own")]
+    OverlaysMeet(Vni, Vni),
     /// No source address to translate to.
     #[error("backend {0:?} has no SNAT address")]
     NoSource(BackendId),
@@ -102,7 +106,7 @@ impl std::ops::Deref for ServiceRef<'_> {
 pub struct Snapshot {
     generation: Generation,
     interfaces: Vec<Interface>,
-    overlay: Option<Overlay>,
+    overlays: Vec<Overlay>,
     services: Vec<Arc<Compiled>>,
     ports: HashMap<(Ipv4Addr, u16, Protocol), ServiceIndex>,
     ranges: Vec<(Listen, ServiceIndex)>,
@@ -115,7 +119,7 @@ pub struct Snapshot {
     /// Backends in the overlay, in a stable order.
     overlay_backends: Vec<BackendId>,
     /// One of the backends at each overlay address and VTEP.
-    tasks: HashMap<(Ipv4Addr, Ipv4Addr), BackendId>,
+    tasks: HashMap<(Vni, Ipv4Addr, Ipv4Addr), BackendId>,
     /// Backends that were removed, over all generations up to this one.
     removals: u64,
 }
@@ -129,7 +133,7 @@ impl Snapshot {
         let mut snapshot = Self {
             generation: tables.generation,
             interfaces: tables.interfaces,
-            overlay: tables.overlay,
+            overlays: tables.overlays,
             services: Vec::with_capacity(tables.services.len()),
             ports: HashMap::new(),
             ranges: Vec::new(),
@@ -143,7 +147,8 @@ impl Snapshot {
             tasks: HashMap::new(),
             removals: 0,
         };
-        if let Some(overlay) = &snapshot.overlay {
+        snapshot.check_overlays()?;
+        for overlay in &snapshot.overlays {
             snapshot.sources.extend(overlay.addresses.iter().copied());
             snapshot.vteps.extend(overlay.peers.iter().copied());
         }
@@ -151,6 +156,20 @@ impl Snapshot {
             snapshot.add_service(service)?;
         }
         Ok(snapshot)
+    }
+
+    fn check_overlays(&self) -> Result<(), TablesError> {
+        for (n, one) in self.overlays.iter().enumerate() {
+            let meets = |other: &&Overlay| {
+                other.vni == one.vni
+                    || (other.vtep, other.port) != (one.vtep, one.port)
+                    || other.addresses.iter().any(|address| one.addresses.contains(address))
+            };
+            if let Some(other) = self.overlays.iter().skip(n + 1).find(meets) {
+                return Err(TablesError::OverlaysMeet(one.vni, other.vni));
+            }
+        }
+        Ok(())
     }
 
     fn add_service(&mut self, service: VirtualService) -> Result<(), TablesError> {
@@ -209,23 +228,24 @@ impl Snapshot {
         {
             return Err(TablesError::NoSource(backend.id));
         }
-        if matches!(backend.path, Path::Overlay { .. }) && self.overlay.is_none() {
-            return Err(TablesError::NoOverlay(backend.id));
-        }
+        let overlay = match backend.path {
+            Path::Overlay { vni, .. } => Some(self.overlay(vni).ok_or(TablesError::NoOverlay(backend.id))?),
+            Path::Plain { .. } => None,
+        };
         if let super::Hop::Ethernet { interface, .. } = backend.path.hop()
             && self.interface(interface).is_none()
         {
             return Err(TablesError::NoInterface(backend.id, interface));
         }
-        Ok(Adjacency::new(&backend.path, self.overlay.as_ref(), &self.interfaces))
+        Ok(Adjacency::new(&backend.path, overlay, &self.interfaces))
     }
 
     fn index_backend(&mut self, backend: &Backend, direct: bool) {
         match &backend.path {
-            Path::Overlay { vtep, .. } => {
+            Path::Overlay { vni, vtep, .. } => {
                 self.vteps.insert(*vtep);
                 self.overlay_backends.push(backend.id);
-                self.tasks.entry((backend.address, *vtep)).or_insert(backend.id);
+                self.tasks.entry((*vni, backend.address, *vtep)).or_insert(backend.id);
             }
             // It answers around us.
             Path::Plain { .. } if direct => {}
@@ -291,10 +311,10 @@ impl Snapshot {
         self.removals == earlier.removals
     }
 
-    /// A backend at this overlay address behind this VTEP.
+    /// A backend at this address of an overlay behind this VTEP.
     #[must_use]
-    pub(crate) fn task(&self, address: Ipv4Addr, vtep: Ipv4Addr) -> Option<BackendRef<'_>> {
-        self.backend(*self.tasks.get(&(address, vtep))?)
+    pub(crate) fn task(&self, vni: Vni, address: Ipv4Addr, vtep: Ipv4Addr) -> Option<BackendRef<'_>> {
+        self.backend(*self.tasks.get(&(vni, address, vtep))?)
     }
 
     /// All backends in the overlay, in a stable order.
@@ -337,10 +357,23 @@ impl Snapshot {
         self.plain.contains(&(address, Some(port))) || self.plain.contains(&(address, None))
     }
 
-    /// Our place in the overlay.
+    /// Our places in the overlays.
     #[must_use]
-    pub fn overlay(&self) -> Option<&Overlay> {
-        self.overlay.as_ref()
+    pub fn overlays(&self) -> &[Overlay] {
+        &self.overlays
+    }
+
+    /// Our place in the overlay with this number.
+    #[must_use]
+    pub fn overlay(&self, vni: Vni) -> Option<&Overlay> {
+        // There are few.
+        self.overlays.iter().find(|overlay| overlay.vni == vni)
+    }
+
+    /// Where tunnels for us end.
+    #[must_use]
+    pub(crate) fn tunnel(&self) -> Option<(Ipv4Addr, u16)> {
+        self.overlays.first().map(|overlay| (overlay.vtep, overlay.port))
     }
 
     /// All interfaces, in the order of the config.
@@ -466,8 +499,27 @@ mod tests {
         assert!(matches!(Snapshot::build(tables(vec![no_source])), Err(TablesError::NoSource(_))));
 
         let mut no_overlay = tables(vec![service(&[1])]);
-        no_overlay.overlay = None;
+        no_overlay.overlays.clear();
         assert!(matches!(Snapshot::build(no_overlay), Err(TablesError::NoOverlay(_))));
+
+        let second = |change: fn(&mut Overlay)| {
+            let mut two = tables(vec![service(&[1])]);
+            let mut other = two.overlays[0].clone();
+            (other.vni, other.addresses) = (Vni::try_from(99).unwrap(), vec![Ipv4Addr::new(10, 9, 0, 3)]);
+            change(&mut other);
+            two.overlays.push(other);
+            Snapshot::build(two).map(|_| ())
+        };
+        assert_eq!(second(|_| {}), Ok(()));
+        let wrong: [fn(&mut Overlay); 4] = [
+            |overlay| overlay.vni = Vni::try_from(4096).unwrap(),
+            |overlay| overlay.port = 8472,
+            |overlay| overlay.vtep = Ipv4Addr::new(198, 18, 1, 2),
+            |overlay| overlay.addresses.push(Ipv4Addr::new(10, 0, 0, 3)),
+        ];
+        for change in wrong {
+            assert!(matches!(second(change), Err(TablesError::OverlaysMeet(..))));
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn overlay_backend(n: usize, weight: u16) -> Backend {
         address: task(n),
         port: NonZeroU16::new(8000),
         weight,
-        path: Path::Overlay { vtep: vtep(n), mac: MacAddr::docker(task(n)), hop },
+        path: Path::Overlay { vni: Vni::try_from(4096).unwrap(), vtep: vtep(n), mac: MacAddr::docker(task(n)), hop },
         stats: Arc::new(BackendStats::new(2)),
     }
 }
@@ -77,5 +77,5 @@ pub(crate) fn tables(services: Vec<VirtualService>) -> Tables {
         mtu: 1450,
         peers: Vec::new(),
     };
-    Tables { generation: Generation(1), interfaces: vec![interface], overlay: Some(overlay), services }
+    Tables { generation: Generation(1), interfaces: vec![interface], overlays: vec![overlay], services }
 }

@@ -28,7 +28,7 @@ impl Core {
             Ok(arp) => arp,
             Err(error) => return Verdict::Drop(error.into()),
         };
-        let Some(sender) = tables.task(arp.sender, vtep) else {
+        let Some(sender) = tables.task(overlay.vni, arp.sender, vtep) else {
             return Verdict::Drop(DropReason::ArpIgnored);
         };
         if !overlay.addresses.contains(&arp.target) || arp.sender_mac.is_multicast() {
@@ -62,7 +62,8 @@ impl Core {
     /// Asks and teaches one task. `ask_everybody`: the question also goes to all of its node's tasks, for one whose MAC
     /// is not what we think.
     pub(crate) fn teach(&mut self, tables: &Snapshot, target: &BackendRef<'_>, ask_everybody: bool) {
-        let (Some(overlay), Path::Overlay { mac, .. }) = (tables.overlay(), &target.backend.path) else { return };
+        let Path::Overlay { vni, mac, .. } = &target.backend.path else { return };
+        let Some(overlay) = tables.overlay(*vni) else { return };
         for ours in &overlay.addresses {
             let request = Arp {
                 operation: REQUEST,

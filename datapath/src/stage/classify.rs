@@ -38,12 +38,12 @@ impl Core {
             Ok(headers) => headers,
             Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
-        match (tables.overlay(), &headers.l4) {
-            (Some(overlay), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == (overlay.vtep, overlay.port) => {
+        match (tables.tunnel(), &headers.l4) {
+            (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel => {
                 if headers.ip.is_fragment() {
                     return Err((frame, Verdict::Drop(DropReason::OuterFragment)));
                 }
-                self.decapsulate(tables, overlay, frame, &headers.ip, udp, burst)
+                self.decapsulate(tables, frame, &headers.ip, udp, burst)
             }
             _ => {
                 self.packet(frame, &headers, link.origin, burst);

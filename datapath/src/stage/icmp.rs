@@ -51,7 +51,7 @@ impl Core {
         if packet.headers.ip.ttl <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }
-        if facts.direct {
+        if facts.is_direct() {
             wire::decrement_ttl(packet.frame.bytes_mut(), &packet.headers.ip);
             return self.forward(tables, &mut packet.frame, &facts, hit.direction, &target);
         }

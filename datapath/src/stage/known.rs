@@ -23,8 +23,6 @@ pub(crate) struct FlowFacts {
     pub(crate) client: ClientLink,
     pub(crate) backend: BackendId,
     timestamp_delta: u32,
-    /// Nothing is translated, answers go around us.
-    pub(crate) direct: bool,
 }
 
 impl FlowFacts {
@@ -35,8 +33,13 @@ impl FlowFacts {
             client: flow.client,
             backend: BackendId(flow.backend_id),
             timestamp_delta: flow.timestamp_delta,
-            direct: flow.is_direct(),
         }
+    }
+
+    /// Nothing is translated, answers go around us.
+    #[inline]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.binding.is_identity(&self.original)
     }
 
     /// The addresses that a packet of this direction leaves with.
@@ -87,7 +90,7 @@ impl Core {
         let through_overlay = packet.origin == Origin::Overlay;
         if (hit.direction == Direction::Reply && through_overlay != target.adjacency.encap.is_some())
             || (hit.direction == Direction::Original && through_overlay)
-            || (hit.direction == Direction::Reply && facts.direct)
+            || (hit.direction == Direction::Reply && facts.is_direct())
         {
             return Verdict::Drop(DropReason::WrongPath);
         }
@@ -100,7 +103,7 @@ impl Core {
                 return self.new_flow(tables, packet, key, now);
             }
         }
-        match self.track(packet, hit, facts.direct, &target, now) {
+        match self.track(packet, hit, &target, now) {
             Track::Forward => self.pass(tables, packet, &facts, hit, &target, now),
             Track::Reopen => {
                 self.close_flow(tables, hit.id);
@@ -136,7 +139,7 @@ impl Core {
             && self.conntrack.flow(hit.id).state() == State::SynSent
     }
 
-    fn track(&mut self, packet: &Packet, hit: Hit, direct: bool, target: &BackendRef<'_>, now: Duration) -> Track {
+    fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
         let idle = target.service.idle;
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
@@ -150,12 +153,10 @@ impl Core {
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.moved(is_active(before), is_active(after));
             match (hit.direction, before, after) {
-                (Direction::Reply, State::SynSent, State::SynReceived) => stats.answered(),
+                // The client's side only of a direct flow: it acknowledges what we have not seen.
+                (Direction::Reply, State::SynSent, State::SynReceived)
+                | (Direction::Original, State::SynSent, State::Established | State::FinWait) => stats.answered(),
                 (Direction::Reply, State::SynSent, State::Close) => stats.refused(),
-                // The client acknowledges what we have not seen.
-                (Direction::Original, State::SynSent, State::Established | State::FinWait) if direct => {
-                    stats.answered();
-                }
                 _ => {}
             }
         }
@@ -187,7 +188,7 @@ impl Core {
         let client_mtu = tables
             .interface(crate::service::InterfaceIndex(facts.client.interface))
             .map_or(1500, |i| usize::from(i.mtu));
-        if !facts.direct {
+        if !facts.is_direct() {
             edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         }
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };

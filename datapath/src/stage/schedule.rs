@@ -110,8 +110,8 @@ impl Core {
     /// The source addresses and ports that this worker may use towards a backend.
     fn snat_range<'a>(&self, tables: &'a Snapshot, path: &'a Path) -> SnatRange<'a> {
         match path {
-            Path::Overlay { .. } => {
-                let addresses: &[Ipv4Addr] = tables.overlay().map_or(&[], |overlay| &overlay.addresses);
+            Path::Overlay { vni, .. } => {
+                let addresses: &[Ipv4Addr] = tables.overlay(*vni).map_or(&[], |overlay| &overlay.addresses);
                 SnatRange { addresses, ports: self.ports.overlay.clone() }
             }
             Path::Plain { snat, .. } => SnatRange { addresses: snat, ports: self.ports.plain.clone() },

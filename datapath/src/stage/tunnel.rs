@@ -1,4 +1,4 @@
-//! Decapsulation (RFC 7348 §4, §5; ECN by RFC 6040): only from configured VTEPs, our VNI, our inner MAC and address.
+//! Decapsulation (RFC 7348 §4, §5; ECN by RFC 6040): only from configured VTEPs, our VNIs, our inner MAC and address there.
 
 use sys::Frame;
 use wire::{ETHERNET_LEN, Headers, Ipv4, Udp, ethertype};
@@ -14,14 +14,13 @@ impl Core {
     pub(crate) fn decapsulate(
         &mut self,
         tables: &Snapshot,
-        overlay: &Overlay,
         mut frame: Frame,
         outer: &Ipv4,
         udp: &Udp,
         burst: &mut Vec<Packet>,
     ) -> Result<(), Done> {
-        let inner = match accept(tables, overlay, frame.bytes(), outer, udp) {
-            Ok(inner) => inner,
+        let (overlay, inner) = match accept(tables, frame.bytes(), outer, udp) {
+            Ok(accepted) => accepted,
             Err(reason) => return Err((frame, Verdict::Drop(reason))),
         };
         frame.truncate(udp.offset + udp.len);
@@ -56,15 +55,13 @@ struct Inner {
     is_arp: bool,
 }
 
-fn accept(tables: &Snapshot, overlay: &Overlay, bytes: &[u8], outer: &Ipv4, udp: &Udp) -> Result<Inner, DropReason> {
+fn accept<'a>(tables: &'a Snapshot, bytes: &[u8], outer: &Ipv4, udp: &Udp) -> Result<(&'a Overlay, Inner), DropReason> {
     if !tables.is_vtep(outer.src) {
         return Err(DropReason::UnknownVtep);
     }
     let end = udp.offset + udp.len;
     let vxlan = vxlan::parse(bytes, udp.offset + 8, end)?;
-    if vxlan.vni != overlay.vni {
-        return Err(DropReason::WrongVni);
-    }
+    let overlay = tables.overlay(vxlan.vni).ok_or(DropReason::WrongVni)?;
     let frame = bytes.get(vxlan.inner..end).ok_or(DropReason::Truncated)?;
     let ethernet = wire::ethernet(frame)?;
     let is_arp = ethernet.ethertype == ethertype::ARP;
@@ -74,5 +71,5 @@ fn accept(tables: &Snapshot, overlay: &Overlay, bytes: &[u8], outer: &Ipv4, udp:
     if !is_arp && ethernet.ethertype != ethertype::IPV4 {
         return Err(DropReason::NotIpv4);
     }
-    Ok(Inner { offset: vxlan.inner + ETHERNET_LEN, is_arp })
+    Ok((overlay, Inner { offset: vxlan.inner + ETHERNET_LEN, is_arp }))
 }

@@ -38,7 +38,7 @@ impl Teacher {
 
     /// Goes on with the round, or begins the next.
     pub(super) fn teach(&mut self, core: &mut Core, tables: &Snapshot, now: Duration) {
-        if !self.active || tables.overlay().is_none() {
+        if !self.active || tables.overlays().is_empty() {
             return;
         }
         if self.taught.is_none() && now >= self.next_round {

@@ -88,7 +88,7 @@ pub fn overlay_backend(id: u32, n: usize, weight: u16) -> Backend {
         address: TASKS[n],
         port: NonZeroU16::new(8000),
         weight,
-        path: Path::Overlay { vtep: VTEPS[n], mac: MacAddr::docker(TASKS[n]), hop },
+        path: Path::Overlay { vni: Vni::try_from(VNI).unwrap(), vtep: VTEPS[n], mac: MacAddr::docker(TASKS[n]), hop },
         stats: Arc::new(BackendStats::new(2)),
     }
 }
@@ -116,7 +116,12 @@ pub fn tables(services: Vec<VirtualService>) -> Tables {
         mtu: 1450,
         peers: Vec::new(),
     };
-    Tables { generation: Generation(1), interfaces: vec![interface(0), interface(1)], overlay: Some(overlay), services }
+    Tables {
+        generation: Generation(1),
+        interfaces: vec![interface(0), interface(1)],
+        overlays: vec![overlay],
+        services,
+    }
 }
 
 /// The same, where the kernel routes: TUN in front, the overlay socket behind.

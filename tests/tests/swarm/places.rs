@@ -2,13 +2,14 @@
 
 use crate::Scenario;
 use crate::stage::{Stage, VIP};
-use tests::swarm::GATEWAY;
+use tests::swarm::{GATEWAY, GATEWAY_OVERLAY};
 use tests::{Outcome, ensure};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("a_member_uses_its_own_ingress_address", member),
     ("over_tun_a_stranger_serves_the_same", over_tun),
     ("a_custom_network_with_dnsrr_services", custom_network),
+    ("dnsrr_is_served_beside_ingress", beside_ingress),
     ("in_a_dsr_network_tasks_answer_clients_themselves", direct),
     ("an_encrypted_network_is_refused", encrypted),
 ];
@@ -79,6 +80,39 @@ fn custom_network_serves(stage: &mut Stage) -> Outcome {
     stage.swarm.wait_for_answers(&target, 3)?;
     let answer = stage.swarm.curl(&target)?;
     ensure!(answer.contains("you are 10.7.0.250:"), "not through the network: {answer}");
+    Ok(())
+}
+
+/// One gateway for published ports and for a service that swarm itself cannot publish.
+fn beside_ingress(stage: &mut Stage) -> Outcome {
+    let create = "network create --driver overlay --subnet 10.7.0.0/24 --ip-range 10.7.0.0/25 back";
+    stage.swarm.docker(&create.split(' ').collect::<Vec<_>>())?;
+    let result = both_are_served(stage);
+    let services = stage.swarm.docker(&["service", "ls", "--format", "{{.Name}}"])?;
+    services.lines().try_for_each(|name| stage.swarm.remove(name))?;
+    stage.stranger("af_xdp")?;
+    stage.swarm.remove_network("back")?;
+    result
+}
+
+fn both_are_served(stage: &mut Stage) -> Outcome {
+    let more = "[[swarm.overlay]]\nnetwork = \"back\"\naddress = \"10.7.0.250/24\"\n";
+    let overlay = format!("[overlay]\nvtep = {GATEWAY:?}\naddress = {GATEWAY_OVERLAY:?}\n\n");
+    let tables = format!("{overlay}{}", stage.swarm_table(more));
+    let words = ["--replicas", "3", "--network", "back", "--endpoint-mode", "dnsrr"];
+    stage.swarm.create("back", &[&words[..], &["--label", "sluicegate.port=8081:8000"]].concat())?;
+    stage.swarm.create("web", &["--replicas", "3", "-p", "8080:8000"])?;
+    for driver in ["af_xdp", "tun"] {
+        stage.start(&stage.swarm.gateway.clone(), driver, &tables)?;
+        for (port, ours) in [(8080, "10.0.0.250"), (8081, "10.7.0.250")] {
+            let target = format!("{VIP}:{port}");
+            stage.swarm.wait_for_answers(&target, 3)?;
+            let answer = stage.swarm.curl(&target)?;
+            ensure!(answer.contains(&format!("you are {ours}:")), "not through its own network: {answer}");
+        }
+        let status = stage.gateway()?.cli(&["status"])?;
+        ensure!(status.contains("and network back, VNI "), "{status}");
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use datapath::service::{Listen, SchedulerKind};
 use wire::{MacAddr, Protocol};
 
-use super::super::{DEFAULT_API, Driver, Mode, Settings, load};
+use super::super::{DEFAULT_API, Driver, Mode, MoreOverlay, OverlaySeed, Settings, load};
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
@@ -81,6 +81,15 @@ fn a_file_that_is_not_there_is_one_problem() {
 }
 
 const SWARM: &str = "[swarm]\nvips = [\"198.18.0.1\"]\n";
+
+#[test]
+fn a_swarm_may_have_more_overlays() {
+    let more = "[[swarm.overlay]]\nnetwork = \"back\"\naddress = \"10.7.0.250/24\"\nmtu = 1400\n";
+    let swarm = parse_text(&format!("{BASE}{SWARM}{more}")).unwrap().config.swarm.unwrap();
+    let overlay =
+        OverlaySeed { address: Some((Ipv4Addr::new(10, 7, 0, 250), 24)), mtu: Some(1400), ..OverlaySeed::default() };
+    assert_eq!(swarm.more, [MoreOverlay { network: "back".to_owned(), overlay }]);
+}
 
 #[test]
 fn a_swarm_alone_is_enough() {

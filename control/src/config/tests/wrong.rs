@@ -202,6 +202,14 @@ fn swarm_table() {
         swarm("half of TLS", &format!("{vips}\nca = \"/ca.pem\"\ncert = \"cert.pem\"")),
         swarm("maybe a member", &format!("{vips}\nmember = \"maybe\"")),
         swarm("a network without a name", &format!("{vips}\nnetwork = \"\"")),
+        swarm("a further overlay without a place", &format!("{vips}\n[[swarm.overlay]]\nnetwork = \"back\"")),
+        swarm("a further overlay without a name", &format!("{vips}\n[[swarm.overlay]]\naddress = \"10.7.0.250/24\"")),
+        swarm(
+            "what all overlays share",
+            &format!(
+                "{vips}\n[[swarm.overlay]]\nnetwork = \"back\"\naddress = \"10.7.0.250/24\"\nvtep = \"198.18.1.1\""
+            ),
+        ),
         swarm("a misspelt key", &format!("{vips}\nendpoint = \"unix:///a\"")),
     ]));
 }

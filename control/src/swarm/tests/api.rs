@@ -133,6 +133,7 @@ impl Scene {
                 address: Some((Ipv4Addr::new(10, 0, 0, 250), 24)),
                 ..OverlaySeed::default()
             },
+            more: Vec::new(),
         };
         let (say, said) = mpsc::unbounded_channel();
         tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say))));

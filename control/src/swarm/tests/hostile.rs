@@ -56,7 +56,7 @@ proptest! {
             let wishes = scene.wishes();
             let mut seen = std::collections::BTreeSet::new();
             for task in wishes.services.iter().flat_map(|wanted| &wanted.tasks) {
-                let overlay = wishes.overlay.as_ref().unwrap();
+                let (_, overlay) = &wishes.overlays[0];
                 prop_assert!(!overlay.addresses().contains(&task.backend.address.ip));
                 prop_assert!(task.backend.address.port.is_some());
                 prop_assert!(seen.insert(task.backend.address), "{:?} twice", task.backend.address);

@@ -25,7 +25,7 @@ fn a_published_service_becomes_one_with_its_running_tasks() {
 
 #[test]
 fn the_overlay_is_found() {
-    let overlay = Scene::recorded().wishes().overlay.unwrap();
+    let (_, overlay) = Scene::recorded().wishes().overlays.remove(0);
     assert_eq!((overlay.vni.get(), overlay.port, overlay.mtu, overlay.prefix_bits), (4096, 4789, 1450, 24));
     assert_eq!(overlay.address, Ipv4Addr::new(10, 0, 0, 250));
     assert_eq!(overlay.mac.to_string(), "02:42:0a:00:00:fa");
@@ -44,7 +44,7 @@ fn a_member_finds_its_own_place() {
     let mut scene = Scene::recorded();
     (scene.own, scene.seed) = (Some(own), OverlaySeed::default());
     let wishes = scene.wishes();
-    let overlay = wishes.overlay.as_ref().unwrap();
+    let (_, overlay) = &wishes.overlays[0];
     assert_eq!((overlay.address, overlay.vtep), (own.address, own.vtep));
     // One of the two tasks runs beside the gateway: no tunnel leads there.
     assert_eq!(wishes.services[0].tasks.len(), 1);

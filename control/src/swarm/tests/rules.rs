@@ -99,7 +99,7 @@ fn an_encrypted_network_is_refused_by_name() {
     let mut scene = Scene::running();
     scene.network.options.insert("encrypted".to_owned(), String::new());
     let wishes = scene.wishes();
-    assert!(wishes.services.is_empty() && wishes.overlay.is_none());
+    assert!(wishes.services.is_empty() && wishes.overlays.is_empty());
     assert!(problems(&wishes)[0].starts_with("network ingress is encrypted"), "{wishes:?}");
 }
 
@@ -166,6 +166,54 @@ fn in_a_dsr_network_tasks_are_served_directly_too() {
     assert_eq!(scene.wishes().services.len(), 2);
 }
 
+/// The recorded network under another name and number.
+fn back_network(scene: &Scene) -> (Network, OverlaySeed) {
+    let mut back = scene.network.clone();
+    (back.id, back.name, back.ingress) = ("back-id".to_owned(), "back".to_owned(), false);
+    back.options.insert("com.docker.network.driver.overlay.vxlanid_list".to_owned(), "4099".to_owned());
+    back.ipam.config[0].subnet = "10.7.0.0/24".to_owned();
+    let seed = OverlaySeed { address: Some((Ipv4Addr::new(10, 7, 0, 250), 24)), ..scene.seed.clone() };
+    (back, seed)
+}
+
+/// Swarm itself can not publish services of the kind dnsrr; their tasks are in a network of their own.
+#[test]
+fn dnsrr_is_served_beside_ingress() {
+    let mut scene = Scene::running();
+    let mut service: Service = read(sample!("kind-tdns-service"));
+    service.endpoint.ports.clear();
+    service.spec.labels.insert("sluicegate.port".to_owned(), "8192:8000".to_owned());
+    let tasks: Vec<Task> = read(sample!("kind-tdns-tasks"));
+    for (mut task, last) in tasks.into_iter().zip(5..) {
+        let mut attachment = scene.tasks[0].networks_attachments[0].clone();
+        attachment.network.id = "back-id".to_owned();
+        attachment.addresses = vec![format!("10.7.0.{last}/24")];
+        task.networks_attachments = vec![attachment];
+        task.node_id.clone_from(&scene.nodes[0].id);
+        scene.tasks.push(task);
+    }
+    scene.services.push(service.clone());
+    let nowhere = "service tdns: label sluicegate.port: it is in no network that is served: name its network in \
+                   [[swarm.overlay]] to serve it";
+    assert_eq!(problems(&scene.wishes()), [nowhere]);
+    scene.services[1].spec.task_template.networks = read(r#"[{"Target": "back-id"}]"#);
+    scene.more = vec![back_network(&scene)];
+    let wishes = scene.wishes();
+    assert_eq!(problems(&wishes), [""; 0]);
+    let overlays: Vec<_> = wishes.overlays.iter().map(|(name, one)| (name.as_str(), one.vni.get())).collect();
+    assert_eq!(overlays, [("ingress", 4096), ("back", 4099)]);
+    let [web, dns] = &wishes.services[..] else { panic!("{wishes:?}") };
+    assert_eq!((web.service.name.as_str(), dns.service.name.as_str()), ("my-web", "tdns"));
+    assert_eq!(listens(dns), ["198.18.0.1:8192/tcp"]);
+    let addresses: Vec<_> = backends(dns).iter().map(|backend| backend.address.to_string()).collect();
+    assert_eq!(addresses, ["10.7.0.5:8000", "10.7.0.6:8000"]);
+    // What is wrong with one network does not hurt the other.
+    scene.more[0].0.options.insert("encrypted".to_owned(), String::new());
+    let wishes = scene.wishes();
+    assert!(problems(&wishes)[0].starts_with("network back is encrypted"), "{wishes:?}");
+    assert_eq!((wishes.services.len(), wishes.services[0].service.name.as_str()), (1, "my-web"));
+}
+
 #[test]
 fn wrong_labels_are_named_and_hurt_nobody() {
     let mut scene = Scene::running();
@@ -223,7 +271,7 @@ fn a_custom_network_serves_what_is_attached_to_it() {
     scene.services[0].endpoint.virtual_ips.clear();
     assert!(scene.wishes().services.is_empty());
     scene.label("sluicegate.port", "8080:8000");
-    assert!(problems(&scene.wishes())[0].contains("not in the network served"));
+    assert!(problems(&scene.wishes())[0].contains("in no network that is served"));
     let target = scene.network.id.clone();
     scene.services[0].endpoint = crate::swarm::model::Endpoint::default();
     scene.services[0].spec.task_template.networks.push(crate::swarm::model::NetworkTarget { target });
