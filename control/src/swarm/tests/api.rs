@@ -88,15 +88,17 @@ enum Said {
     Failed(String),
 }
 
-/// Passes on what it is told.
-struct Listener(mpsc::UnboundedSender<Said>);
+/// Passes on what it is told, and keeps who was heard last.
+struct Listener(mpsc::UnboundedSender<Said>, Arc<Mutex<String>>);
 
 impl Follower for Listener {
     fn follow(&self, wishes: Wishes, place: Place) {
         let _ = self.0.send(Said::Follow(wishes, place));
     }
 
-    fn heard(&self) {}
+    fn heard(&self, endpoint: &str) {
+        endpoint.clone_into(&mut self.1.lock().unwrap());
+    }
 
     fn failed(&self, why: String) {
         let _ = self.0.send(Said::Failed(why));
@@ -110,6 +112,7 @@ impl Follower for Listener {
 struct Scene {
     answers: [Answers; 2],
     said: mpsc::UnboundedReceiver<Said>,
+    heard: Arc<Mutex<String>>,
     directory: Directory,
 }
 
@@ -135,8 +138,9 @@ impl Scene {
             },
         };
         let (say, said) = mpsc::unbounded_channel();
-        tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say))));
-        Scene { answers, said, directory }
+        let heard = Arc::default();
+        tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say, Arc::clone(&heard)))));
+        Scene { answers, said, heard, directory }
     }
 
     async fn next(&mut self) -> Said {
@@ -184,7 +188,13 @@ async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
     scene.wishes().await;
     scene.answers[0].refuse();
     assert!(scene.failure().await.contains("not a swarm manager"));
-    // The same from the other one is no news: the first thing to be heard is a change.
+    // The same from the other one is no news.
+    let other_is_heard = async {
+        while !scene.heard.lock().unwrap().ends_with("b.sock") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), other_is_heard).await.unwrap();
     scene.answers[1].set("/services", &sample!("services").replace("my-web", "renamed"));
     let (wishes, place) = scene.wishes().await;
     assert_eq!(wishes.services[0].service.name, "renamed");
