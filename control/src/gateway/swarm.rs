@@ -126,8 +126,14 @@ impl Follower for Mutex<Gateway> {
         lock(self).follow_swarm(wishes, place);
     }
 
-    fn heard(&self) {
-        lock(self).swarm.get_or_insert_default().heard();
+    fn heard(&self, endpoint: &str) {
+        let mut gateway = lock(self);
+        let state = gateway.swarm.get_or_insert_default();
+        // Another manager may have taken over from the one that told the news.
+        if state.place.endpoint != endpoint {
+            endpoint.clone_into(&mut state.place.endpoint);
+        }
+        state.heard();
     }
 
     fn failed(&self, why: String) {

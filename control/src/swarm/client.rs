@@ -1,6 +1,8 @@
 //! A client of the Docker Engine API: GET over a unix socket or TCP, with TLS if there are certificates. Every wait has an
 //! end and every answer a largest size.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +15,18 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::tls;
 use crate::config::Endpoint;
 
 /// A manager without a leader holds its answers back for half a minute: by then others were asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For a connection that breaks to say why.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A hundred thousand tasks are 200 MB; more is nonsense.
 const LARGEST_ANSWER: usize = 256 << 20;
 /// What is shown of an error's text.
@@ -29,12 +35,9 @@ const SHOWN: usize = 200;
 /// Why the API did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No connection.
+    /// No connection, or it broke.
     #[error("{0}: {1}")]
-    Connect(String, std::io::Error),
-    /// It broke.
-    #[error("{0}: {1}")]
-    Http(String, hyper::Error),
+    Broken(String, String),
     /// No answer in time.
     #[error("{0}: no answer within {PATIENCE:?}")]
     Slow(String),
@@ -51,6 +54,24 @@ pub enum ApiError {
 pub struct Engine {
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
+}
+
+impl ApiError {
+    /// With the remedy if it is about certificates.
+    fn broken(name: &str, error: &(dyn Error + 'static)) -> ApiError {
+        ApiError::Broken(name.to_owned(), tls::explain(error).unwrap_or_else(|| chain(error)))
+    }
+}
+
+/// What lies below says more.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text = format!("{text}: {cause}");
+        below = cause.source();
+    }
+    text
 }
 
 impl Engine {
@@ -74,7 +95,7 @@ impl Engine {
     }
 
     async fn open(&self, name: &str) -> Result<Connection, ApiError> {
-        let failed = |error| ApiError::Connect(name.to_owned(), error);
+        let failed = |error: io::Error| ApiError::broken(name, &error);
         match &self.endpoint {
             Endpoint::Unix(path) => over(UnixStream::connect(path).await.map_err(failed)?, name).await,
             Endpoint::Tcp { host, port } => {
@@ -94,21 +115,24 @@ async fn over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     name: &str,
 ) -> Result<Connection, ApiError> {
-    let (sender, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|error| ApiError::Http(name.to_owned(), error))?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| ApiError::broken(name, &error))?;
+    let (tell, end) = oneshot::channel();
     // Ends when the sender is dropped or the peer closes.
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!("a connection to Docker ended: {error}");
+            let _ = tell.send(error);
         }
     });
-    Ok(Connection { name: name.to_owned(), sender })
+    Ok(Connection { name: name.to_owned(), sender, end })
 }
 
 /// One connection.
 pub struct Connection {
     name: String,
     sender: SendRequest<Empty<Bytes>>,
+    /// Why it ended.
+    end: oneshot::Receiver<hyper::Error>,
 }
 
 impl Connection {
@@ -144,11 +168,16 @@ impl Connection {
     }
 
     async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, ApiError> {
-        let failed = |error| ApiError::Http(self.name.clone(), error);
         let request = Request::get(path).header(HOST, "docker").body(Empty::new());
         let request = request.map_err(|error| ApiError::Nonsense(self.name.clone(), error.to_string()))?;
-        self.sender.ready().await.map_err(failed)?;
-        let response = self.sender.send_request(request).await.map_err(failed)?;
+        let sent = match self.sender.ready().await {
+            Ok(()) => self.sender.send_request(request).await,
+            Err(error) => Err(error),
+        };
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(self.broken(error).await),
+        };
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -156,6 +185,18 @@ impl Connection {
         let text = whole(response).await.unwrap_or_default();
         let shown: String = message(&text).chars().take(SHOWN).filter(|c| !c.is_control()).collect();
         Err(ApiError::Refused(self.what(path), status, shown))
+    }
+
+    /// A manager that does not like our certificate says so after the handshake, to whoever reads next. The request itself
+    /// was only cancelled then.
+    async fn broken(&mut self, error: hyper::Error) -> ApiError {
+        let end = tokio::time::timeout(LAST_WORDS, &mut self.end).await;
+        let error = end.ok().and_then(Result::ok).unwrap_or(error);
+        if error.is_parse() {
+            let ask = "if it speaks TLS there, set ca, cert and key in [swarm]";
+            return ApiError::Broken(self.name.clone(), format!("no HTTP: {ask}"));
+        }
+        ApiError::broken(&self.name, &error)
     }
 
     async fn fetch(&mut self, path: &str) -> Result<Bytes, ApiError> {

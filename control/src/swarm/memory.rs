@@ -15,6 +15,8 @@ pub struct Memory {
     nodes: BTreeMap<String, Place>,
     /// By task: as the engines tell each other.
     gossip: BTreeMap<String, Ipv4Addr>,
+    /// Tasks that are served on a guess: see [`Memory::vtep`].
+    guessed: BTreeSet<String>,
 }
 
 /// A service.
@@ -48,15 +50,22 @@ impl Memory {
     ) {
         self.learn_services(services, tasks);
         self.learn_nodes(nodes, now);
+        let mut asked = false;
         for network in networks {
             self.learn_gossip(network);
+            asked = true;
         }
         let known: BTreeSet<_> = tasks.iter().map(|task| task.id.as_str()).collect();
         self.gossip.retain(|id, _| known.contains(id.as_str()));
+        self.guessed.retain(|id| known.contains(id.as_str()));
         for task in tasks {
             if let (Some(vtep), Some(place)) = (self.gossip.get(&task.id), self.nodes.get_mut(&task.node_id)) {
                 place.vtep = Some(*vtep);
             }
+        }
+        if asked && !self.has_data_path_addresses() {
+            let unheard = |task: &&Task| task.status.state == "running" && !self.gossip.contains_key(&task.id);
+            self.guessed.extend(tasks.iter().filter(unheard).map(|task| task.id.clone()));
         }
     }
 
@@ -104,13 +113,15 @@ impl Memory {
     }
 
     /// The VTEP of the task's node: what the engines say of the task itself, else of another task there, else the node's
-    /// address, unless other nodes show that VTEPs are something else in this swarm.
+    /// address, unless other nodes show that VTEPs are something else in this swarm. Who has been served on that guess stays
+    /// where it is: flows that stand show that it was right.
     pub fn vtep(&self, task: &Task) -> Option<Ipv4Addr> {
         if let Some(vtep) = self.gossip.get(&task.id) {
             return Some(*vtep);
         }
         let place = self.nodes.get(&task.node_id)?;
-        place.vtep.or_else(|| place.address.filter(|_| !self.has_data_path_addresses()))
+        let guess = self.guessed.contains(&task.id) || !self.has_data_path_addresses();
+        place.vtep.or(place.address.filter(|_| guess))
     }
 
     fn has_data_path_addresses(&self) -> bool {

@@ -34,8 +34,8 @@ const PAUSE_PER_ROUND: u32 = 4;
 pub trait Follower: Send + Sync + 'static {
     /// The swarm wants something else now.
     fn follow(&self, wishes: Wishes, place: Place);
-    /// A manager has answered, and nothing was new.
-    fn heard(&self);
+    /// The manager at this endpoint has answered, and nothing was new.
+    fn heard(&self, endpoint: &str);
     /// No answer, or none that makes sense.
     fn failed(&self, why: String);
     /// Whether this is an address of this machine.
@@ -122,7 +122,7 @@ impl Provider {
         let outcome = self.rounds.ask(connection, &self.engine, &self.config, &is_local, now).await?;
         let patience = match outcome {
             Outcome::Same => {
-                follower.heard();
+                follower.heard(name);
                 None
             }
             Outcome::Doubtful(why) => {
@@ -159,7 +159,7 @@ impl Provider {
             if connection.get(SERVICES).await? != *self.rounds.last_services() {
                 return Ok(true);
             }
-            follower.heard();
+            follower.heard(name);
         }
         Ok(false)
     }

@@ -4,6 +4,7 @@ mod api;
 mod hostile;
 mod recorded;
 mod rules;
+mod secure;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, hold, idle, load, requests, servers, steady, task, udp};
+use tests::traffic::{connections, fragments, frames, hold, idle, load, requests, servers, stay, steady, task, udp};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -36,6 +36,8 @@ enum Verb {
     Crowd(load::Crowd),
     /// Goes to and fro on one connection and measures the gaps.
     Steady(steady::Steady),
+    /// Listens to one task until it ends.
+    Stay(stay::Stay),
     /// Connects, says one thing, then waits for the end without a word.
     Idle(idle::Idle),
     /// Sends one datagram in fragments of any order and waits for the echo.
@@ -66,6 +68,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Load(load) => print(&load.run()?),
         Verb::Crowd(crowd) => crowd.run(),
         Verb::Steady(steady) => print(&steady.run()?),
+        Verb::Stay(stay) => print(&stay.run()?),
         Verb::Idle(idle) => print(&idle.run()?),
         Verb::Fragments(fragments) => print(&fragments.run()?),
         Verb::Frames(frames) => print(&frames.run()?),

@@ -9,6 +9,7 @@ pub mod load;
 pub mod packet;
 pub mod requests;
 pub mod servers;
+pub mod stay;
 pub mod steady;
 pub mod task;
 pub mod udp;

@@ -31,6 +31,9 @@ pub struct Requests {
     /// Datagrams on one socket instead: one flow.
     #[arg(long)]
     udp: bool,
+    /// How long to wait for a datagram.
+    #[arg(long, default_value_t = 500)]
+    wait_ms: u64,
     /// Prints a line whenever a second has passed.
     #[arg(long)]
     live: bool,
@@ -52,7 +55,7 @@ pub struct Report {
 }
 
 impl Requests {
-    /// Runs it; prints `ready` after the first answer.
+    /// Runs it; prints `ready NAME` with the first answer, `moved NAME` when a datagram was answered by another task.
     #[must_use]
     pub fn run(&self) -> Report {
         let total = Mutex::new(Report::default());
@@ -73,18 +76,16 @@ impl Requests {
         while !self.until.exists() {
             let began = clock::now();
             let answer = match (&socket, self.udp) {
-                (Ok(socket), true) => datagram(socket, self.target),
+                (Ok(socket), true) => datagram(socket, self.target, Duration::from_millis(self.wait_ms)),
                 _ => request(self.target),
             };
             let mut report = total.lock().unwrap_or_else(PoisonError::into_inner);
             match answer {
                 Ok(name) => {
+                    self.tell_of_first(&report, &name);
                     report.succeeded += 1;
                     *report.answers.entry(name).or_default() += 1;
                     report.slowest_ms = report.slowest_ms.max(began.elapsed().as_millis());
-                    if report.succeeded == 1 && !self.live {
-                        println!("ready");
-                    }
                 }
                 Err(error) => {
                     report.failed += 1;
@@ -94,6 +95,16 @@ impl Requests {
             drop(report);
             std::thread::sleep(Duration::from_millis(self.pause_ms));
         }
+    }
+
+    /// The first answer, and with datagrams, which are one flow, the first of another task.
+    fn tell_of_first(&self, so_far: &Report, name: &str) {
+        let word = match so_far.answers.len() {
+            0 if !self.live => "ready",
+            1 if self.udp && !so_far.answers.contains_key(name) => "moved",
+            _ => return,
+        };
+        println!("{word} {name}");
     }
 
     /// A line a second.
@@ -124,8 +135,8 @@ fn request(target: SocketAddrV4) -> io::Result<String> {
     name(&answer)
 }
 
-fn datagram(socket: &UdpSocket, target: SocketAddrV4) -> io::Result<String> {
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+fn datagram(socket: &UdpSocket, target: SocketAddrV4, wait: Duration) -> io::Result<String> {
+    socket.set_read_timeout(Some(wait))?;
     socket.send_to(b"who", target)?;
     let mut buffer = [0; 2048];
     let (len, _) = socket.recv_from(&mut buffer)?;

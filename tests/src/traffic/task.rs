@@ -1,6 +1,7 @@
 //! What runs in containers: says who it is and who asks, over HTTP and UDP on one port.
 
 use crate::Outcome;
+use crate::traffic::stay;
 use nix::sys::signal::{SigSet, Signal};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -11,6 +12,8 @@ use std::time::Duration;
 static BUSY: AtomicUsize = AtomicUsize::new(0);
 /// How long requests in progress may hold up the end.
 const GRACE: Duration = Duration::from_secs(5);
+/// Between two lines of one who speaks on and on.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves until SIGTERM; then what is in progress is finished.
 ///
@@ -47,7 +50,7 @@ fn greeting(peer: SocketAddr) -> String {
     format!("I am {}, you are {peer}\n", name.trim())
 }
 
-/// `/hold/MILLISECONDS` waits before it answers.
+/// `/hold/MILLISECONDS` waits before it answers; `/stay` speaks on and on.
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let peer = stream.peer_addr()?;
     stream.set_read_timeout(Some(GRACE))?;
@@ -60,11 +63,26 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         }
     }
     let request = String::from_utf8_lossy(&request);
+    if request.starts_with("GET /stay ") {
+        // In the container's log: what happened at this end.
+        println!("{}: {}", greeting(peer).trim(), stay(&mut stream, peer));
+        return Ok(());
+    }
     let hold = request.split("/hold/").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     std::thread::sleep(Duration::from_millis(hold.unwrap_or(0)));
     let body = greeting(peer);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all((head + &body).as_bytes())
+}
+
+/// Speaks until the peer is gone; how it went.
+fn stay(stream: &mut TcpStream, peer: SocketAddr) -> String {
+    loop {
+        if let Err(error) = stream.write_all(greeting(peer).as_bytes()) {
+            return stay::word(&error);
+        }
+        std::thread::sleep(BREATH);
+    }
 }
 
 fn answer_datagrams(socket: &UdpSocket) {

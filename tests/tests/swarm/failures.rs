@@ -88,7 +88,7 @@ fn manager(stage: &mut Stage) -> Outcome {
     let load = stage.load(&target, &[])?;
     stage.swarm.nodes[0].kill();
     wait_until("the gateway notices", PATIENCE, || {
-        let swarm = stage.gateway()?.json(&["status"])?["swarm"].clone();
+        let swarm = stage.swarm_status()?;
         Ok(swarm["errors"].as_u64() > Some(0) && swarm["age_seconds"].as_f64() > Some(1.0))
     })?;
     ensure!(stage.weights("web")? == [1, 1], "what was known did not stay: {:?}", stage.weights("web")?);
@@ -96,7 +96,7 @@ fn manager(stage: &mut Stage) -> Outcome {
     stage.swarm.nodes[0].start(&prefix)?;
     stage.swarm.nodes[0].wait()?;
     wait_until("the gateway hears the manager", PATIENCE, || {
-        let swarm = stage.gateway()?.json(&["status"])?["swarm"].clone();
+        let swarm = stage.swarm_status()?;
         Ok(swarm["last_error"].is_null() && swarm["age_seconds"].as_f64() < Some(1.0))
     })?;
     stage.swarm.wait_for_nodes()?;

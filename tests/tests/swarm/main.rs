@@ -5,6 +5,8 @@
 
 mod balance;
 mod failures;
+mod flows;
+mod managers;
 mod places;
 mod stage;
 mod updates;
@@ -26,7 +28,15 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let shared = Shared::default();
-    let scenarios = [balance::SCENARIOS, updates::SCENARIOS, places::SCENARIOS, failures::SCENARIOS].concat();
+    let groups = [
+        balance::SCENARIOS,
+        updates::SCENARIOS,
+        places::SCENARIOS,
+        flows::SCENARIOS,
+        failures::SCENARIOS,
+        managers::SCENARIOS,
+    ];
+    let scenarios = groups.concat();
     let runs = lab::is_root();
     if !runs && !arguments.list {
         let _ = writeln!(

@@ -32,7 +32,7 @@ fn member_serves(stage: &mut Stage) -> Outcome {
     stage.swarm.create("web", &["--replicas", "2", "-p", "8080:8000", "-p", "8080:8000/udp"])?;
     let target = format!("{VIP}:8080");
     stage.swarm.wait_for_answers(&target, 2)?;
-    let swarm = stage.gateway()?.json(&["status"])?["swarm"].clone();
+    let swarm = stage.swarm_status()?;
     ensure!(swarm["member"] == true, "not a member: {swarm}");
     let address = swarm["overlay_address"].as_str().unwrap_or_default().to_owned();
     let answer = stage.swarm.curl(&target)?;

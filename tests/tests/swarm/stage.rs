@@ -6,7 +6,7 @@ use std::time::Duration;
 use tests::clock::wait_until;
 use tests::gateway::Gateway;
 use tests::namespace::{Namespace, Process};
-use tests::swarm::{GATEWAY, GATEWAY_OVERLAY, PATIENCE, Swarm};
+use tests::swarm::{GATEWAY, GATEWAY_OVERLAY, Node, PATIENCE, Swarm};
 use tests::{Failure, Outcome, binaries, ensure};
 
 /// Where clients go.
@@ -21,6 +21,7 @@ pub struct Stage {
 /// A load that runs beside a scenario.
 pub struct Load {
     process: Process,
+    first: String,
     until: PathBuf,
 }
 
@@ -42,7 +43,12 @@ impl Stage {
 
     /// `[swarm]` with more lines.
     pub fn swarm_table(&self, lines: &str) -> String {
-        format!("[swarm]\nendpoints = [{:?}]\nvips = [{VIP:?}]\n{lines}\n", self.swarm.nodes[0].socket())
+        swarm_table(&self.swarm.nodes[..1], lines)
+    }
+
+    /// What `status` says of the swarm.
+    pub fn swarm_status(&self) -> Outcome<Value> {
+        Ok(self.gateway()?.json(&["status"])?["swarm"].clone())
     }
 
     /// Starts a gateway in the place of the one that runs.
@@ -136,12 +142,29 @@ impl Stage {
         let path = until.display().to_string();
         let words = [&["requests", target, "--until", &path], words].concat();
         let mut process = self.swarm.client.spawn("requests", binaries::traffic()?, words)?;
-        process.wait_for_line("ready", PATIENCE)?;
-        Ok(Load { process, until })
+        let line = process.wait_for_line("ready", PATIENCE)?;
+        let first = line.trim_start_matches("ready").trim().to_owned();
+        Ok(Load { process, first, until })
     }
 }
 
+/// `[swarm]` with these nodes as managers.
+pub fn swarm_table(managers: &[Node], lines: &str) -> String {
+    let endpoints: Vec<_> = managers.iter().map(Node::socket).collect();
+    format!("[swarm]\nendpoints = {endpoints:?}\nvips = [{VIP:?}]\n{lines}\n")
+}
+
 impl Load {
+    /// Who answered first.
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+
+    /// Waits until another task answers the datagrams.
+    pub fn moves(&mut self) -> Outcome {
+        self.process.wait_for_line("moved", PATIENCE).map(drop)
+    }
+
     /// Ends it and gives its report.
     pub fn finish(mut self) -> Outcome<Value> {
         std::fs::write(&self.until, "")?;

@@ -13,22 +13,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::{VIP, sample};
 use crate::api::tempdir::Directory;
-use crate::config::{Endpoint, OverlaySeed, SwarmConfig};
+use crate::config::{Endpoint, OverlaySeed, SwarmConfig, TlsConfig};
 use crate::swarm::provider::{Follower, Provider};
 use crate::swarm::round::Place;
 use crate::swarm::wishes::Wishes;
 
 /// What a made-up manager answers, by path.
 #[derive(Clone, Default)]
-struct Answers(Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>);
+pub struct Answers(Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>);
 
 impl Answers {
-    fn recorded() -> Answers {
+    pub fn recorded() -> Answers {
         let answers = Answers::default();
         answers.set("/services", sample!("services"));
         answers.set("/tasks", sample!("tasks"));
@@ -59,14 +60,19 @@ impl Answers {
         let listener = UnixListener::bind(path).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let answers = self.clone();
-                let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                    let answer = answers.answer(request.uri().path());
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(self.clone().converse(stream));
             }
         });
+    }
+
+    /// Answers whatever is asked on this connection.
+    pub async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let answer = self.answer(request.uri().path());
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        // How it ends is the client's affair.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
     fn answer(&self, path: &str) -> Response<BoxBody<Bytes, Infallible>> {
@@ -83,20 +89,22 @@ impl Answers {
 
 /// What the provider says.
 #[derive(Debug)]
-enum Said {
+pub enum Said {
     Follow(Wishes, Place),
     Failed(String),
 }
 
-/// Passes on what it is told.
-struct Listener(mpsc::UnboundedSender<Said>);
+/// Passes on what it is told, and keeps who was heard last.
+pub struct Listener(pub mpsc::UnboundedSender<Said>, pub Arc<Mutex<String>>);
 
 impl Follower for Listener {
     fn follow(&self, wishes: Wishes, place: Place) {
         let _ = self.0.send(Said::Follow(wishes, place));
     }
 
-    fn heard(&self) {}
+    fn heard(&self, endpoint: &str) {
+        endpoint.clone_into(&mut self.1.lock().unwrap());
+    }
 
     fn failed(&self, why: String) {
         let _ = self.0.send(Said::Failed(why));
@@ -107,9 +115,28 @@ impl Follower for Listener {
     }
 }
 
+/// A gateway that is no member.
+pub fn config(endpoints: Vec<Endpoint>, tls: Option<TlsConfig>, directory: &Directory) -> SwarmConfig {
+    SwarmConfig {
+        endpoints,
+        engine: Endpoint::Unix(directory.path.join("none.sock")),
+        tls,
+        vips: vec![VIP],
+        member: None,
+        network: None,
+        overlay: OverlaySeed {
+            vtep: Some(Ipv4Addr::new(192, 168, 77, 14)),
+            address: Some((Ipv4Addr::new(10, 0, 0, 250), 24)),
+            ..OverlaySeed::default()
+        },
+        more: Vec::new(),
+    }
+}
+
 struct Scene {
     answers: [Answers; 2],
     said: mpsc::UnboundedReceiver<Said>,
+    heard: Arc<Mutex<String>>,
     directory: Directory,
 }
 
@@ -121,23 +148,11 @@ impl Scene {
         for (answers, path) in answers.iter().zip(&paths) {
             answers.clone().serve(path);
         }
-        let config = SwarmConfig {
-            endpoints: paths.iter().cloned().map(Endpoint::Unix).collect(),
-            engine: Endpoint::Unix(directory.path.join("none.sock")),
-            tls: None,
-            vips: vec![VIP],
-            member: None,
-            network: None,
-            overlay: OverlaySeed {
-                vtep: Some(Ipv4Addr::new(192, 168, 77, 14)),
-                address: Some((Ipv4Addr::new(10, 0, 0, 250), 24)),
-                ..OverlaySeed::default()
-            },
-            more: Vec::new(),
-        };
+        let config = config(paths.iter().cloned().map(Endpoint::Unix).collect(), None, &directory);
         let (say, said) = mpsc::unbounded_channel();
-        tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say))));
-        Scene { answers, said, directory }
+        let heard = Arc::default();
+        tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say, Arc::clone(&heard)))));
+        Scene { answers, said, heard, directory }
     }
 
     async fn next(&mut self) -> Said {
@@ -185,7 +200,13 @@ async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
     scene.wishes().await;
     scene.answers[0].refuse();
     assert!(scene.failure().await.contains("not a swarm manager"));
-    // The same from the other one is no news: the first thing to be heard is a change.
+    // The same from the other one is no news.
+    let other_is_heard = async {
+        while !scene.heard.lock().unwrap().ends_with("b.sock") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), other_is_heard).await.unwrap();
     scene.answers[1].set("/services", &sample!("services").replace("my-web", "renamed"));
     let (wishes, place) = scene.wishes().await;
     assert_eq!(wishes.services[0].service.name, "renamed");

@@ -94,6 +94,25 @@ fn vteps_come_from_the_engines_where_data_has_its_own_addresses() {
     assert!(["192.168.77.13", "192.168.79.13"].iter().all(|peer| wishes.peers.contains(&peer.parse().unwrap())));
 }
 
+/// The first services of a swarm: engines tell of one task before the other.
+#[test]
+fn a_task_that_is_served_on_a_guess_keeps_its_flows() {
+    let mut scene = Scene::running();
+    let gossip = std::mem::take(&mut scene.network.services);
+    let vteps = |wishes: &Wishes| backends(&wishes.services[0]).iter().map(|b| b.vtep.unwrap()).collect::<Vec<_>>();
+    let guess = [Ipv4Addr::new(192, 168, 77, 13), Ipv4Addr::new(192, 168, 77, 12)];
+    assert_eq!(vteps(&scene.wishes()), guess);
+    scene.network.services = gossip;
+    let told = scene.tasks[1].id.clone();
+    for service in scene.network.services.values_mut() {
+        service.tasks.retain(|endpoint| endpoint.name.ends_with(&told));
+        for endpoint in &mut service.tasks {
+            endpoint.info.insert("Host IP".to_owned(), "192.168.79.12".to_owned());
+        }
+    }
+    assert_eq!(vteps(&scene.wishes()), [guess[0], Ipv4Addr::new(192, 168, 79, 12)]);
+}
+
 #[test]
 fn an_encrypted_network_is_refused_by_name() {
     let mut scene = Scene::running();
