@@ -71,6 +71,8 @@ pub fn backend(service: u32, per_service: u32, n: u32) -> Backend {
         address: task(at),
         port: NonZeroU16::new(TARGET_PORT),
         weight: 1,
+        max_connections: None,
+        sorry: false,
         path: Path::Overlay {
             vni: vni(),
             vtep: node(at),

@@ -6,8 +6,8 @@ use conntrack::{Direction, Flow, FlowId, Resets, State};
 use wire::Protocol;
 
 use crate::core::Core;
-use crate::service::{BackendId, Snapshot};
-use crate::stage::{FlowFacts, is_active};
+use crate::service::{BackendId, Phase, Snapshot};
+use crate::stage::FlowFacts;
 use crate::verdict::DropReason;
 
 /// Timers looked at per turn of the worker: a burst waits for them, so few.
@@ -46,11 +46,11 @@ impl Core {
             return;
         }
         let facts = FlowFacts::of(flow);
-        let was_active = is_active(flow.state());
+        let before = Phase::of(flow.state());
         let resets = self.conntrack.reset(id, now);
         self.counters.flows_reset.add(1);
         if let Some(stats) = self.stats_of(tables, facts.backend) {
-            stats.moved(was_active, false);
+            stats.moved(before, Phase::Over);
         }
         self.tell(tables, &facts, &resets);
     }
@@ -92,7 +92,7 @@ impl Core {
     /// A flow has left the table.
     pub(crate) fn count_closed(&self, tables: &Snapshot, flow: &Flow) {
         if let Some(stats) = self.stats_of(tables, BackendId(flow.backend_id)) {
-            stats.closed(is_active(flow.state()));
+            stats.closed(Phase::of(flow.state()));
         }
     }
 

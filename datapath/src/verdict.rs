@@ -104,6 +104,8 @@ drop_reasons! {
     NoService = "no_service",
     /// The service has no backend that may take new flows.
     NoBackend = "no_backend",
+    /// All backends of the service have as many connections as they may.
+    BackendsFull = "backends_full",
     /// No route or no neighbour on the way to the backend.
     Unresolved = "unresolved",
     /// The flow's backend was removed.

@@ -148,6 +148,8 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         // The port that was asked for: each has its own room of SNAT ports, so that a million flows fit.
         port: None::<NonZeroU16>,
         weight: 1,
+        max_connections: None,
+        sorry: false,
         path: Path::Overlay {
             vni: vni(),
             vtep: VTEPS[n],

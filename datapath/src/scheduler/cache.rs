@@ -15,7 +15,7 @@ fn table_of(service: &VirtualService) -> HashTable {
 }
 
 /// What a table depends on.
-type Signature = (SchedulerKind, Vec<(std::net::Ipv4Addr, u16, u16)>);
+type Signature = (SchedulerKind, Vec<(std::net::Ipv4Addr, u16, u16, bool)>);
 
 /// The last table of a service: most new generations change nothing of it, and some tables are work.
 #[derive(Debug, Default)]
@@ -25,7 +25,8 @@ impl TableCache {
     /// The table for the service as it is now. Control only.
     pub(crate) fn table(&self, service: &VirtualService) -> Arc<HashTable> {
         let backends = service.backends.iter();
-        let backends = backends.map(|backend| (backend.address, backend.target_port(0), backend.weight)).collect();
+        let backends =
+            backends.map(|backend| (backend.address, backend.target_port(0), backend.weight, backend.sorry)).collect();
         let signature = (service.scheduler, backends);
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, table)) = &*last

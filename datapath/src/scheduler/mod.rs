@@ -37,6 +37,7 @@ pub(crate) use locality::Localities;
 pub(crate) use table::HashTable;
 
 use crate::service::{Backend, VirtualService};
+use crate::verdict::DropReason;
 
 /// Which scheduler a service uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -164,8 +165,20 @@ impl Memory {
     }
 }
 
-/// Position in `service.backends` of the backend for a new flow; `None` when none may take new flows.
-pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Option<usize> {
+/// Position in `service.backends` of the backend for a new flow; the reason when none may take it.
+pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
+    let service = request.service;
+    let Some(position) = scheduled(request, memory) else {
+        return sorry(service).ok_or(DropReason::NoBackend);
+    };
+    if service.backends.get(position).is_some_and(has_room) {
+        return Ok(position);
+    }
+    next_with_room(service, position).ok_or(DropReason::BackendsFull)
+}
+
+/// What the service's scheduler says, whoever is full.
+fn scheduled(request: &Request<'_>, memory: &mut Memory) -> Option<usize> {
     let service = request.service;
     match service.scheduler {
         SchedulerKind::RoundRobin => rr::pick(service),
@@ -187,10 +200,100 @@ pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Option<usize> 
 
 /// Whether new flows may go there.
 fn is_eligible(backend: &Backend) -> bool {
-    backend.weight > 0
+    backend.weight > 0 && !backend.sorry
+}
+
+/// Whether it may have one flow more. Other workers may open some in the same instant: at most one each too many.
+fn has_room(backend: &Backend) -> bool {
+    backend.max_connections.is_none_or(|most| backend.stats.open() < u64::from(most.get()))
+}
+
+/// Who stands in for a full backend: the next in order that has room.
+fn next_with_room(service: &VirtualService, full: usize) -> Option<usize> {
+    let count = service.backends.len();
+    let others = (1..count).map(|step| (full + step) % count);
+    others.into_iter().find(|position| {
+        service.backends.get(*position).is_some_and(|backend| is_eligible(backend) && has_room(backend))
+    })
+}
+
+/// The first sorry backend that may take the flow.
+fn sorry(service: &VirtualService) -> Option<usize> {
+    let serves = |backend: &Backend| backend.sorry && backend.weight > 0 && has_room(backend);
+    service.backends.iter().position(serves)
 }
 
 /// The backends that may take new flows, with their positions.
 fn eligible(service: &VirtualService) -> impl Iterator<Item = (usize, &Backend)> {
     service.backends.iter().enumerate().filter(|(_, backend)| is_eligible(backend))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::testing::{Scene, busy};
+    use super::*;
+
+    /// Backends with (weight, connections that are not over), of which each may have five.
+    fn at_most_five(kind: SchedulerKind, backends: &[(u16, u64)]) -> Scene {
+        let loads: Vec<_> = backends.iter().map(|(weight, open)| (*weight, *open, 0)).collect();
+        let mut scene = Scene::new(kind, &vec![1; backends.len()]);
+        scene.service.backends = busy(&loads).backends;
+        for backend in &mut scene.service.backends {
+            backend.max_connections = NonZeroU32::new(5);
+        }
+        scene.refresh();
+        scene
+    }
+
+    #[test]
+    fn the_next_stands_in_for_a_full_one_whatever_the_scheduler() {
+        for kind in SchedulerKind::ALL {
+            let mut scene = at_most_five(*kind, &[(9, 5), (9, 4), (9, 5), (0, 0)]);
+            for client in 0..50 {
+                // `ovf` has a maximum of its own.
+                assert_eq!(scene.ask(client), Ok(1), "{kind}");
+            }
+            scene.service.backends[1].max_connections = NonZeroU32::new(4);
+            assert_eq!(scene.ask(1), Err(DropReason::BackendsFull), "{kind}");
+            scene.service.backends[2].max_connections = None;
+            assert_eq!(scene.ask(1), Ok(2), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_does_not_count() {
+        let mut scene = at_most_five(SchedulerKind::RoundRobin, &[(1, 5)]);
+        let stats = std::sync::Arc::clone(&scene.service.backends[0].stats);
+        assert_eq!(scene.ask(1), Err(DropReason::BackendsFull));
+        stats.worker(1).unwrap().moved(crate::service::Phase::Active, crate::service::Phase::Over);
+        assert_eq!(scene.ask(1), Ok(0));
+        assert_eq!(stats.flows(), (4, 1));
+    }
+
+    #[test]
+    fn the_sorry_backend_serves_when_nobody_is_left() {
+        for kind in SchedulerKind::ALL {
+            let mut scene = Scene::new(*kind, &[1, 1, 1]);
+            scene.service.backends[0].sorry = true;
+            scene.refresh();
+            assert!((0..50).all(|client| matches!(scene.ask(client), Ok(1 | 2))), "{kind}");
+            scene.service.backends[1].weight = 0;
+            scene.service.backends[2].weight = 0;
+            scene.refresh();
+            assert_eq!(scene.ask(1), Ok(0), "{kind}");
+            scene.service.backends[0].weight = 0;
+            scene.refresh();
+            assert_eq!(scene.ask(1), Err(DropReason::NoBackend), "{kind}");
+        }
+    }
+
+    /// A full backend is no reason to be sorry: it will have room again.
+    #[test]
+    fn full_is_refused_not_sorry() {
+        let mut scene = at_most_five(SchedulerKind::RoundRobin, &[(1, 5), (1, 0)]);
+        scene.service.backends[1].sorry = true;
+        assert_eq!(scene.ask(1), Err(DropReason::BackendsFull));
+    }
 }

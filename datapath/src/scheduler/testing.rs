@@ -9,7 +9,8 @@ use wire::{FiveTuple, Protocol};
 use super::{HashTable, Memory, Request, SchedulerKind, TableCache, pick};
 use crate::service::testing::overlay_backend;
 pub(super) use crate::service::testing::service as service_of_few;
-use crate::service::{BackendStats, VirtualService};
+use crate::service::{BackendStats, Phase, VirtualService};
+use crate::verdict::DropReason;
 
 /// One backend for each weight; more than the 8-bit addresses of the common helper allow.
 pub(super) fn service(weights: &[u16]) -> VirtualService {
@@ -31,10 +32,10 @@ pub(super) fn busy(backends: &[(u16, u64, u64)]) -> VirtualService {
     for (backend, (_, active, inactive)) in service.backends.iter().zip(backends) {
         // Two workers share the connections.
         for n in 0..*active {
-            backend.stats.worker((n % 2) as usize).unwrap().opened(true);
+            backend.stats.worker((n % 2) as usize).unwrap().opened(Phase::Active);
         }
         for n in 0..*inactive {
-            backend.stats.worker((n % 2) as usize).unwrap().opened(false);
+            backend.stats.worker((n % 2) as usize).unwrap().opened(Phase::Pending);
         }
     }
     service
@@ -44,7 +45,7 @@ pub(super) fn busy(backends: &[(u16, u64, u64)]) -> VirtualService {
 pub(super) fn open_one(service: &VirtualService, position: Option<usize>) {
     let stats = &service.backends[position.unwrap()].stats;
     let worker = (stats.flows().0 % 2) as usize;
-    stats.worker(worker).unwrap().opened(true);
+    stats.worker(worker).unwrap().opened(Phase::Active);
 }
 
 /// How often each backend is picked.
@@ -71,15 +72,25 @@ impl Scene {
 
     /// The pick for this client.
     pub(super) fn pick_for(&mut self, client: u32) -> Option<usize> {
+        self.pick(client, 1).ok()
+    }
+
+    /// As [`Scene::pick_for`], with the reason when nobody is picked.
+    pub(super) fn ask(&mut self, client: u32) -> Result<usize, DropReason> {
         self.pick(client, 1)
+    }
+
+    /// The backends have changed.
+    pub(super) fn refresh(&mut self) {
+        self.table = TableCache::default().table(&self.service);
     }
 
     /// The pick for some client at this VIP.
     pub(super) fn pick_at(&mut self, vip: u32) -> Option<usize> {
-        self.pick(1, vip)
+        self.pick(1, vip).ok()
     }
 
-    fn pick(&mut self, client: u32, vip: u32) -> Option<usize> {
+    fn pick(&mut self, client: u32, vip: u32) -> Result<usize, DropReason> {
         let key = FiveTuple {
             src: Ipv4Addr::from_bits(0xc613_0000 + client),
             dst: Ipv4Addr::from_bits(0xc612_0000 + vip),
@@ -94,7 +105,7 @@ impl Scene {
     /// So many active connections from now on.
     pub(super) fn set_flows(&mut self, position: usize, active: u64) {
         let stats = Arc::new(BackendStats::new(2));
-        (0..active).for_each(|n| stats.worker((n % 2) as usize).unwrap().opened(true));
+        (0..active).for_each(|n| stats.worker((n % 2) as usize).unwrap().opened(Phase::Active));
         self.service.backends[position].stats = stats;
     }
 

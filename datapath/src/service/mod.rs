@@ -9,10 +9,10 @@ mod stats;
 pub(crate) mod testing;
 
 pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
-pub use stats::{BackendStats, BackendTotals, WorkerStats};
+pub use stats::{BackendStats, BackendTotals, Phase, WorkerStats};
 
 use std::net::Ipv4Addr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,6 +84,10 @@ pub struct Backend {
     pub port: Option<NonZeroU16>,
     /// 0 drains: no new flows, old ones go on.
     pub weight: u16,
+    /// At most so many flows that are not over, all workers together.
+    pub max_connections: Option<NonZeroU32>,
+    /// Serves only when no other backend is left.
+    pub sorry: bool,
     /// How packets get there.
     pub path: Path,
     /// Counters, one set a worker: control hands the same ones to every generation.

@@ -2,7 +2,30 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use conntrack::Direction;
+use conntrack::{Direction, State};
+
+/// How far a flow has come, as its backend's gauges know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Open: established, or a UDP exchange that goes on.
+    Active,
+    /// Opening or closing.
+    Pending,
+    /// Over; the entry serves late packets.
+    Over,
+}
+
+impl Phase {
+    /// The phase of a state.
+    #[must_use]
+    pub fn of(state: State) -> Phase {
+        match state {
+            State::Established | State::UdpStream => Phase::Active,
+            state if state.is_closed() => Phase::Over,
+            _ => Phase::Pending,
+        }
+    }
+}
 
 /// Counters of one backend, all workers.
 #[derive(Debug)]
@@ -15,8 +38,8 @@ pub struct BackendStats {
 #[repr(align(64))]
 pub struct WorkerStats {
     connections: AtomicU64,
-    active: AtomicU64,
-    inactive: AtomicU64,
+    /// By [`Phase`].
+    flows: [AtomicU64; 3],
     packets: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
     answered: AtomicU64,
@@ -65,9 +88,17 @@ impl BackendStats {
     /// Flows that are active and inactive now, over all workers.
     #[must_use]
     pub fn flows(&self) -> (u64, u64) {
-        self.workers.iter().fold((0, 0), |(active, inactive), worker| {
-            (active + worker.active.load(Ordering::Relaxed), inactive + worker.inactive.load(Ordering::Relaxed))
-        })
+        (self.in_phase(Phase::Active), self.in_phase(Phase::Pending) + self.in_phase(Phase::Over))
+    }
+
+    /// Flows that are not over, over all workers.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.in_phase(Phase::Active) + self.in_phase(Phase::Pending)
+    }
+
+    fn in_phase(&self, phase: Phase) -> u64 {
+        self.workers.iter().map(|worker| worker.gauge(phase).load(Ordering::Relaxed)).sum()
     }
 
     /// Sums over all workers.
@@ -75,8 +106,10 @@ impl BackendStats {
     pub fn totals(&self) -> BackendTotals {
         self.workers.iter().fold(BackendTotals::default(), |sum, w| BackendTotals {
             connections: sum.connections + w.connections.load(Ordering::Relaxed),
-            active: sum.active + w.active.load(Ordering::Relaxed),
-            inactive: sum.inactive + w.inactive.load(Ordering::Relaxed),
+            active: sum.active + w.gauge(Phase::Active).load(Ordering::Relaxed),
+            inactive: sum.inactive
+                + w.gauge(Phase::Pending).load(Ordering::Relaxed)
+                + w.gauge(Phase::Over).load(Ordering::Relaxed),
             packets_in: sum.packets_in + w.packets[0].load(Ordering::Relaxed),
             packets_out: sum.packets_out + w.packets[1].load(Ordering::Relaxed),
             bytes_in: sum.bytes_in + w.bytes[0].load(Ordering::Relaxed),
@@ -106,22 +139,22 @@ impl WorkerStats {
     }
 
     /// A flow was opened.
-    pub fn opened(&self, active: bool) {
+    pub fn opened(&self, phase: Phase) {
         add(&self.connections, 1);
-        add(self.gauge(active), 1);
+        add(self.gauge(phase), 1);
     }
 
-    /// A flow became active, or stopped being so.
-    pub fn moved(&self, was_active: bool, is_active: bool) {
-        if was_active != is_active {
-            subtract(self.gauge(was_active), 1);
-            add(self.gauge(is_active), 1);
+    /// A flow has moved on.
+    pub fn moved(&self, before: Phase, after: Phase) {
+        if before != after {
+            subtract(self.gauge(before), 1);
+            add(self.gauge(after), 1);
         }
     }
 
     /// A flow left the table.
-    pub fn closed(&self, was_active: bool) {
-        subtract(self.gauge(was_active), 1);
+    pub fn closed(&self, phase: Phase) {
+        subtract(self.gauge(phase), 1);
     }
 
     /// The backend took a connection.
@@ -139,8 +172,8 @@ impl WorkerStats {
         add(&self.refused, 1);
     }
 
-    fn gauge(&self, active: bool) -> &AtomicU64 {
-        if active { &self.active } else { &self.inactive }
+    fn gauge(&self, phase: Phase) -> &AtomicU64 {
+        &self.flows[phase as usize]
     }
 }
 
@@ -154,10 +187,10 @@ mod tests {
         stats.worker(0).unwrap().packet(Direction::Original, 100);
         stats.worker(1).unwrap().packet(Direction::Original, 50);
         stats.worker(1).unwrap().packet(Direction::Reply, 7);
-        stats.worker(1).unwrap().opened(false);
-        stats.worker(1).unwrap().moved(false, true);
-        stats.worker(0).unwrap().opened(true);
-        stats.worker(0).unwrap().closed(true);
+        stats.worker(1).unwrap().opened(Phase::Pending);
+        stats.worker(1).unwrap().moved(Phase::Pending, Phase::Active);
+        stats.worker(0).unwrap().opened(Phase::Active);
+        stats.worker(0).unwrap().closed(Phase::Active);
         assert!(stats.worker(2).is_none());
         let expected = BackendTotals {
             connections: 2,

@@ -49,6 +49,8 @@ pub(crate) fn overlay_backend(n: usize, weight: u16) -> Backend {
         address: task(n),
         port: NonZeroU16::new(8000),
         weight,
+        max_connections: None,
+        sorry: false,
         path: Path::Overlay { vni: Vni::try_from(4096).unwrap(), vtep: vtep(n), mac: MacAddr::docker(task(n)), hop },
         stats: Arc::new(BackendStats::new(2)),
     }
@@ -61,6 +63,8 @@ pub(crate) fn plain_backend(id: u32, snat: Vec<Ipv4Addr>) -> Backend {
         address: Ipv4Addr::new(198, 18, 1, 50),
         port: NonZeroU16::new(80),
         weight: 1,
+        max_connections: None,
+        sorry: false,
         path: Path::Plain { snat, hop },
         stats: Arc::new(BackendStats::new(2)),
     }

@@ -9,7 +9,7 @@ use wire::{FiveTuple, L4, Rewrite};
 use super::schedule::opens;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
-use crate::service::{BackendId, BackendRef, Snapshot};
+use crate::service::{BackendId, BackendRef, Phase, Snapshot};
 use crate::verdict::{DropReason, Verdict};
 
 /// IPv4 and TCP headers without options: MTU less this is the MSS.
@@ -57,11 +57,6 @@ impl FlowFacts {
             },
         }
     }
-}
-
-/// Whether a flow counts as active in the sense of `ipvsadm`.
-pub(crate) fn is_active(state: State) -> bool {
-    matches!(state, State::Established | State::UdpStream)
 }
 
 impl Core {
@@ -151,7 +146,7 @@ impl Core {
         };
         let after = self.conntrack.flow(hit.id).state();
         if let Some(stats) = target.backend.stats.worker(self.index) {
-            stats.moved(is_active(before), is_active(after));
+            stats.moved(Phase::of(before), Phase::of(after));
             match (hit.direction, before, after) {
                 // The client's side only of a direct flow: it acknowledges what we have not seen.
                 (Direction::Reply, State::SynSent, State::SynReceived)

@@ -13,4 +13,4 @@ mod schedule;
 mod tunnel;
 
 pub(crate) use arp::TEACH_EVERY;
-pub(crate) use known::{FlowFacts, is_active};
+pub(crate) use known::FlowFacts;

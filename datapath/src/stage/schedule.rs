@@ -6,11 +6,11 @@ use std::time::Duration;
 use conntrack::{Direction, Hit, Open, OpenError, Opened, SnatRange};
 use wire::{FiveTuple, L4, Protocol, TcpFlags};
 
-use super::known::{FlowFacts, is_active};
+use super::known::FlowFacts;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::scheduler::{self, Request};
-use crate::service::{BackendRef, Path, Snapshot, VirtualService};
+use crate::service::{BackendRef, Path, Phase, Snapshot, VirtualService};
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
@@ -43,9 +43,11 @@ impl Core {
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
         }
         let request = Request { service: service.get(), table: service.table, key: &key, now };
-        let picked =
-            scheduler::pick(&request, &mut self.schedulers).and_then(|position| service.backends.get(position));
-        let Some(target) = picked.and_then(|backend| tables.backend(backend.id)) else {
+        let position = match scheduler::pick(&request, &mut self.schedulers) {
+            Ok(position) => position,
+            Err(reason) => return self.unreachable(tables, packet, &key, reason, now),
+        };
+        let Some(target) = service.backends.get(position).and_then(|backend| tables.backend(backend.id)) else {
             return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
         };
         match self.open(tables, packet, key, service.get(), &target, now) {
@@ -102,7 +104,7 @@ impl Core {
         }
         self.begin(packet, id, service, now);
         if let Some(stats) = target.backend.stats.worker(self.index) {
-            stats.opened(is_active(self.conntrack.flow(id).state()));
+            stats.opened(Phase::of(self.conntrack.flow(id).state()));
         }
         Ok(Hit { id, direction: Direction::Original })
     }

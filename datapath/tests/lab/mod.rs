@@ -88,6 +88,8 @@ pub fn overlay_backend(id: u32, n: usize, weight: u16) -> Backend {
         address: TASKS[n],
         port: NonZeroU16::new(8000),
         weight,
+        max_connections: None,
+        sorry: false,
         path: Path::Overlay { vni: Vni::try_from(VNI).unwrap(), vtep: VTEPS[n], mac: MacAddr::docker(TASKS[n]), hop },
         stats: Arc::new(BackendStats::new(2)),
     }
@@ -100,6 +102,8 @@ pub fn plain_backend(id: u32) -> Backend {
         address: SERVER,
         port: NonZeroU16::new(80),
         weight: 1,
+        max_connections: None,
+        sorry: false,
         path: Path::Plain { snat: vec![PLAIN_SNAT], hop },
         stats: Arc::new(BackendStats::new(2)),
     }
