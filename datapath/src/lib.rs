@@ -15,6 +15,7 @@ pub mod handover;
 mod lifetime;
 mod limiter;
 pub mod packet;
+pub mod probes;
 pub mod query;
 pub mod scheduler;
 pub mod service;
@@ -24,6 +25,7 @@ pub mod worker;
 
 pub use crate::core::{Role, SnatPorts};
 pub use counters::WorkerCounters;
+pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
 pub use query::{FlowFilter, FlowRecord};
 pub use worker::{Event, Slot};
