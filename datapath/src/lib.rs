@@ -25,7 +25,7 @@ pub mod worker;
 
 pub use crate::core::{Role, SnatPorts};
 pub use counters::WorkerCounters;
-pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
+pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use query::{FlowFilter, FlowRecord};
 pub use worker::{Event, Slot};

@@ -57,8 +57,8 @@ fn backend(service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) 
         None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
         None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
     };
-    // A task that cannot be reached, or does not answer, gets no new flows while others may.
-    let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
+    // What failed its checks gets no new flows. Nor does a task that cannot be reached, or does not answer, while others may.
+    let rests = !entry.health.is_up() || entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
     Backend {
         id: entry.id,
         address,

@@ -61,7 +61,9 @@ impl Core {
             Origin::Overlay => ProbeKind::Overlay,
             Origin::Link(_) => ProbeKind::Plain,
         };
-        if !self.probes.has_port(kind, key.dst_port) || !tables.is_source(key.dst) {
+        // The backends of direct services have no source address in the tables: what is no VIP will do.
+        let is_ours = || tables.is_source(key.dst) || !tables.is_vip(key.dst);
+        if !self.probes.has_port(kind, key.dst_port) || !is_ours() {
             return None;
         }
         match self.probes.answer(kind, key.dst_port, key.src, packet.frame.bytes()) {
