@@ -12,6 +12,7 @@ use datapath::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
 use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::Desk;
+use datapath::probes::{Probes, split_ports};
 use datapath::service::{InterfaceIndex, Snapshot, Tables, TablesError};
 use datapath::worker::{Shared, Slot, TablesDesk, Worker};
 use sys::{BURST, Device, FramePool, LinkType};
@@ -179,6 +180,8 @@ fn role(interface: u16) -> Role {
 
 fn core(flows: usize, counters: Arc<Counters>) -> Core {
     let slot = |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false, ready: true };
+    let all = SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 };
+    let (ports, of_probes) = split_ports(&all);
     let interface = InterfaceInfo { link: LinkType::Ethernet, workers: vec![0] };
     Core::new(CoreParts {
         index: 0,
@@ -188,7 +191,8 @@ fn core(flows: usize, counters: Arc<Counters>) -> Core {
         slots: vec![slot(0), slot(1)],
         interfaces: vec![interface.clone(), interface],
         exchange: Exchange::new(0, vec![Mailbox::new(FRAMES, None)].into()),
-        ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
+        ports,
+        probes: Arc::new(Probes::new(of_probes)),
         epoch_millis: 5_000,
     })
 }

@@ -3,6 +3,7 @@
 //! Everything that may change the tables ends in [`Gateway::publish`]: an edit or a reload through
 //! [`Operations`](crate::operations::Operations), a change of the kernel's state, an ARP answer in the overlay.
 
+mod checks;
 mod compile;
 mod operations;
 mod passive;
@@ -36,6 +37,7 @@ pub use start_error::StartError;
 pub use tun_routes::TunRoutes;
 
 use crate::catalog::Catalog;
+use crate::check::{Checks, Target};
 use crate::config::Config;
 use crate::devices::Filter;
 use crate::kernel::{Kernel, KernelView};
@@ -74,14 +76,15 @@ pub struct First {
     rules: Rules,
     ways: Ways,
     findings: Findings,
+    targets: Vec<Target>,
 }
 
 impl First {
     /// Takes the tables apart: the snapshot is for the engine.
     pub fn split(compiled: Compiled) -> Result<(Snapshot, First), datapath::service::TablesError> {
-        let Compiled { tables, rules, findings, ways } = compiled;
+        let Compiled { tables, rules, findings, ways, targets } = compiled;
         let generation = tables.generation;
-        Ok((Snapshot::build(tables)?, First { generation, rules, ways, findings }))
+        Ok((Snapshot::build(tables)?, First { generation, rules, ways, findings, targets }))
     }
 
     /// What the XDP filter is to take at first.
@@ -116,13 +119,16 @@ pub struct Gateway {
     /// With `[swarm]`.
     swarm: Option<SwarmState>,
     watch: passive::Watch,
+    /// Once there was something to check.
+    checks: Option<Checks>,
+    checks_failed: bool,
 }
 
 impl Gateway {
     /// Takes over what [`run`](crate::run) has opened.
     pub fn new(parts: Parts) -> Gateway {
-        let First { generation, rules, ways, findings } = parts.first;
-        let gateway = Gateway {
+        let First { generation, rules, ways, findings, targets } = parts.first;
+        let mut gateway = Gateway {
             config: parts.config,
             config_path: parts.config_path,
             cpus: parts.cpus,
@@ -142,9 +148,12 @@ impl Gateway {
             devices: Vec::new(),
             swarm: None,
             watch: passive::Watch::default(),
+            checks: None,
+            checks_failed: false,
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
         };
+        gateway.check(targets);
         gateway.with_findings(findings)
     }
 
@@ -172,7 +181,7 @@ impl Gateway {
     /// Hands new tables to the workers. The filter takes what is new before they know it, and lets go of what is
     /// old when the last of them has left it ([`Gateway::tick`]): meanwhile nothing falls to the kernel.
     fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
-        let Compiled { tables, rules, findings, ways } = compiled;
+        let Compiled { tables, rules, findings, ways, targets } = compiled;
         let generation = tables.generation;
         let vips = tables.services.iter().flat_map(|service| &service.listens).map(|listen| listen.address);
         let wants = TunWants::of(vips.collect(), &rules, &self.view, &self.plain_ports);
@@ -185,6 +194,7 @@ impl Gateway {
             filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
         }
         self.engine.publish(snapshot);
+        self.check(targets);
         if let Some(routes) = &self.tun_routes {
             routes.send_replace(wants);
         }
@@ -235,6 +245,7 @@ impl Gateway {
     pub fn tick(&mut self) {
         self.take_events();
         self.watch_tasks();
+        self.take_findings();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
@@ -311,6 +322,7 @@ impl Gateway {
 
     /// Ends it all in order: the filter first, so that the kernel has the interfaces back before the sockets go.
     pub fn stop(self) {
+        drop(self.checks);
         drop(self.filter);
         self.engine.stop();
     }

@@ -7,6 +7,7 @@ mod words;
 
 mod api;
 mod catalog;
+mod check;
 mod cli;
 mod config;
 mod devices;

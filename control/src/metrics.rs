@@ -132,6 +132,7 @@ impl Page {
                 all.push((backend_labels(service, backend), backend.config.weight, gateway.totals(backend.id)));
             }
         }
+        self.checks(gateway);
         let weights = all.iter().map(|(labels, weight, _)| (labels.clone(), u64::from(*weight)));
         self.gauges("backend_weight", "Its share; 0 drains", None, Values(weights.collect()));
         for (name, help, is_counter, read) in BACKEND_METRICS {
@@ -142,6 +143,36 @@ impl Page {
                 self.gauges(name, help, None, values);
             }
         }
+    }
+}
+
+impl Page {
+    /// Only what is checked: a backend that nobody asks is neither up nor down.
+    fn checks(&mut self, gateway: &dyn Operations) {
+        let checked = gateway.catalog().services().iter().filter(|service| service.check.is_some());
+        let all: Vec<_> =
+            checked.flat_map(|service| service.backends.iter().map(move |entry| (service, entry))).collect();
+        let labels = |(service, entry): &(&ServiceEntry, &BackendEntry)| backend_labels(service, entry);
+        let up = all.iter().map(|pair| (labels(pair), u64::from(pair.1.health.is_up())));
+        self.gauges("backend_up", "Whether its checks let it have new connections", None, Values(up.collect()));
+        let mut results = Vec::new();
+        for pair in &all {
+            let (passed, failed) = pair.1.health.counts();
+            for (result, count) in [("passed", passed), ("failed", failed)] {
+                let mut labels = labels(pair);
+                labels.push(("result", result.to_owned()));
+                results.push((labels, count));
+            }
+        }
+        self.counters("checks", "Health checks, by result", Values(results));
+        let duration = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        for pair in &all {
+            if let Some((outcome, _)) = pair.1.health.last() {
+                duration.get_or_create(&labels(pair)).set(outcome.took.as_secs_f64());
+            }
+        }
+        let help = "How long the last health check took";
+        self.registry.register_with_unit("check_duration", help, Unit::Seconds, duration);
     }
 }
 

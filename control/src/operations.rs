@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
 use crate::catalog::{Catalog, Changes};
-use crate::config::{BackendAddress, BackendConfig, Problem, ServiceConfig, SettingsChange};
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, Problem, ServiceConfig, SettingsChange};
 
 /// The running gateway, as the API sees it. Calls are short, except [`Operations::flows`], which asks the workers and may
 /// take up to a second.
@@ -50,6 +50,8 @@ pub enum Edit {
         listens: Option<Vec<Listen>>,
         /// The rest of its keys.
         settings: SettingsChange,
+        /// How its backends are asked whether they live; `Some(None)`: not any more.
+        check: Option<Option<CheckConfig>>,
     },
     /// Takes the service away, its flows are ended.
     RemoveService {

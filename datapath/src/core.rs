@@ -15,6 +15,7 @@ use crate::fragments::FragmentTable;
 use crate::lifetime::Sweep;
 use crate::limiter::Limiter;
 use crate::packet::Packet;
+use crate::probes::Probes;
 use crate::scheduler;
 use crate::service::{InterfaceIndex, Snapshot};
 use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
@@ -92,6 +93,7 @@ pub struct Core {
     pub(crate) slots: Vec<SlotInfo>,
     pub(crate) interfaces: Vec<InterfaceInfo>,
     pub(crate) exchange: Exchange,
+    pub(crate) probes: Arc<Probes>,
     pub(crate) limiter: Limiter,
     pub(crate) schedulers: scheduler::Memory,
     /// Ports of all workers; `ports` is our slice of them.
@@ -126,8 +128,10 @@ pub struct CoreParts {
     pub interfaces: Vec<InterfaceInfo>,
     /// The way to the other workers.
     pub exchange: Exchange,
-    /// SNAT ports of all workers.
+    /// SNAT ports of all workers, without those of probes.
     pub ports: SnatPorts,
+    /// Control's own packets.
+    pub probes: Arc<Probes>,
     /// Wall clock at `now` = 0, in milliseconds, wrapped.
     pub epoch_millis: u32,
 }
@@ -147,6 +151,7 @@ impl Core {
             slots: parts.slots,
             interfaces: parts.interfaces,
             exchange: parts.exchange,
+            probes: parts.probes,
             limiter: Limiter::new(),
             schedulers: scheduler::Memory::new(parts.index as u64 + 1),
             ports: parts.ports.slice(parts.index, workers),
@@ -235,6 +240,19 @@ impl Core {
             Ok(()) => self.counters.handed_over.add(1),
             Err(message) => self.drop_frame(message.frame, DropReason::HandOverFull),
         }
+    }
+
+    /// Announces that we are about to sleep; false if something waits already.
+    pub(crate) fn may_sleep(&self) -> bool {
+        if !self.exchange.may_sleep() {
+            return false;
+        }
+        // Looked at after the announcement, as the inbox is: who leaves a probe now sees it.
+        let quiet = !self.has_probes();
+        if !quiet {
+            self.exchange.awake();
+        }
+        quiet
     }
 
     /// Frames that are free, held for a first fragment, and all there are.

@@ -84,6 +84,10 @@ counters! {
     arp_taught,
     /// ARP answers of tasks that were heard.
     arp_heard,
+    /// Packets of health checks sent.
+    probes_sent,
+    /// Answers to health checks that were passed on to control.
+    probes_answered,
     /// Bursts that were not empty.
     bursts,
     /// Times that the worker went to sleep.

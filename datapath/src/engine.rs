@@ -14,6 +14,7 @@ use crate::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
 use crate::counters::{Counters, WorkerCounters};
 use crate::exchange::{Exchange, Mailbox};
 use crate::handover::{Desk, Publisher};
+use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
 use crate::service::{Generation, InterfaceIndex, Snapshot};
 use crate::worker::{Bed, Event, Shared, Slot, Worker};
@@ -32,9 +33,9 @@ pub struct EngineConfig {
     pub flows: usize,
     /// When idle flows end.
     pub timeouts: Timeouts,
-    /// SNAT ports towards plainly routed backends.
+    /// SNAT ports towards plainly routed backends; probes get a part of them.
     pub plain_ports: RangeInclusive<u16>,
-    /// SNAT ports towards overlay backends.
+    /// SNAT ports towards overlay backends; probes get a part of them.
     pub overlay_ports: RangeInclusive<u16>,
     /// Random per process: keys the hash, decides where port ranges begin.
     pub seed: u64,
@@ -74,6 +75,8 @@ pub struct Engine {
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     workers: Vec<Handle>,
     boxes: Arc<[Mailbox]>,
+    ports: SnatPorts,
+    probes: Arc<Probes>,
     capacity: usize,
 }
 
@@ -100,10 +103,14 @@ impl Engine {
         let first = Arc::new(first);
         let (beds, boxes) = beds(&devices)?;
         let interfaces = interfaces(&devices, first.interfaces().len());
+        let all = SnatPorts { overlay: config.overlay_ports.clone(), plain: config.plain_ports.clone() };
+        let (ports, of_probes) = probes::split_ports(&all);
         let mut engine = Self {
             publisher: Publisher::new(Vec::new(), generation, Arc::clone(&first)),
             workers: Vec::new(),
             boxes,
+            ports,
+            probes: Arc::new(Probes::new(of_probes)),
             capacity: 0,
         };
         let mut desks = Vec::with_capacity(count);
@@ -144,7 +151,8 @@ impl Engine {
             slots: own.devices.iter().map(|slot| slot_info(slot, interfaces)).collect(),
             interfaces: interfaces.to_vec(),
             exchange: Exchange::new(index, Arc::clone(&self.boxes)),
-            ports: SnatPorts { overlay: config.overlay_ports.clone(), plain: config.plain_ports.clone() },
+            ports: self.ports.clone(),
+            probes: Arc::clone(&self.probes),
             epoch_millis: epoch_millis(),
         };
         let shared = Arc::new(Shared::new(desk));
@@ -255,6 +263,12 @@ impl Engine {
             all.extend(worker.devices.iter().cloned().map(|state| (index, state)));
         }
         all
+    }
+
+    /// Where control's own packets to backends go.
+    #[must_use]
+    pub fn probe_line(&self) -> ProbeLine {
+        ProbeLine::new(Arc::clone(&self.probes), Arc::clone(&self.boxes))
     }
 
     /// What the workers had to say since the last call.

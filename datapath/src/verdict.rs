@@ -21,7 +21,7 @@ pub enum Verdict {
     },
     /// Kept until the first fragment of its datagram arrives.
     Hold,
-    /// Has been replaced by other frames, already on their way.
+    /// Has been replaced by other frames, already on their way, or was for control.
     Consumed,
     /// Dropped, counted.
     Drop(DropReason),
@@ -148,6 +148,10 @@ drop_reasons! {
     DeviceFull = "device_full",
     /// ARP in the overlay that is not for us, or not from who it claims to be.
     ArpIgnored = "arp_ignored",
+    /// To a port of health checks, where nothing is expected from its sender.
+    ProbeUnexpected = "probe_unexpected",
+    /// An answer to a health check that control is not quick enough to take.
+    ProbeQueueFull = "probe_queue_full",
 }
 
 impl From<Malformed> for DropReason {

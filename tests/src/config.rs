@@ -54,13 +54,15 @@ pub struct Service {
     pub lines: Vec<String>,
     /// Who serves it.
     pub backends: Vec<Backend>,
+    /// The lines of `[service.check]`, or none.
+    pub check: Option<String>,
 }
 
 impl Service {
     /// A round-robin service.
     #[must_use]
     pub fn new(name: &str, listen: &str, backends: Vec<Backend>) -> Self {
-        Service { name: name.into(), listen: listen.into(), lines: Vec::new(), backends }
+        Service { name: name.into(), listen: listen.into(), lines: Vec::new(), backends, check: None }
     }
 }
 
@@ -122,6 +124,9 @@ fn write_service(service: &Service, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[[service]]\nname      = {:?}\nlisten    = {:?}", service.name, service.listen)?;
     writeln!(out, "scheduler = \"rr\"")?;
     service.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    if let Some(check) = &service.check {
+        writeln!(out, "[service.check]\n{check}")?;
+    }
     for backend in &service.backends {
         writeln!(out, "[[service.backend]]\naddress = {:?}", backend.address)?;
         if let Some(vtep) = &backend.vtep {

@@ -43,6 +43,7 @@ fn nginx_config(dir: &Path, name: &str, port: u16) -> String {
         "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
+  log_format health '$remote_addr $host $request $status';
   access_log off; sendfile on; default_type text/plain; client_max_body_size 0; keepalive_timeout 3600; keepalive_requests 100000000;
   client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
   uwsgi_temp_path {dir}/tmp; scgi_temp_path {dir}/tmp;
@@ -50,6 +51,8 @@ http {{
     listen {port} backlog=4096;
     location / {{ return 200 \"{name}\\n\"; }}
     location = /who {{ return 200 \"$remote_addr $server_addr:$server_port\n\"; }}
+    location = /health {{ alias {dir}/health; access_log {dir}/logs/health.log health; error_page 404 =503 @down; }}
+    location @down {{ access_log {dir}/logs/health.log health; return 503; }}
     location /files/ {{ root {dir}; dav_methods PUT; create_full_put_path on; }}
     location /slow/ {{ alias {dir}/files/; limit_rate 2m; }}
   }}

@@ -16,6 +16,7 @@ use datapath::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo};
 use datapath::counters::Counters;
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::Desk;
+use datapath::probes::Probes;
 use datapath::service::{InterfaceIndex, Snapshot};
 use datapath::worker::{Shared, TablesDesk, Worker};
 use sys::{FramePool, LinkType, MemoryDevice, clock};
@@ -70,6 +71,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         interfaces: vec![everywhere.clone(), everywhere],
         exchange: Exchange::new(index, Arc::clone(boxes)),
         ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
+        probes: Arc::new(Probes::none()),
         epoch_millis: 0,
     });
     let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));

@@ -48,6 +48,7 @@ pub fn set_service(gateway: &mut dyn Operations, name: &str, request: &Request) 
         name: name.to_owned(),
         listens: Some(listens).filter(|listens| !listens.is_empty()),
         settings: draft.settings,
+        check: draft.check.map(|draft| draft.check),
     };
     gateway.edit(edit)?;
     Reply::ok(&view::service(gateway, find(gateway, name)?))

@@ -8,6 +8,7 @@ use datapath::service::{BackendId, BackendTotals};
 use tempdir::Directory;
 
 use crate::catalog::Catalog;
+use crate::check::{Finding, Outcome};
 use crate::config::{Problem, parse};
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowView, Operations, PerDirection,
@@ -29,7 +30,9 @@ impl Fake {
     /// With the services of [`CONFIG`].
     pub fn new() -> Fake {
         let config = parse("gw.toml", CONFIG.as_bytes(), &[0, 1]).unwrap().config;
-        Fake { catalog: Catalog::from_config(&config, 2), file: CONFIG.to_owned(), swarm: None }
+        let mut catalog = Catalog::from_config(&config, 2);
+        catalog.note(findings(&catalog), |_, _, _, _| {});
+        Fake { catalog, file: CONFIG.to_owned(), swarm: None }
     }
 
     /// What the file shall say at the next reload.
@@ -61,6 +64,20 @@ impl Fake {
         is_ready.recv().unwrap();
         Served { path, gateway, stop: Some(stop), thread: Some(thread), _directory: directory }
     }
+}
+
+/// The first backend of the first service passed a check, the second one failed three.
+fn findings(catalog: &Catalog) -> Vec<Finding> {
+    let service = &catalog.services()[0];
+    let finding = |backend: usize, passed, what: &str| Finding {
+        backend: service.backends[backend].id,
+        check: service.check.clone().unwrap(),
+        outcome: Outcome { passed, what: what.to_owned(), took: Duration::from_micros(1_250) },
+        // So far ahead that nobody sees it age.
+        at: sys::clock::now() + Duration::from_hours(24),
+    };
+    let failed = || finding(1, false, "HTTP status 503");
+    vec![finding(0, true, "HTTP status 200"), failed(), failed(), failed()]
 }
 
 /// A fake gateway that serves a socket.

@@ -130,7 +130,7 @@ fn a_reload_says_what_changed_or_what_is_wrong() {
     assert_eq!(body["error"], "the config has 2 errors: nothing has changed");
     assert_eq!(body["problems"].as_array().unwrap().len(), 2);
     assert_eq!(body["problems"][0]["file"], "/etc/gw.toml");
-    assert_eq!(body["problems"][0]["line"], 20);
+    assert_eq!(body["problems"][0]["line"], 23);
     assert_eq!(body["problems"][0]["field"], "service[0].backend[1].weight");
     assert_eq!(services(&served), before);
     served.gateway.lock().unwrap().write_file(&CONFIG.replace("weight  = 300", "weight  = 7"));

@@ -6,11 +6,12 @@ use datapath::service::BackendTotals;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{BackendEntry, ServiceEntry};
+use crate::check::Health;
 use crate::config::value::{show_duration, show_listen};
 use crate::operations::Operations;
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceView {
     /// Its name.
     pub name: String,
@@ -24,12 +25,14 @@ pub struct ServiceView {
     pub direct: bool,
     /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
     pub timeout: Option<String>,
+    /// As in the config, every key; null: its backends are not checked.
+    pub check: Option<serde_json::Value>,
     /// In order.
     pub backends: Vec<BackendView>,
 }
 
 /// A backend and what it has carried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackendView {
     /// Its service's name.
     pub service: String,
@@ -43,6 +46,10 @@ pub struct BackendView {
     pub mac: Option<String>,
     /// 0 drains.
     pub weight: u16,
+    /// `up`, `down` (its checks failed), `resting` (it did not answer clients) or `draining` (weight 0).
+    pub state: String,
+    /// What its checks found; null when it is not checked.
+    pub check: Option<CheckView>,
     /// Connections that are open.
     pub active_connections: u64,
     /// Connections that are opening or closing.
@@ -59,6 +66,25 @@ pub struct BackendView {
     pub bytes_out: u64,
 }
 
+/// What the checks of a backend found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// Whether the last one passed; null before the first.
+    pub passed: Option<bool>,
+    /// What the last one found, in a few words.
+    pub result: Option<String>,
+    /// How long the last one took.
+    pub duration_seconds: Option<f64>,
+    /// Whole seconds since the last one.
+    pub age_seconds: Option<u64>,
+    /// Whole seconds since it is up or down; null before the first check.
+    pub state_seconds: Option<u64>,
+    /// Checks that passed.
+    pub passed_total: u64,
+    /// Checks that failed.
+    pub failed_total: u64,
+}
+
 /// A service with all its backends.
 pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView {
     ServiceView {
@@ -68,6 +94,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
         direct: service.settings.direct,
         timeout: service.settings.timeout.map(show_duration),
+        check: service.check.as_ref().map(|check| check.to_json()),
         backends: backends(gateway, service),
     }
 }
@@ -92,6 +119,8 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTota
         vtep: config.vtep.map(|vtep| vtep.to_string()),
         mac: config.mac.map(|mac| mac.to_string()),
         weight: config.weight,
+        state: state(entry).to_owned(),
+        check: service.check.is_some().then(|| check(&entry.health)),
         active_connections: totals.active,
         inactive_connections: totals.inactive,
         connections: totals.connections,
@@ -99,5 +128,29 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTota
         packets_out: totals.packets_out,
         bytes_in: totals.bytes_in,
         bytes_out: totals.bytes_out,
+    }
+}
+
+fn state(entry: &BackendEntry) -> &'static str {
+    match entry {
+        _ if !entry.health.is_up() => "down",
+        _ if entry.suspended => "resting",
+        _ if entry.config.weight == 0 => "draining",
+        _ => "up",
+    }
+}
+
+fn check(health: &Health) -> CheckView {
+    let now = sys::clock::now();
+    let last = health.last();
+    let (passed_total, failed_total) = health.counts();
+    CheckView {
+        passed: last.map(|(outcome, _)| outcome.passed),
+        result: last.map(|(outcome, _)| outcome.what.clone()),
+        duration_seconds: last.map(|(outcome, _)| outcome.took.as_secs_f64()),
+        age_seconds: last.map(|(_, at)| now.saturating_sub(at).as_secs()),
+        state_seconds: health.since().map(|since| now.saturating_sub(since).as_secs()),
+        passed_total,
+        failed_total,
     }
 }

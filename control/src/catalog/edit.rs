@@ -8,7 +8,7 @@ use wire::MacAddr;
 use super::{Catalog, Changes, Origin, ServiceEntry};
 use crate::config::report::{Complaint, nearest};
 use crate::config::rules::{self, Overlay};
-use crate::config::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange};
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, ServiceConfig, Settings, SettingsChange};
 use crate::operations::{Edit, EditError, EditErrorKind};
 
 impl Catalog {
@@ -20,7 +20,9 @@ impl Catalog {
         match edit {
             Edit::AddService(service) => self.add_service(service),
             Edit::PutService(service) => self.put_service(service),
-            Edit::SetService { name, listens, settings } => self.set_service(name, listens.as_deref(), settings),
+            Edit::SetService { name, listens, settings, check } => {
+                self.set_service(name, listens.as_deref(), settings, check.as_ref())
+            }
             Edit::RemoveService { name } => {
                 let at = self.find_ours(name)?;
                 self.services.remove(at);
@@ -57,6 +59,7 @@ impl Catalog {
                 return Err(invalid(Complaint::hinted(message, "use `weight` to give it a larger share")));
             }
         }
+        check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
         if at.is_some() {
@@ -73,6 +76,7 @@ impl Catalog {
         name: &str,
         listens: Option<&[Listen]>,
         change: &SettingsChange,
+        check: Option<&Option<CheckConfig>>,
     ) -> Result<(), EditError> {
         let at = self.find_ours(name)?;
         if let Some(listens) = listens {
@@ -84,6 +88,9 @@ impl Catalog {
         for backend in &service.backends {
             check_direct(&settings, &listens, &backend.config)?;
         }
+        let wanted = check.cloned().unwrap_or_else(|| service.check.as_deref().cloned());
+        check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
+        service.set_check(wanted);
         (service.settings, service.listens) = (settings, listens);
         Ok(())
     }
@@ -95,7 +102,9 @@ impl Catalog {
             let message = format!("service `{service}` has a backend `{}` already", backend.address);
             return Err(conflict(message, "change it with `backend set`"));
         }
-        check_direct(&self.services[at].settings, &self.services[at].listens, backend)?;
+        let service = &self.services[at];
+        check_direct(&service.settings, &service.listens, backend)?;
+        check_check(service.check.as_deref(), &service.listens, [backend.address])?;
         let entry = self.new_backend(backend);
         self.services[at].backends.push(entry);
         Ok(())
@@ -188,6 +197,18 @@ impl Catalog {
             None => "`service list` shows all services".to_owned(),
         };
         EditError { kind: EditErrorKind::NotFound, message: format!("there is no service `{name}`"), hint: Some(hint) }
+    }
+}
+
+/// Whether this check fits these listens and backends.
+fn check_check(
+    check: Option<&CheckConfig>,
+    listens: &[Listen],
+    backends: impl IntoIterator<Item = BackendAddress>,
+) -> Result<(), EditError> {
+    match check.and_then(|check| check.fault(listens, backends)) {
+        Some(complaint) => Err(invalid(complaint)),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
 
+mod checks;
 mod edit;
 mod follow;
 mod replace;
@@ -17,7 +18,8 @@ use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, Service
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
-use crate::config::{BackendAddress, BackendConfig, Config, OverlayConfig, Settings};
+use crate::check::Health;
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, Config, OverlayConfig, Settings};
 
 /// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct ServiceEntry {
     pub listens: Vec<Listen>,
     /// How it is served.
     pub settings: Settings,
+    /// How its backends are asked whether they live.
+    pub check: Option<Arc<CheckConfig>>,
     /// Its backends in order.
     pub backends: Vec<BackendEntry>,
     /// The scheduler's position, shared by all workers.
@@ -73,6 +77,8 @@ pub struct BackendEntry {
     pub task: Option<String>,
     /// It does not answer: no new flows for the moment.
     pub suspended: bool,
+    /// What its checks say.
+    pub health: Health,
 }
 
 /// What a reload or an edit changed. Backends are written `SERVICE ADDRESS`.
@@ -82,7 +88,7 @@ pub struct Changes {
     pub services_added: Vec<String>,
     /// Services that are gone.
     pub services_removed: Vec<String>,
-    /// Services whose listens or settings differ.
+    /// Services whose listens, settings or check differ.
     pub services_changed: Vec<String>,
     /// Backends that are new.
     pub backends_added: Vec<String>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datapath::service::{BackendId, BackendStats, ServiceId, Turn};
 
 use super::{BackendEntry, Catalog, Changes, Origin, ServiceEntry};
+use crate::check::Health;
 use crate::config::{BackendConfig, Config, ServiceConfig};
 
 impl Catalog {
@@ -86,6 +87,7 @@ impl Catalog {
             name: config.name.clone(),
             listens: config.listens.clone(),
             settings: config.settings,
+            check: config.check.clone().map(Arc::new),
             backends: Vec::new(),
             turn: Arc::new(Turn::default()),
             origin: Origin::Operator,
@@ -96,15 +98,18 @@ impl Catalog {
         let id = BackendId(self.next_backend);
         self.next_backend += 1;
         let stats = Arc::new(BackendStats::new(self.workers));
-        BackendEntry { id, config: config.clone(), stats, task: None, suspended: false }
+        BackendEntry { id, config: config.clone(), stats, task: None, suspended: false, health: Health::default() }
     }
 }
 
 /// Takes over everything but the backends; true when something differed.
 pub(super) fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool {
-    let same = service.listens == wanted.listens && service.settings == wanted.settings;
+    let same = service.listens == wanted.listens
+        && service.settings == wanted.settings
+        && service.check.as_deref() == wanted.check.as_ref();
     service.listens.clone_from(&wanted.listens);
     service.settings = wanted.settings;
+    service.set_check(wanted.check.clone());
     !same
 }
 

@@ -47,13 +47,15 @@ impl Catalog {
             None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
             None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
         };
-        // A task that cannot be reached, or does not answer, gets no new flows while others may.
-        let rests = entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
+        // What failed its checks gets no new flows. Nor does a task that cannot be reached, or does not answer, while others may.
+        let rests = !entry.health.is_up() || entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
         Backend {
             id: entry.id,
             address,
             port: entry.config.address.port,
             weight: if rests { 0 } else { entry.config.weight },
+            max_connections: None,
+            sorry: false,
             path,
             stats: Arc::clone(&entry.stats),
         }

@@ -95,6 +95,7 @@ fn edits_do_what_they_say() {
         name: web.clone(),
         listens: None,
         settings: SettingsChange { rewrite_timestamps: Some(false), ..SettingsChange::default() },
+        check: None,
     };
     catalog.apply(&set).unwrap();
     assert!(!catalog.service("web").unwrap().settings.rewrite_timestamps);
@@ -138,6 +139,7 @@ fn a_set_scheduler_stays_until_it_is_set_again() {
         name: "web".to_owned(),
         listens: None,
         settings: SettingsChange { scheduler, rewrite_timestamps, ..SettingsChange::default() },
+        check: None,
     };
     catalog.apply(&set(Some(SchedulerKind::Maglev), None)).unwrap();
     catalog.apply(&set(None, Some(false))).unwrap();
@@ -188,7 +190,7 @@ fn refusals_change_nothing() {
     let edits = [
         named("web", 7),
         named("c", 1),
-        Edit::SetService { name: web(), listens: Some(Vec::new()), settings: SettingsChange::default() },
+        Edit::SetService { name: web(), listens: Some(Vec::new()), settings: SettingsChange::default(), check: None },
         Edit::RemoveService { name: "wbe".to_owned() },
         Edit::RemoveBackend { service: web(), address: "192.0.2.1:81".parse().unwrap() },
         Edit::DrainBackend { service: web(), address: "192.0.2.9".parse().unwrap() },
@@ -276,6 +278,7 @@ fn wanted(key: &str, name: &str, port: u16, tasks: &[(&str, &str, u16)]) -> Want
         name: name.to_owned(),
         listens: vec![listen],
         settings: Settings::default(),
+        check: None,
         backends: Vec::new(),
     };
     let task = |(id, address, weight): &(&str, &str, u16)| WantedTask {

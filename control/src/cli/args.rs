@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use wire::MacAddr;
 
+use super::checks::CheckChange;
 use crate::config::report::Complaint;
 use crate::config::{BackendAddress, DEFAULT_API, settings, value};
 
@@ -86,9 +87,11 @@ pub enum ServiceVerb {
         listen: Listens,
         #[command(flatten)]
         change: ServiceChange,
+        #[command(flatten)]
+        check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -96,6 +99,11 @@ pub enum ServiceVerb {
         listen: MaybeListens,
         #[command(flatten)]
         change: ServiceChange,
+        #[command(flatten)]
+        check: Box<CheckChange>,
+        /// Check its backends no more: all are up
+        #[arg(long, conflicts_with = "check", help_heading = "Health checks")]
+        no_check: bool,
     },
     /// Take a service away; its flows are ended
     #[command(visible_alias = "rm")]

@@ -46,15 +46,18 @@ fn service(verb: &ServiceVerb, client: &Client<'_>, output: &mut Output<'_>) -> 
             output.print(&client.get::<Vec<ServiceView>>("/v1/services")?, |services| show::services(services))?;
         }
         ServiceVerb::Show { name } => output.print(&client.get::<ServiceView>(&path(name))?, show::service)?,
-        ServiceVerb::Add { name, listen, change } => {
+        ServiceVerb::Add { name, listen, change, check } => {
             let mut body = service_body(&listen.listen, change);
+            body.extend(check.body().map(|check| ("check".to_owned(), check)));
             body.insert("name".to_owned(), json!(name));
             let view: ServiceView = client.ask(&Method::POST, "/v1/services", Some(&body.into()))?;
             output.print(&view, |view| format!("service {} added\n", view.name))?;
         }
-        ServiceVerb::Set { name, listen, change } => {
-            let body = service_body(&listen.listen, change).into();
-            let view: ServiceView = client.ask(&Method::PATCH, &path(name), Some(&body))?;
+        ServiceVerb::Set { name, listen, change, check, no_check } => {
+            let mut body = service_body(&listen.listen, change);
+            let check = if *no_check { Some(Value::Null) } else { check.body() };
+            body.extend(check.map(|check| ("check".to_owned(), check)));
+            let view: ServiceView = client.ask(&Method::PATCH, &path(name), Some(&body.into()))?;
             output.print(&view, |view| format!("service {} set\n", view.name))?;
         }
         ServiceVerb::Remove { name } => {

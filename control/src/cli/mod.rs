@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod check;
+mod checks;
 mod client;
 mod output;
 mod show;

@@ -67,15 +67,35 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
         service.timeout.as_deref().unwrap_or("default"),
+        service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
     )
+}
+
+/// `type=http interval=2s …`
+fn check_keys(check: &serde_json::Value) -> String {
+    let keys = check.as_object().into_iter().flatten();
+    let shown = keys.map(|(key, value)| match value {
+        serde_json::Value::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// `HTTP status 200 in 1.2 ms`; a dash when nothing was checked.
+fn check_result(backend: &BackendView) -> String {
+    let Some(check) = &backend.check else { return "-".to_owned() };
+    match (&check.result, check.duration_seconds) {
+        (Some(result), Some(seconds)) => format!("{result} in {:.1} ms", 1000.0 * seconds),
+        _ => "not yet".to_owned(),
+    }
 }
 
 /// Backends with what they have carried.
@@ -87,6 +107,8 @@ pub fn backends(backends: &[BackendView]) -> String {
         "Vtep",
         "Mac",
         "Weight",
+        "State",
+        "Since",
         "ActiveConn",
         "InActConn",
         "Conns",
@@ -94,8 +116,10 @@ pub fn backends(backends: &[BackendView]) -> String {
         "OutPkts",
         "InBytes",
         "OutBytes",
+        "Check",
     ]);
     for backend in backends {
+        let since = backend.check.as_ref().and_then(|check| check.state_seconds);
         table.row([
             backend.service.clone(),
             backend.address.clone(),
@@ -103,6 +127,8 @@ pub fn backends(backends: &[BackendView]) -> String {
             or_dash(backend.vtep.as_deref()),
             or_dash(backend.mac.as_deref()),
             backend.weight.to_string(),
+            backend.state.clone(),
+            since.map_or("-".to_owned(), duration),
             backend.active_connections.to_string(),
             backend.inactive_connections.to_string(),
             backend.connections.to_string(),
@@ -110,6 +136,7 @@ pub fn backends(backends: &[BackendView]) -> String {
             backend.packets_out.to_string(),
             backend.bytes_in.to_string(),
             backend.bytes_out.to_string(),
+            check_result(backend),
         ]);
     }
     table.render("")

@@ -4,6 +4,7 @@
 //! for each table), applies the [`rules`] between tables, and hands back either a [`Config`] or all [`Problem`]s. The API
 //! reads the bodies of its requests with the same code.
 
+pub mod check;
 mod gateway;
 mod interface;
 mod model;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use check::{CheckConfig, CheckKind, HttpCheck, UdpCheck};
 pub use gateway::DEFAULT_API;
 pub use model::{
     BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, MoreOverlay,

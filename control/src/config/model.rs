@@ -12,6 +12,7 @@ use vxlan::Vni;
 use wire::MacAddr;
 
 use super::Settings;
+use super::check::CheckConfig;
 
 /// A whole config file, valid.
 #[derive(Debug, Clone)]
@@ -206,6 +207,8 @@ pub struct ServiceConfig {
     pub listens: Vec<Listen>,
     /// The rest of its keys.
     pub settings: Settings,
+    /// `[service.check]`
+    pub check: Option<CheckConfig>,
     /// `[[service.backend]]`
     pub backends: Vec<BackendConfig>,
 }

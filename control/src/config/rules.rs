@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use datapath::service::Listen;
 use wire::Protocol;
 
+use super::check::CheckDraft;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
@@ -131,6 +132,7 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         }
         check_backends(service, overlay, report);
         check_direct(service, report);
+        check_check(service, report);
     }
 }
 
@@ -166,6 +168,16 @@ fn check_backends(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Rep
         seen.push(backend.address);
     }
     warn_idle(service, report);
+}
+
+/// What is wrong between a service and the check of its backends.
+fn check_check(service: &ServiceDraft, report: &mut Report) {
+    let Some(CheckDraft { at, check: Some(check) }) = &service.check else { return };
+    let listens: Vec<Listen> = service.listens.iter().map(|listen| listen.value.clone()).collect();
+    let backends = service.backends.iter().filter_map(|draft| Some(draft.address.as_ref()?.value));
+    if let Some(complaint) = check.fault(&listens, backends) {
+        report.error(at, complaint);
+    }
 }
 
 fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {

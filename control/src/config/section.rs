@@ -33,6 +33,13 @@ impl<'a> Section<'a> {
         Section::open(&entry.node, self.at.key(key, entry.node.span.clone()), report)
     }
 
+    /// Whatever stands under a key.
+    pub fn node(&mut self, key: &'static str) -> Option<(&'a Node, At)> {
+        self.known.push(key);
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some((&entry.node, self.at.key(key, entry.node.span.clone())))
+    }
+
     /// The value of a key.
     pub fn find(&mut self, key: &'static str) -> Option<Found<'a>> {
         self.known.push(key);

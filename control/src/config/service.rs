@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use datapath::service::Listen;
 use wire::MacAddr;
 
+use super::check::{self, CheckDraft};
 use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
@@ -19,6 +20,8 @@ pub struct ServiceDraft {
     pub listens: Vec<Located<Listen>>,
     /// The rest of its keys.
     pub settings: SettingsChange,
+    /// How its backends are asked whether they live.
+    pub check: Option<CheckDraft>,
     /// Those that could be read.
     pub backends: Vec<BackendDraft>,
 }
@@ -66,11 +69,12 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
+    let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
     section.close(report);
-    Some(ServiceDraft { name, listens, settings, backends })
+    Some(ServiceDraft { name, listens, settings, check, backends })
 }
 
 /// Reads a backend. A change leaves its address out.
@@ -110,6 +114,7 @@ impl ServiceDraft {
             name: self.name.as_ref()?.value.clone(),
             listens: self.listens.iter().map(|listen| listen.value.clone()).collect(),
             settings: self.settings.apply(Settings::default()),
+            check: self.check.as_ref().and_then(|draft| draft.check.clone()),
             backends: self.backends.iter().filter_map(BackendDraft::finish).collect(),
         })
     }

@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 
 use datapath::service::{BackendId, Generation, Interface, Path, Tables};
 
+use super::checks;
 use super::resolve::{Findings, OverlayMacs, Resolver};
 use super::rules::Rules;
 use crate::catalog::Catalog;
+use crate::check::Target;
 use crate::config::{Config, Driver};
 use crate::kernel::{KernelView, ReplyRule};
 
@@ -23,6 +25,8 @@ pub struct Compiled {
     pub findings: Findings,
     /// How packets travel.
     pub ways: Ways,
+    /// Who is to be checked.
+    pub targets: Vec<Target>,
 }
 
 /// The part of the tables that the kernel and ARP decide; when it stands, a change of theirs needs no new
@@ -48,8 +52,12 @@ pub fn compile(
     let backends = tables.services.iter().flat_map(|service| &service.backends);
     let paths = backends.map(|backend| (backend.id, backend.path.clone())).collect();
     let ways = Ways { interfaces: tables.interfaces.clone(), paths };
-    let rules = Rules::of(&tables);
-    Compiled { tables, rules, findings, ways }
+    let targets = checks::targets(catalog, &tables);
+    let mut rules = Rules::of(&tables);
+    for target in &targets {
+        rules.add_target(target);
+    }
+    Compiled { tables, rules, findings, ways, targets }
 }
 
 fn vteps(catalog: &Catalog) -> BTreeSet<Ipv4Addr> {

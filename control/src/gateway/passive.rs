@@ -61,7 +61,7 @@ impl Watch {
 
 /// When all fail, it is hardly the tasks: better to try any than to serve nobody.
 fn spare_the_last(service: &ServiceEntry, resting: &mut BTreeSet<BackendId>) {
-    let mut able = service.backends.iter().filter(|backend| backend.config.weight > 0);
+    let mut able = service.backends.iter().filter(|backend| backend.config.weight > 0 && backend.health.is_up());
     if able.all(|backend| resting.contains(&backend.id)) {
         for backend in &service.backends {
             resting.remove(&backend.id);

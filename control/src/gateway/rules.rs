@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use datapath::ProbeKind;
 use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
 use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 use wire::Protocol;
 
+use crate::check::Target;
 use crate::kernel::{ReplyPart, ReplyRule};
 
 /// The filter's rules as sets, so that two of them can be joined and compared.
@@ -49,6 +51,14 @@ impl Rules {
         let port = backend.port.map_or(0, std::num::NonZeroU16::get);
         self.plain.extend(protocols.iter().map(|protocol| (backend.address, port, *protocol)));
         self.snat.extend(snat);
+    }
+
+    /// A check may ask another port, or in another protocol, than clients do.
+    pub fn add_target(&mut self, target: &Target) {
+        if target.kind == ProbeKind::Plain {
+            let protocol = target.check.kind.protocol() as u8;
+            self.plain.insert((*target.address.ip(), target.address.port(), protocol));
+        }
     }
 
     /// The SNAT addresses of plain backends.

@@ -171,6 +171,7 @@ impl Draft<'_> {
             name,
             listens,
             settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings },
+            check: None,
             backends: Vec::new(),
         };
         Some(Wanted { key, service, tasks })

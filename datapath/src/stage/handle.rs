@@ -43,6 +43,9 @@ impl Core {
         if let Some(hit) = self.confirm(&key, hit) {
             return self.known_flow(tables, packet, key, hit, now);
         }
+        if let Some(verdict) = self.probe_answer(tables, packet, &key) {
+            return verdict;
+        }
         if let Some(verdict) = self.unknown_reply(tables, packet, &key) {
             return verdict;
         }

@@ -42,6 +42,9 @@ impl Core {
         // The packet inside went the other way: it is what we sent.
         let key = inner.tuple.reversed();
         let Some(hit) = self.conntrack.lookup(&key) else {
+            if let Some(verdict) = self.probe_answer(tables, packet, &key) {
+                return verdict;
+            }
             return self.search(tables, packet, &key);
         };
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));

@@ -8,6 +8,7 @@ mod fragment;
 mod handle;
 mod icmp;
 mod known;
+mod probe;
 mod reply;
 mod schedule;
 mod tunnel;

@@ -118,6 +118,7 @@ impl Worker {
         self.refresh(now);
         self.core.take_back_frames();
         let mut taken = self.take_messages(now);
+        taken += self.core.send_probes(&self.tables);
         for slot in 0..self.devices.len() {
             taken += self.receive(slot, now);
         }
@@ -241,7 +242,7 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let taken = self.turn(sys::clock::now());
             if taken == 0 && !self.has_more() {
-                bed.rest(&self.devices, &self.core.exchange, &self.core.counters);
+                bed.rest(&self.devices, &self.core);
             } else {
                 bed.stay_awake();
             }

@@ -8,8 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::Slot;
-use crate::counters::Counters;
-use crate::exchange::Exchange;
+use crate::core::Core;
 
 /// Empty turns before sleeping: a burst often has a second half.
 const EMPTY_TURNS: u32 = 2;
@@ -52,17 +51,16 @@ impl Bed {
     }
 
     /// Nothing came: sleeps if that has been so for long enough.
-    pub(crate) fn rest(&mut self, devices: &[Slot], exchange: &Exchange, counters: &Counters) {
+    pub(crate) fn rest(&mut self, devices: &[Slot], core: &Core) {
         self.empty_turns += 1;
-        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !exchange.may_sleep()
-        {
+        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !core.may_sleep() {
             return;
         }
         // A queue that was held by somebody else may be ours by now. If that fails, the sleep is short anyway.
         let _ = self.register(devices);
-        counters.sleeps.add(1);
+        core.counters.sleeps.add(1);
         // An error here is an interrupted call: the next turn finds out what is there.
         let _ = self.poll.poll(&mut self.events, Some(LONGEST));
-        exchange.awake();
+        core.exchange.awake();
     }
 }

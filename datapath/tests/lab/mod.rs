@@ -18,13 +18,14 @@ use datapath::core::{Core, CoreParts, InterfaceInfo, SlotInfo};
 use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::{Desk, Publisher};
+use datapath::probes::{Probes, split_ports};
 use datapath::query::{FlowFilter, FlowRecord, Page};
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Snapshot, Tables, Turn, VirtualService,
 };
 use datapath::worker::{Shared, TablesDesk, Worker};
-use datapath::{EngineConfig, Role, Slot, SnatPorts};
+use datapath::{EngineConfig, ProbeLine, Role, Slot, SnatPorts};
 use sys::{FramePool, LinkType, MemoryDevice};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
@@ -63,6 +64,11 @@ pub fn engine_config(workers: usize, flows_each: usize) -> EngineConfig {
         overlay_ports: 1024..=65_535,
         seed: 7,
     }
+}
+
+/// SNAT ports, those of probes included.
+fn ports() -> SnatPorts {
+    SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 }
 }
 
 /// A service on `VIP:port` with one VXLAN backend for each weight.
@@ -146,6 +152,9 @@ pub struct Gateway {
     pub shared: Vec<Arc<Shared>>,
     pub counters: Vec<Arc<Counters>>,
     pub now: Duration,
+    /// As control has it.
+    pub line: ProbeLine,
+    probes: Arc<Probes>,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
     /// Of every backend there ever was: counters outlive tables.
@@ -166,6 +175,7 @@ impl Gateway {
         let first = Arc::new(Snapshot::build(tables).unwrap());
         let boxes: Arc<[Mailbox]> = (0..workers).map(|_| Mailbox::new(FRAMES, None)).collect();
         let now = Duration::from_secs(100);
+        let probes = Arc::new(Probes::new(split_ports(&ports()).1));
         let publisher = Publisher::new(Vec::new(), 1, Arc::clone(&first));
         let mut gateway = Self {
             workers: vec![],
@@ -173,6 +183,8 @@ impl Gateway {
             shared: vec![],
             counters: vec![],
             now,
+            line: ProbeLine::new(Arc::clone(&probes), Arc::clone(&boxes)),
+            probes,
             publisher,
             generation: 1,
             stats,
@@ -220,7 +232,8 @@ impl Gateway {
                 .map(|link| InterfaceInfo { link: *link, workers: (0..workers).collect() })
                 .collect(),
             exchange: Exchange::new(index, Arc::clone(boxes)),
-            ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
+            ports: split_ports(&ports()).0,
+            probes: Arc::clone(&self.probes),
             epoch_millis: 5_000,
         });
         let shared = Arc::new(Shared::new(desk));

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod checks;
 mod coexistence;
 mod connections;
 mod datagrams;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
     direct::add(&mut scenarios);
     overlay::add(&mut scenarios);
     changes::add(&mut scenarios);
+    checks::add(&mut scenarios);
     links::add(&mut scenarios);
     hostile::add(&mut scenarios);
     coexistence::add(&mut scenarios);
