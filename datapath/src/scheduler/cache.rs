@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::table::HashTable;
-use super::{SchedulerKind, mh};
+use super::{SchedulerKind, mh, rr};
 use crate::service::VirtualService;
 
 fn table_of(service: &VirtualService) -> HashTable {
     match service.scheduler {
         SchedulerKind::SourceHash | SchedulerKind::DestinationHash => HashTable::by_weight(service),
         SchedulerKind::Maglev => mh::table(service),
+        SchedulerKind::RoundRobin => rr::table(service),
         _ => HashTable::default(),
     }
 }

@@ -181,7 +181,7 @@ pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Result<usize, 
 fn scheduled(request: &Request<'_>, memory: &mut Memory) -> Option<usize> {
     let service = request.service;
     match service.scheduler {
-        SchedulerKind::RoundRobin => rr::pick(service),
+        SchedulerKind::RoundRobin => rr::pick(request),
         SchedulerKind::WeightedRoundRobin => wrr::pick(service),
         SchedulerKind::LeastConnection => lc::pick(service),
         SchedulerKind::WeightedLeastConnection => wlc::pick(service),

@@ -43,6 +43,12 @@ impl HashTable {
         &self.0
     }
 
+    /// Whose turn it is.
+    pub(super) fn in_turn(&self, turn: u32) -> Option<usize> {
+        let place = turn as usize % self.0.len().max(1);
+        self.0.get(place).map(|position| usize::from(*position))
+    }
+
     pub(super) fn lookup(&self, address: Ipv4Addr) -> Option<usize> {
         let place = spread(address) as usize % self.0.len().max(1);
         self.0.get(place).map(|position| usize::from(*position))
