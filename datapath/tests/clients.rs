@@ -61,7 +61,7 @@ fn compare(clients: &Clients, steps: &[Step]) -> u64 {
         match step {
             Step::Pass(millis) => now += Duration::from_millis(*millis),
             Step::Flow(who, other) => {
-                let known = model.get(who).filter(|(_, last)| now - *last < TIME).map(|(home, _)| *home);
+                let known = model.get(who).filter(|(_, last)| now.saturating_sub(*last) < TIME).map(|(home, _)| *home);
                 let home = flow(clients, *who, backend(*other), moment);
                 if known.is_some_and(|known| known != home) {
                     forgotten += 1;
@@ -76,7 +76,7 @@ fn compare(clients: &Clients, steps: &[Step]) -> u64 {
             }
         }
     }
-    let fresh = model.values().filter(|(_, last)| now - *last < TIME).count();
+    let fresh = model.values().filter(|(_, last)| now.saturating_sub(*last) < TIME).count();
     let count = clients.count(at(now, TIME));
     assert!(count <= fresh && count + clients.evicted() as usize >= fresh, "{count} of {fresh}");
     forgotten

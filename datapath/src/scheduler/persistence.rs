@@ -121,12 +121,14 @@ mod tests {
             assert_eq!(scene.ask(7), Ok(0));
             scene.set_flows(0, 1);
             release(&mut scene.service.backends[0]);
+            scene.refresh();
             assert_eq!(scene.ask(7), Ok(1), "{n}");
             let Path::Overlay { hop, .. } = scene.service.backends[1].path else { panic!() };
             let Path::Overlay { hop: other, .. } = &mut scene.service.backends[0].path else { panic!() };
             *other = hop;
             scene.set_weight(0, 1);
             scene.service.backends[0].max_connections = None;
+            scene.refresh();
             assert_eq!([scene.ask(7), scene.ask(7)], [Ok(1); 2], "{n}: it stays with the new one");
         }
     }
@@ -143,8 +145,10 @@ mod tests {
     fn a_sorry_backend_keeps_nobody() {
         let mut scene = scene(&[0, 1]);
         scene.service.backends[1].sorry = true;
+        scene.refresh();
         assert_eq!(scene.ask(7), Ok(1));
         scene.set_weight(0, 1);
+        scene.refresh();
         assert_eq!(scene.ask(7), Ok(0));
     }
 
@@ -163,6 +167,7 @@ mod tests {
             web.service.backends[1].port = NonZeroU16::new(8001);
             assert_eq!([7, 8, 7, 8].map(|client| web.ask(client)), [0, 1, 0, 1].map(Ok), "{grouped}");
             web.set_weight(0, 0);
+            web.refresh();
             assert_eq!([web.ask(7), web.ask(7)], [Ok(1); 2], "{grouped}");
         }
     }
@@ -174,11 +179,13 @@ mod tests {
         let mut https = scene(&[1, 1]);
         https.service.persistence = http.service.persistence.clone();
         https.service.backends.reverse();
+        https.refresh();
         https.service.backends.iter_mut().for_each(|backend| backend.port = NonZeroU16::new(443));
         assert_eq!([http.ask(7), http.ask(8)], [Ok(0), Ok(1)]);
         assert_eq!([https.ask(7), https.ask(8)], [Ok(1), Ok(0)]);
         assert_eq!([http.ask(7), http.ask(8)], [Ok(0), Ok(1)]);
         https.set_weight(1, 0);
+        https.refresh();
         assert_eq!([https.ask(7), http.ask(7)], [Ok(0), Ok(1)], "what one service has to change counts for all");
     }
 }

@@ -122,7 +122,7 @@ impl Clients {
     /// Room for at least so many, 16 bytes each.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        let buckets = places.div_ceil(PLACES_IN_BUCKET).next_power_of_two();
+        let buckets = Self::capacity_for(places) / PLACES_IN_BUCKET;
         let buckets = (0..buckets).map(|_| Bucket::default()).collect();
         Self { buckets, hash: RandomState::new(), evicted: AtomicU64::new(0) }
     }
@@ -176,6 +176,12 @@ impl Clients {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// How many places [`Clients::new`] makes of so many: a power of two.
+    #[must_use]
+    pub fn capacity_for(places: usize) -> usize {
+        places.div_ceil(PLACES_IN_BUCKET).next_power_of_two() * PLACES_IN_BUCKET
     }
 
     /// How many clients there is room for.
