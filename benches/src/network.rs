@@ -93,6 +93,7 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
         rewrite_timestamps: true,
         direct: false,
         idle: conntrack::Idle::default(),
+        persistence: None,
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -133,6 +133,7 @@ impl Page {
             }
         }
         self.checks(gateway);
+        self.clients(gateway);
         let weights = all.iter().map(|(labels, weight, _)| (labels.clone(), u64::from(*weight)));
         self.gauges("backend_weight", "Its share; 0 drains", None, Values(weights.collect()));
         for (name, help, is_counter, read) in BACKEND_METRICS {
@@ -173,6 +174,25 @@ impl Page {
         }
         let help = "How long the last health check took";
         self.registry.register_with_unit("check_duration", help, Unit::Seconds, duration);
+    }
+}
+
+impl Page {
+    /// Only services that remember their clients; those of a group have the same numbers.
+    fn clients(&mut self, gateway: &dyn Operations) {
+        let now = sys::clock::now();
+        let services = gateway.catalog().services().iter();
+        let all: Vec<_> = services
+            .filter_map(|service| {
+                let labels: Labels = vec![("service", service.name.clone())];
+                Some((labels, gateway.catalog().remembered(service, now)?))
+            })
+            .collect();
+        let count = all.iter().map(|(labels, remembered)| (labels.clone(), remembered.now));
+        self.gauges("remembered_clients", "Clients that stay with their backends", None, Values(count.collect()));
+        let evicted = all.iter().map(|(labels, remembered)| (labels.clone(), remembered.evicted));
+        let help = "Clients that were forgotten before their time because there was no room";
+        self.counters("evicted_clients", help, Values(evicted.collect()));
     }
 }
 

@@ -165,6 +165,7 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         rewrite_timestamps: true,
         direct: false,
         idle: conntrack::Idle::default(),
+        persistence: None,
         backends: (0..TASKS.len()).map(backend).collect(),
         turn: Arc::new(Turn::default()),
     }

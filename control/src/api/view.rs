@@ -27,6 +27,18 @@ pub struct ServiceView {
     pub direct: bool,
     /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
     pub timeout: Option<String>,
+    /// How long clients stay with their backends, e.g. `5m`; null: they do not.
+    pub persistence: Option<String>,
+    /// Clients whose addresses agree in so many bits count as one; null without `persistence`, as what follows.
+    pub persistence_prefix: Option<u8>,
+    /// How many clients there is room for.
+    pub persistence_clients: Option<u32>,
+    /// Services with the same group share their clients.
+    pub persistence_group: Option<String>,
+    /// Clients that are remembered now, by all services of the group.
+    pub remembered_clients: Option<u64>,
+    /// Clients that were forgotten before their time because there was no room.
+    pub evicted_clients: Option<u64>,
     /// As in the config, every key; null: its backends are not checked.
     pub check: Option<serde_json::Value>,
     /// In order.
@@ -93,6 +105,8 @@ pub struct CheckView {
 
 /// A service with all its backends.
 pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView {
+    let persistence = &service.settings.persistence;
+    let remembered = gateway.catalog().remembered(service, sys::clock::now());
     ServiceView {
         name: service.name.clone(),
         listen: service.listens.iter().map(show_listen).collect(),
@@ -100,6 +114,12 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
         direct: service.settings.direct,
         timeout: service.settings.timeout.map(show_duration),
+        persistence: persistence.time.map(show_duration),
+        persistence_prefix: persistence.time.map(|_| persistence.prefix()),
+        persistence_clients: persistence.time.map(|_| persistence.clients()),
+        persistence_group: persistence.group.clone(),
+        remembered_clients: remembered.map(|remembered| remembered.now),
+        evicted_clients: remembered.map(|remembered| remembered.evicted),
         check: service.check.as_ref().map(|check| check.to_json()),
         backends: backends(gateway, service),
     }

@@ -14,6 +14,12 @@ impl Catalog {
     /// # Errors
     /// When the thing is not there, or is there already, or can't be so.
     pub fn apply(&mut self, edit: &Edit) -> Result<(), EditError> {
+        self.carry_out(edit)?;
+        self.settle_clients();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, edit: &Edit) -> Result<(), EditError> {
         match edit {
             Edit::AddService(service) => self.add_service(service),
             Edit::PutService(service) => self.put_service(service),
@@ -57,6 +63,9 @@ impl Catalog {
             }
         }
         check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
+        if let Some(complaint) = self.persistence_fault(&wanted.name, &wanted.settings.persistence) {
+            return Err(invalid(complaint));
+        }
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
         if at.is_some() {
@@ -79,8 +88,9 @@ impl Catalog {
         if let Some(listens) = listens {
             self.check_listens(name, listens)?;
         }
+        let settings = change.apply(self.services[at].settings.clone());
+        self.check_persistence(name, &settings)?;
         let service = &mut self.services[at];
-        let settings = change.apply(service.settings);
         let listens = listens.unwrap_or(&service.listens).to_vec();
         for backend in &service.backends {
             check_direct(&settings, &listens, &backend.config)?;
@@ -88,7 +98,13 @@ impl Catalog {
         let wanted = check.cloned().unwrap_or_else(|| service.check.as_deref().cloned());
         check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
         service.set_check(wanted);
-        (service.settings, service.listens) = (settings, listens);
+        service.listens = listens;
+        let of_group = service.settings.persistence.group == settings.persistence.group;
+        service.settings = settings;
+        if of_group {
+            let wanted = service.settings.persistence.clone();
+            self.lead_group(&wanted);
+        }
         Ok(())
     }
 
@@ -140,6 +156,14 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Whether the service may remember its clients so. If it stays in its group, the group follows it.
+    fn check_persistence(&self, name: &str, wanted: &Settings) -> Result<(), EditError> {
+        let wanted = &wanted.persistence;
+        let stays = self.service(name).is_some_and(|present| present.settings.persistence.group == wanted.group);
+        let fault = if stays { wanted.fault().map(|(_, fault)| fault) } else { self.persistence_fault(name, wanted) };
+        fault.map_or(Ok(()), |complaint| Err(invalid(complaint)))
     }
 
     fn check_backend(&self, backend: &BackendConfig) -> Result<(), EditError> {

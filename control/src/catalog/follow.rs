@@ -30,12 +30,17 @@ impl Catalog {
             if listens.is_empty() && !wish.service.listens.is_empty() {
                 continue;
             }
-            let config = ServiceConfig { name: self.free_name(wish), listens, ..wish.service.clone() };
+            let mut config = ServiceConfig { name: self.free_name(wish), listens, ..wish.service.clone() };
+            if let Some(complaint) = self.persistence_fault(&config.name, &config.settings.persistence) {
+                problems.push(format!("swarm service {}: {}: not in the group", config.name, complaint.message));
+                config.settings.persistence.group = None;
+            }
             let origin = Origin::Swarm(wish.key.clone());
             let present = old.iter().position(|service| service.origin == origin).map(|at| old.swap_remove(at));
             let entry = self.follow_one(present, &config, wish, origin);
             self.services.push(entry);
         }
+        self.settle_clients();
         problems
     }
 

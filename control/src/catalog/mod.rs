@@ -1,6 +1,7 @@
 //! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
 
 mod checks;
+mod clients;
 mod edit;
 mod follow;
 mod replace;
@@ -29,6 +30,8 @@ pub struct Catalog {
     /// Addresses of the swarm's nodes: their tunnels may come from any of them.
     peers: BTreeSet<Ipv4Addr>,
     services: Vec<ServiceEntry>,
+    /// What is remembered of clients.
+    memories: clients::Memories,
     next_service: u32,
     next_backend: u32,
     workers: usize,
@@ -119,6 +122,7 @@ impl Catalog {
             overlays: Vec::new(),
             peers: BTreeSet::new(),
             services: Vec::new(),
+            memories: clients::Memories::new(),
             next_service: 1,
             next_backend: 1,
             workers,

@@ -29,6 +29,7 @@ impl Catalog {
             changes.services_removed.push(gone.name);
         }
         self.services.extend(swarms);
+        self.settle_clients();
         changes
     }
 
@@ -86,7 +87,7 @@ impl Catalog {
             id,
             name: config.name.clone(),
             listens: config.listens.clone(),
-            settings: config.settings,
+            settings: config.settings.clone(),
             check: config.check.clone().map(Arc::new),
             backends: Vec::new(),
             turn: Arc::new(Turn::default()),
@@ -108,7 +109,7 @@ pub(super) fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool
         && service.settings == wanted.settings
         && service.check.as_deref() == wanted.check.as_ref();
     service.listens.clone_from(&wanted.listens);
-    service.settings = wanted.settings;
+    service.settings.clone_from(&wanted.settings);
     service.set_check(wanted.check.clone());
     !same
 }

@@ -32,6 +32,7 @@ impl Catalog {
             direct: service.settings.direct,
             idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
             backends: service.backends.iter().map(|entry| self.backend(service, entry, resolve)).collect(),
+            persistence: self.persistence(service),
             turn: Arc::clone(&service.turn),
         }
     }

@@ -9,7 +9,7 @@ use wire::MacAddr;
 
 use super::checks::CheckChange;
 use crate::config::report::Complaint;
-use crate::config::{BackendAddress, DEFAULT_API, settings, value};
+use crate::config::{BackendAddress, DEFAULT_API, persistence, settings, value};
 
 /// A userspace L4 ingress gateway.
 #[derive(Debug, Parser)]
@@ -87,19 +87,19 @@ pub enum ServiceVerb {
         #[command(flatten)]
         listen: Listens,
         #[command(flatten)]
-        change: ServiceChange,
+        change: Box<ServiceChange>,
         #[command(flatten)]
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
         #[command(flatten)]
         listen: MaybeListens,
         #[command(flatten)]
-        change: ServiceChange,
+        change: Box<ServiceChange>,
         #[command(flatten)]
         check: Box<CheckChange>,
         /// Check its backends no more: all are up
@@ -145,6 +145,18 @@ pub struct ServiceChange {
     /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as [timeouts] says
     #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
     pub timeout: Option<String>,
+    /// How long a client's new flows go to the backend of its last one, e.g. 5m; `default`: not at all
+    #[arg(long, value_name = "TIME", value_parser = checked(or_default(|text| value::duration(text).and_then(persistence::time).map(value::show_duration))))]
+    pub persistence: Option<String>,
+    /// Clients whose addresses agree in so many bits count as one
+    #[arg(long, value_name = "BITS", value_parser = checked(or_default(persistence::prefix)))]
+    pub persistence_prefix: Option<String>,
+    /// How many clients there is room for
+    #[arg(long, value_name = "N", value_parser = checked(or_default(persistence::clients)))]
+    pub persistence_clients: Option<String>,
+    /// Services with the same group share their clients
+    #[arg(long, value_name = "NAME", value_parser = checked(or_default(persistence::group_name)))]
+    pub persistence_group: Option<String>,
 }
 
 /// `backend …`
@@ -259,6 +271,13 @@ fn listen(text: &str) -> Result<String, Complaint> {
 
 /// Says that a setting is to be the gateway's own again.
 pub const DEFAULT: &str = "default";
+
+/// As `parse` reads it, or `default`; written as the API takes it.
+fn or_default<T: ToString>(
+    parse: impl Fn(&str) -> Result<T, Complaint> + Clone,
+) -> impl Fn(&str) -> Result<String, Complaint> + Clone {
+    move |text| if text == DEFAULT { Ok(text.to_owned()) } else { parse(text).map(|value| value.to_string()) }
+}
 
 fn timeout(text: &str) -> Result<String, Complaint> {
     if text == DEFAULT {

@@ -14,6 +14,7 @@ use super::client::{Client, segment};
 use super::output::Output;
 use super::show;
 use crate::api::view::{BackendView, ServiceView};
+use crate::config::persistence;
 use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status};
 
 /// Asks, and prints the answer.
@@ -88,7 +89,19 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
         let timeout = if timeout == DEFAULT { Value::Null } else { json!(timeout) };
         body.insert("timeout".to_owned(), timeout);
     }
+    body.extend(persistence_body(change));
     body
+}
+
+fn persistence_body(change: &ServiceChange) -> impl Iterator<Item = (String, Value)> {
+    let [time, prefix, clients, group] = persistence::KEYS;
+    let texts = [(time, &change.persistence), (group, &change.persistence_group)];
+    let numbers = [(prefix, &change.persistence_prefix), (clients, &change.persistence_clients)];
+    let text = |text: &String| if text == DEFAULT { Value::Null } else { json!(text) };
+    let number = |text: &String| text.parse::<u32>().map_or(Value::Null, |number| json!(number));
+    let texts = texts.map(|(key, given)| (key, given.as_ref().map(text)));
+    let numbers = numbers.map(|(key, given)| (key, given.as_ref().map(number)));
+    texts.into_iter().chain(numbers).filter_map(|(key, value)| Some((key.to_owned(), value?)))
 }
 
 fn backend(verb: &BackendVerb, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {

@@ -67,15 +67,28 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nCheck:      {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nPersistent: {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
         service.timeout.as_deref().unwrap_or("default"),
+        persistence(service),
         service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
+    )
+}
+
+/// `5m, prefix 32, group shop; remembers 7 of 65536 clients`
+fn persistence(service: &ServiceView) -> String {
+    let Some(time) = &service.persistence else { return "no".to_owned() };
+    let group = service.persistence_group.as_ref().map(|group| format!(", group {group}")).unwrap_or_default();
+    format!(
+        "{time}, prefix {}{group}; remembers {} of {} clients",
+        service.persistence_prefix.unwrap_or_default(),
+        service.remembered_clients.unwrap_or_default(),
+        service.persistence_clients.unwrap_or_default()
     )
 }
 

@@ -10,6 +10,7 @@ mod interface;
 mod model;
 pub mod node;
 mod overlay;
+pub mod persistence;
 mod problem;
 mod render;
 pub mod report;
@@ -35,6 +36,7 @@ pub use model::{
     BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, MoreOverlay,
     OverlayConfig, OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,
 };
+pub use persistence::Persistence as ClientPersistence;
 pub use problem::{Place, Problem, Severity};
 pub use render::render;
 pub use settings::{Settings, SettingsChange};

@@ -7,6 +7,7 @@ use datapath::service::Listen;
 use wire::Protocol;
 
 use super::check::CheckDraft;
+use super::persistence::Persistence;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
@@ -114,6 +115,7 @@ pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Compl
 pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &mut Report) {
     let mut names: Vec<&str> = Vec::new();
     let mut listens: Vec<(&Listen, String)> = Vec::new();
+    let mut groups = Vec::new();
     for service in services {
         let name = service.name.as_ref().map_or("?", |name| name.value.as_str());
         if let Some(at) = service.name.as_ref().map(|name| &name.at).filter(|_| names.contains(&name)) {
@@ -132,6 +134,7 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         }
         check_backends(service, overlay, report);
         check_direct(service, report);
+        check_persistence(service, &mut groups, report);
         check_check(service, report);
     }
 }
@@ -143,6 +146,19 @@ fn check_direct(service: &ServiceDraft, report: &mut Report) {
             report.error(place_of(draft, "address"), complaint);
         }
     }
+}
+
+/// `groups` are the services of groups so far.
+fn check_persistence(service: &ServiceDraft, groups: &mut Vec<(String, Persistence)>, report: &mut Report) {
+    let Some(config) = service.finish() else { return };
+    let wanted = config.settings.persistence;
+    let of_others = || groups.iter().find_map(|(name, other)| wanted.group_fault(name, other));
+    let fault = wanted.fault().or_else(|| of_others().map(|complaint| ("persistence_group", complaint)));
+    if let Some((key, complaint)) = fault {
+        let at = service.persistence_at.iter().find(|(found, _)| *found == key).map(|(_, at)| at);
+        report.error(at.unwrap_or(&At::root()), complaint);
+    }
+    groups.push((config.name, wanted));
 }
 
 /// The complaint about a listen that another service has.

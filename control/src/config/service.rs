@@ -10,7 +10,7 @@ use super::check::{self, CheckDraft};
 use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, settings, value};
+use super::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, persistence, settings, value};
 
 /// A service as far as it could be read.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct ServiceDraft {
     pub listens: Vec<Located<Listen>>,
     /// The rest of its keys.
     pub settings: SettingsChange,
+    /// Where its keys of [`persistence`] stand.
+    pub persistence_at: Vec<(&'static str, At)>,
     /// How its backends are asked whether they live.
     pub check: Option<CheckDraft>,
     /// Those that could be read.
@@ -75,12 +77,14 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
+    let persistence_at = persistence::KEYS.into_iter();
+    let persistence_at = persistence_at.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
     section.close(report);
-    Some(ServiceDraft { name, listens, settings, check, backends })
+    Some(ServiceDraft { name, listens, settings, persistence_at, check, backends })
 }
 
 /// Reads a backend. A change leaves its address out.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use datapath::service::SchedulerKind;
 
 use super::node::Value;
+use super::persistence::{self, Persistence, PersistenceChange};
 use super::report::{Complaint, Located, Report};
 use super::section::{Found, Section, wrong_type};
 use super::value;
@@ -18,7 +19,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// The settings of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How a backend is picked.
     pub scheduler: SchedulerKind,
@@ -28,17 +29,25 @@ pub struct Settings {
     pub direct: bool,
     /// How long open connections and UDP flows may be idle; `None`: as `[timeouts]` says.
     pub timeout: Option<Duration>,
+    /// How clients stay with their backends.
+    pub persistence: Persistence,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { scheduler: SchedulerKind::default(), rewrite_timestamps: true, direct: false, timeout: None }
+        Settings {
+            scheduler: SchedulerKind::default(),
+            rewrite_timestamps: true,
+            direct: false,
+            timeout: None,
+            persistence: Persistence::default(),
+        }
     }
 }
 
 /// Those that shall be other.
 #[expect(clippy::option_option, reason = "None leaves the timeout as it is, Some(None) takes it away")]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsChange {
     /// See [`Settings::scheduler`].
     pub scheduler: Option<SchedulerKind>,
@@ -48,6 +57,8 @@ pub struct SettingsChange {
     pub direct: Option<bool>,
     /// See [`Settings::timeout`].
     pub timeout: Option<Option<Duration>>,
+    /// See [`Settings::persistence`].
+    pub persistence: PersistenceChange,
 }
 
 impl SettingsChange {
@@ -58,6 +69,7 @@ impl SettingsChange {
             rewrite_timestamps: self.rewrite_timestamps.unwrap_or(to.rewrite_timestamps),
             direct: self.direct.unwrap_or(to.direct),
             timeout: self.timeout.unwrap_or(to.timeout),
+            persistence: self.persistence.apply(to.persistence),
         }
     }
 }
@@ -76,6 +88,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
         rewrite_timestamps: timestamps.map(|found| found.value),
         direct,
         timeout,
+        persistence: persistence::read(section, report),
     }
 }
 

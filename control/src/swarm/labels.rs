@@ -7,12 +7,25 @@ use std::num::NonZeroU32;
 use wire::Protocol;
 
 use crate::config::report::{Complaint, suggest};
-use crate::config::{Settings, settings, value};
+use crate::config::{ClientPersistence, Settings, persistence, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
 
-const KEYS: &[&str] = &["direct", "enable", "max_connections", "port", "scheduler", "timeout", "vip", "weight"];
+const KEYS: &[&str] = &[
+    "direct",
+    "enable",
+    "max_connections",
+    "persistence",
+    "persistence_clients",
+    "persistence_group",
+    "persistence_prefix",
+    "port",
+    "scheduler",
+    "timeout",
+    "vip",
+    "weight",
+];
 const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 /// What the labels of a service ask for.
@@ -70,6 +83,10 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Ve
             complaints.push(format!("label {}: {message}{hint}", printable(name)));
         }
     }
+    if let Some((key, complaint)) = read.settings.persistence.fault() {
+        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
+        read.settings.persistence = ClientPersistence::default();
+    }
     (read, complaints)
 }
 
@@ -78,6 +95,10 @@ impl Labels {
         match key {
             "direct" => self.direct = Some(value::word("choice", text, SWITCH)?),
             "enable" => self.enabled = value::word("choice", text, SWITCH)?,
+            "persistence" => self.settings.persistence.time = Some(persistence::time(value::duration(text)?)?),
+            "persistence_clients" => self.settings.persistence.clients = Some(persistence::clients(text)?),
+            "persistence_group" => self.settings.persistence.group = Some(persistence::group_name(text)?),
+            "persistence_prefix" => self.settings.persistence.prefix = Some(persistence::prefix(text)?),
             "scheduler" => self.settings.scheduler = value::scheduler(text)?,
             "timeout" => self.settings.timeout = Some(settings::timeout(value::duration(text)?)?),
             "max_connections" => self.max_connections = Some(maximum(text)?),

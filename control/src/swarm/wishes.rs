@@ -170,7 +170,7 @@ impl Draft<'_> {
         let service = ServiceConfig {
             name,
             listens,
-            settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings },
+            settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings.clone() },
             check: None,
             backends: Vec::new(),
         };

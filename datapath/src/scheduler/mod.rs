@@ -16,6 +16,7 @@ mod locality;
 mod mh;
 mod nq;
 mod ovf;
+mod persistence;
 mod rr;
 mod sed;
 mod sh;
@@ -167,6 +168,14 @@ impl Memory {
 
 /// Position in `service.backends` of the backend for a new flow; the reason when none may take it.
 pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
+    match &request.service.persistence {
+        None => schedule(request, memory),
+        Some(persistence) => persistence::pick(persistence, request, || schedule(request, memory)),
+    }
+}
+
+/// As [`pick`], whatever was remembered of the client.
+fn schedule(request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
     let service = request.service;
     let Some(position) = scheduled(request, memory) else {
         return sorry(service).ok_or(DropReason::NoBackend);

@@ -3,11 +3,13 @@
 //! [`Tables`] is the plain description that control fills; [`Snapshot`] is the indexed, immutable form that workers
 //! look things up in. A snapshot is built on control and shared by `Arc`; it is never changed after that.
 
+mod clients;
 mod snapshot;
 mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use clients::{Clients, Home, Moment, Persistence};
 pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
 pub use stats::{BackendStats, BackendTotals, Phase, WorkerStats};
 
@@ -67,6 +69,8 @@ pub struct VirtualService {
     pub direct: bool,
     /// Its own idle time.
     pub idle: Idle,
+    /// Clients stay with their backends.
+    pub persistence: Option<Persistence>,
     /// All backends, drained ones (weight 0) too.
     pub backends: Vec<Backend>,
     /// The scheduler's place: control hands the same one to every generation.

@@ -37,6 +37,7 @@ pub(crate) fn service(weights: &[u16]) -> VirtualService {
         rewrite_timestamps: true,
         direct: false,
         idle: conntrack::Idle::default(),
+        persistence: None,
         backends,
         turn: Arc::new(Turn::default()),
     }

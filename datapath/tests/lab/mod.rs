@@ -82,6 +82,7 @@ pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> Virtu
         rewrite_timestamps: true,
         direct: false,
         idle: Idle::default(),
+        persistence: None,
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -13,6 +13,7 @@ mod hostile;
 mod lab_itself;
 mod links;
 mod overlay;
+mod persistence;
 mod program;
 mod runner;
 mod stage;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
     datagrams::add(&mut scenarios);
     direct::add(&mut scenarios);
     overlay::add(&mut scenarios);
+    persistence::add(&mut scenarios);
     changes::add(&mut scenarios);
     checks::add(&mut scenarios);
     links::add(&mut scenarios);

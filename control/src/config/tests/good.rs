@@ -8,7 +8,7 @@ use std::time::Duration;
 use datapath::service::{Listen, SchedulerKind};
 use wire::{MacAddr, Protocol};
 
-use super::super::{DEFAULT_API, Driver, Mode, MoreOverlay, OverlaySeed, Settings, load};
+use super::super::{ClientPersistence, DEFAULT_API, Driver, Mode, MoreOverlay, OverlaySeed, Settings, load};
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
@@ -43,7 +43,14 @@ fn services_are_read_in_order() {
     assert_eq!(limits.collect::<Vec<_>>(), [(None, false), (Some(500), true)]);
     assert_eq!(services[1].listens, [Listen { address: vip, ports: 8000..=8010, protocol: Protocol::Udp }]);
     assert_eq!((services[0].settings.direct, services[0].settings.timeout), (false, None));
-    let asked = Settings { direct: true, timeout: Some(Duration::from_secs(90)), ..Settings::default() };
+    let persistence = ClientPersistence {
+        time: Some(Duration::from_mins(5)),
+        prefix: Some(24),
+        clients: Some(10_000),
+        group: Some("shop".to_owned()),
+    };
+    let timeout = Some(Duration::from_secs(90));
+    let asked = Settings { direct: true, timeout, persistence, ..Settings::default() };
     assert_eq!(services[1].settings, asked);
     assert_eq!(services[1].backends[0].address.port, None);
     assert_eq!((services[1].backends[0].vtep, services[1].backends[0].weight), (None, 1));

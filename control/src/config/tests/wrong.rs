@@ -165,6 +165,38 @@ fn services() {
 }
 
 #[test]
+fn persistence() {
+    let group = |title, second: &str| {
+        let shop = "persistence = \"5m\"\npersistence_group = \"shop\"";
+        let backend = "[[service.backend]]\naddress = \"192.0.2.1\"\n";
+        let of = |name, port, lines| {
+            format!("[[service]]\nname = \"{name}\"\nlisten = \"198.18.0.1:{port}\"\n{lines}\n{backend}")
+        };
+        (title, format!("{BASE}{}{}", of("http", 80, shop), of("https", 443, second)))
+    };
+    assert_words!(cases(&[
+        service("no time", "persistence = \"0s\""),
+        service("a year", "persistence = \"365d\""),
+        service("a switch", "persistence = true"),
+        service("a prefix for itself", "persistence_prefix = 24"),
+        service("room for itself", "persistence_clients = 2000"),
+        service("a group for itself", "persistence_group = \"shop\""),
+        service("no prefix", "persistence = 300\npersistence_prefix = 0"),
+        service("a prefix of IPv6", "persistence = 300\npersistence_prefix = 64"),
+        service("little room", "persistence = 300\npersistence_clients = 10"),
+        service("no name", "persistence = 300\npersistence_group = \"\""),
+        service("a misspelt key", "persistance = \"5m\""),
+        group("another time in a group", "persistence = \"1m\"\npersistence_group = \"shop\""),
+        group(
+            "another prefix in a group",
+            "persistence = \"300s\"\npersistence_group = \"shop\"\npersistence_prefix = 24"
+        ),
+        group("the same in a group", "persistence = \"300s\"\npersistence_group = \"shop\"\npersistence_prefix = 32"),
+        group("another group", "persistence = \"1m\"\npersistence_group = \"chat\""),
+    ]));
+}
+
+#[test]
 fn backends() {
     let good = "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"";
     let no_overlay = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";

@@ -148,6 +148,8 @@ fn labels_change_the_service() {
     scene.label("sluicegate.timeout", "90s");
     scene.label("sluicegate.max_connections", "500");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
+    let words = [("", "5m"), ("_prefix", "24"), ("_clients", "2000"), ("_group", "shop")];
+    words.into_iter().for_each(|(word, value)| scene.label(&format!("sluicegate.persistence{word}"), value));
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
     assert_eq!(problems(&wishes), [""; 0]);
@@ -155,6 +157,10 @@ fn labels_change_the_service() {
     assert_eq!((web.service.name.as_str(), dns.service.name.as_str()), ("my-web-8080", "my-web-53"));
     assert_eq!(web.service.settings.scheduler, SchedulerKind::RoundRobin);
     assert_eq!(web.service.settings.timeout, Some(Duration::from_secs(90)));
+    let persistence = &web.service.settings.persistence;
+    assert_eq!((persistence.time, persistence.prefix()), (Some(Duration::from_mins(5)), 24));
+    assert_eq!((persistence.clients(), persistence.group.as_deref()), (2000, Some("shop")));
+    assert_eq!(persistence, &dns.service.settings.persistence);
     assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
     assert_eq!(web.tasks[0].backend.max_connections, NonZeroU32::new(500));
     assert_eq!(listens(dns), ["198.18.0.1:53/udp"]);
@@ -249,6 +255,9 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.direct", "true"),
         ("sluicegate.max_connections", "0"),
         ("sluicegate.enable", "maybe"),
+        ("sluicegate.persistence", "0s"),
+        ("sluicegate.persistence_clients", "many"),
+        ("sluicegate.persistence_prefix", "24"),
         ("sluicegate.wieght", "1"),
     ];
     for (key, value) in wrong {

@@ -1,0 +1,166 @@
+//! `persistence` and its companions: how long a service's clients stay with their backends.
+
+use std::time::Duration;
+
+use super::node::Value;
+use super::report::{Complaint, Located, Report};
+use super::section::{Section, integer, text, wrong_type};
+use super::value;
+
+/// As for the other times of a service.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+const PREFIXES: std::ops::RangeInclusive<i64> = 1..=32;
+const DEFAULT_PREFIX: u8 = 32;
+/// 16 bytes each: 16 KiB to 16 MiB.
+const CLIENTS: std::ops::RangeInclusive<i64> = 1_024..=1_048_576;
+const DEFAULT_CLIENTS: u32 = 65_536;
+
+/// All keys, the first without which the others mean nothing.
+pub const KEYS: [&str; 4] = ["persistence", "persistence_prefix", "persistence_clients", "persistence_group"];
+
+/// What a service says of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Persistence {
+    /// How long a client stays after its last new flow; `None`: not at all.
+    pub time: Option<Duration>,
+    /// Clients whose addresses agree in so many bits count as one.
+    pub prefix: Option<u8>,
+    /// How many clients there is room for.
+    pub clients: Option<u32>,
+    /// Services with the same group share their clients.
+    pub group: Option<String>,
+}
+
+/// What shall be other: `None` leaves it, `Some(None)` takes it away.
+#[expect(clippy::option_option, reason = "None leaves it as it is, Some(None) takes it away")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PersistenceChange {
+    /// See [`Persistence::time`].
+    pub time: Option<Option<Duration>>,
+    /// See [`Persistence::prefix`].
+    pub prefix: Option<Option<u8>>,
+    /// See [`Persistence::clients`].
+    pub clients: Option<Option<u32>>,
+    /// See [`Persistence::group`].
+    pub group: Option<Option<String>>,
+}
+
+impl PersistenceChange {
+    /// With the change. Without a time, nothing else stays.
+    pub fn apply(&self, to: Persistence) -> Persistence {
+        let to = if self.time == Some(None) { Persistence::default() } else { to };
+        Persistence {
+            time: self.time.unwrap_or(to.time),
+            prefix: self.prefix.unwrap_or(to.prefix),
+            clients: self.clients.unwrap_or(to.clients),
+            group: self.group.clone().unwrap_or(to.group),
+        }
+    }
+}
+
+impl Persistence {
+    /// The prefix length that counts.
+    pub fn prefix(&self) -> u8 {
+        self.prefix.unwrap_or(DEFAULT_PREFIX)
+    }
+
+    /// The room that counts.
+    pub fn clients(&self) -> u32 {
+        self.clients.unwrap_or(DEFAULT_CLIENTS)
+    }
+
+    /// What is wrong with it: the key at fault, and the complaint.
+    pub fn fault(&self) -> Option<(&'static str, Complaint)> {
+        let [_, prefix, clients, group] = KEYS;
+        let others =
+            [(prefix, self.prefix.is_some()), (clients, self.clients.is_some()), (group, self.group.is_some())];
+        let (key, _) = others.into_iter().find(|(_, is_there)| *is_there && self.time.is_none())?;
+        let hint = "say how long clients stay, e.g. `persistence = \"5m\"`";
+        Some((key, Complaint::hinted(format!("`{key}` without `persistence` means nothing"), hint)))
+    }
+
+    /// What is wrong between it and that of another service, if both are of one group.
+    pub fn group_fault(&self, name: &str, other: &Persistence) -> Option<Complaint> {
+        let group = self.group.as_ref().filter(|group| other.group.as_ref() == Some(group))?;
+        if (self.time, self.prefix(), self.clients()) == (other.time, other.prefix(), other.clients()) {
+            return None;
+        }
+        let time = other.time.map(value::show_duration).unwrap_or_default();
+        let message = format!(
+            "service `{name}` of the same group `{group}` says otherwise: persistence {time}, prefix {}, {} clients",
+            other.prefix(),
+            other.clients()
+        );
+        Some(Complaint::hinted(message, "services of a group share what they remember: give all of them the same"))
+    }
+}
+
+/// Reads the keys out of a service's table.
+pub fn read(section: &mut Section<'_>, report: &mut Report) -> PersistenceChange {
+    let [time, prefix, clients, group] = KEYS;
+    PersistenceChange {
+        time: nullable(section, time, |found, report| duration(found, report), report),
+        prefix: nullable(section, prefix, |found, report| value_of(integer(found, PREFIXES, report)), report),
+        clients: nullable(section, clients, |found, report| value_of(integer(found, CLIENTS, report)), report),
+        group: nullable(section, group, |found, report| value_of(text(found, report, group_name)), report),
+    }
+}
+
+type Found<'a> = Located<&'a Value>;
+
+#[expect(clippy::option_option, reason = "as in the change")]
+fn nullable<'a, T>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    read: impl FnOnce(Found<'a>, &mut Report) -> Option<T>,
+    report: &mut Report,
+) -> Option<Option<T>> {
+    let found = section.find(key)?;
+    if matches!(found.value, Value::Null) { Some(None) } else { read(found, report).map(Some) }
+}
+
+fn value_of<T>(found: Option<Located<T>>) -> Option<T> {
+    found.map(|found| found.value)
+}
+
+fn duration(found: Found<'_>, report: &mut Report) -> Option<Duration> {
+    let Located { value, at } = found;
+    let duration = match value {
+        Value::Text(text) => value::duration(text),
+        Value::Integer(seconds) => Ok(Duration::from_secs(u64::try_from(*seconds).unwrap_or(0))),
+        other => Err(wrong_type(&at, "a duration", other)),
+    };
+    report.check(&at, duration.and_then(time))
+}
+
+/// A time that makes sense.
+pub fn time(duration: Duration) -> Result<Duration, Complaint> {
+    if (SHORTEST..=LONGEST).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Complaint::hinted("clients can't stay for that time", "from \"1s\" to \"30d\""))
+}
+
+/// The length of a prefix, as text.
+pub fn prefix(text: &str) -> Result<u8, Complaint> {
+    number(text, "prefix length", PREFIXES)
+}
+
+/// So many clients, as text.
+pub fn clients(text: &str) -> Result<u32, Complaint> {
+    number(text, "number of clients", CLIENTS)
+}
+
+fn number<T: TryFrom<i64>>(text: &str, what: &str, range: std::ops::RangeInclusive<i64>) -> Result<T, Complaint> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let hint = format!("from {} to {}", range.start(), range.end());
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| Complaint::hinted(format!("`{text}` can't be the {what}"), hint))
+}
+
+/// The name of a group: as a service's.
+pub fn group_name(text: &str) -> Result<String, Complaint> {
+    value::service_name(text)
+        .map_err(|complaint| Complaint { message: format!("`{text}` can't be a group's name"), ..complaint })
+}
