@@ -58,7 +58,7 @@ bench-peers: setup
 	cargo build --release --package control --package tests --bins
 	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),170,890) ./target/release/peers
 
-# About nine minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
+# About six minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
 bench-swarm: setup
 	cargo build --release --package control --package tests --bins
 	QUICK=$(QUICK) timeout --kill-after=10 890 ./target/release/bench_swarm

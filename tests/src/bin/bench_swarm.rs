@@ -43,7 +43,7 @@ fn load() -> Outcome<Results> {
 
 fn measure() -> Outcome {
     let quick = std::env::var("QUICK").is_ok_and(|word| word == "1");
-    let (stretches, quiet_seconds, changes) = if quick { (1, 10, 2) } else { (3, 30, 25) };
+    let (stretches, quiet_seconds, changes) = if quick { (1, 10, 2) } else { (3, 30, 13) };
     let mut results = describe(quiet_seconds)?;
     let lab = Lab::new()?;
     let seats = build(&lab)?;

@@ -48,12 +48,14 @@ impl Manager {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the swarm; when that can be seen.
+    /// Changes the swarm; when that can be seen. One at a time.
     pub fn change<T>(&self, how: impl FnOnce(&mut Swarm) -> T) -> (T, Instant) {
+        let mut swarm = self.desk().swarm.clone();
+        let result = how(&mut swarm);
+        // Beside the desk: who asks meanwhile is not kept waiting, only to be the first to see the change.
+        let answers = answers(&swarm);
         let mut desk = self.desk();
-        let result = how(&mut desk.swarm);
-        desk.answers = answers(&desk.swarm);
-        // Nobody can have seen it before the desk is free.
+        (desk.swarm, desk.answers) = (swarm, answers);
         (result, clock::now())
     }
 

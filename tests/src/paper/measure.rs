@@ -13,12 +13,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The gateway looks closely for two seconds after a change: this long it must have been quiet before the next.
+/// The gateway looks closely for two seconds after a change: for so long there is none before the next.
 const SETTLE: Duration = Duration::from_millis(2300);
 /// Changes come at random moments within this.
 const RANDOM: Duration = Duration::from_secs(1);
-/// From a new task to the moment in which it runs.
-const STARTING: Duration = Duration::from_secs(1);
+/// From a new task to the moment in which it runs, and as much again at random: else it would keep time with the gateway.
+const STARTING: Duration = Duration::from_millis(700);
 /// Between two looks at the gateway's table.
 const LOOK: Duration = Duration::from_millis(4);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ impl Change {
         match self {
             Change::DrainTold => "a task shall stop, with an event",
             Change::Drain => "a task shall stop, no event (a later step of a rolling update)",
-            Change::StartTold => "a new task runs, an event a second before",
+            Change::StartTold => "a new task runs, an event when it was made",
             Change::Start => "a new task runs, no event",
         }
     }
@@ -127,8 +127,12 @@ impl Scene<'_> {
 
     /// Until the gateway is calm, and then to a random moment.
     fn rest(&mut self) {
-        let random = Duration::from_micros(self.random() % RANDOM.as_micros() as u64);
+        let random = self.up_to(RANDOM);
         std::thread::sleep(SETTLE + random);
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.random() % most.as_micros() as u64)
     }
 
     fn change(&mut self, change: Change) -> Outcome<Duration> {
@@ -176,7 +180,8 @@ impl Scene<'_> {
         if told {
             self.manager.tell(service);
         }
-        std::thread::sleep(STARTING);
+        let random = self.up_to(STARTING);
+        std::thread::sleep(STARTING + random);
         let (address, shown) = self.manager.change(|swarm| {
             let task = swarm.task(number)?;
             task.state = "running";

@@ -27,6 +27,7 @@ pub struct Task {
 }
 
 /// The swarm.
+#[derive(Clone)]
 pub struct Swarm {
     /// In the order of their numbers.
     pub tasks: Vec<Task>,
