@@ -27,7 +27,8 @@ pub struct Service {
     #[serde(deserialize_with = "nullable")]
     pub update_status: UpdateStatus,
     /// How many of its tasks run; only engines since 20.10 say so.
-    pub service_status: Option<ServiceStatus>,
+    #[serde(rename = "ServiceStatus")]
+    pub counts: Option<ServiceStatus>,
 }
 
 /// A service's `UpdateStatus`.

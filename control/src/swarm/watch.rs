@@ -27,7 +27,7 @@ impl Watch {
     pub fn of<'a>(services: impl Iterator<Item = &'a Service>) -> Watch {
         let mut updated = Vec::new();
         for service in services {
-            if service.service_status.is_none() {
+            if service.counts.is_none() {
                 return Watch::Tasks;
             }
             if service.update_status.is_moving() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use tests::lab::{Lab, run};
+use tests::paper::manager::Manager;
 use tests::paper::measure::{quiet, reactions};
 use tests::paper::page::{Asked, Results};
 use tests::paper::site::{Kind, Seat, build};
@@ -80,7 +81,7 @@ fn change_all(seats: &[Seat], changes: usize) -> Outcome<Vec<(Kind, tests::paper
 }
 
 fn requests(seats: &[Seat]) -> Vec<u64> {
-    seats.iter().map(|seat| seat.manager.as_ref().map_or(0, |manager| manager.requests())).collect()
+    seats.iter().map(|seat| seat.manager.as_ref().map_or(0, Manager::requests)).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
