@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU32;
 
 use datapath::service::{BackendId, BackendTotals, Listen};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,36 @@ pub trait Operations: Send + 'static {
     fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String>;
     /// How full the flow tables are.
     fn flow_count(&self) -> FlowCount;
+}
+
+/// What is `Some` shall be other in a backend.
+#[expect(clippy::option_option, reason = "None leaves the thing as it is, Some(None) takes it away: PATCH's null")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackendChange {
+    /// Its weight.
+    pub weight: Option<u16>,
+    /// Its VTEP; `Some(None)` makes it a plainly routed backend.
+    pub vtep: Option<Option<Ipv4Addr>>,
+    /// Its MAC address in the overlay; `Some(None)` goes back to the default.
+    pub mac: Option<Option<MacAddr>>,
+    /// Its maximum of connections.
+    pub max_connections: Option<Option<NonZeroU32>>,
+    /// Whether it is a sorry backend.
+    pub sorry: Option<bool>,
+}
+
+impl BackendChange {
+    /// The backend with the change.
+    pub fn apply(&self, to: &BackendConfig) -> BackendConfig {
+        BackendConfig {
+            address: to.address,
+            weight: self.weight.unwrap_or(to.weight),
+            vtep: self.vtep.unwrap_or(to.vtep),
+            mac: self.mac.unwrap_or(to.mac),
+            max_connections: self.max_connections.unwrap_or(to.max_connections),
+            sorry: self.sorry.unwrap_or(to.sorry),
+        }
+    }
 }
 
 /// One change to the catalog.
@@ -71,12 +102,8 @@ pub enum Edit {
         service: String,
         /// Which of its backends.
         address: BackendAddress,
-        /// Its weight.
-        weight: Option<u16>,
-        /// Its VTEP; `Some(None)` makes it a plainly routed backend.
-        vtep: Option<Option<Ipv4Addr>>,
-        /// Its MAC address in the overlay; `Some(None)` goes back to the default.
-        mac: Option<Option<MacAddr>>,
+        /// What shall be other.
+        change: BackendChange,
     },
     /// Weight 0: flows that stand go on, no new ones.
     DrainBackend {

@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => client.clone().prop_map(Step::Reset),
         3 => client.prop_map(Step::Datagram),
         2 => (0u32..23).prop_map(|power| Step::Wait(Duration::from_millis(1 << power))),
-        1 => (0u8..16).prop_map(Step::Stand),
+        1 => (0u8..64).prop_map(Step::Stand),
     ]
 }
 
@@ -42,6 +42,7 @@ fn tables(standing: u8) -> datapath::service::Tables {
     for (n, service) in services.iter_mut().enumerate() {
         let first = service.id.0 * 100;
         service.backends.retain(|backend| standing >> (2 * n as u32 + backend.id.0 - first) & 1 == 1);
+        service.direct = standing >> (4 + n) & 1 == 1;
     }
     lab::tables(services)
 }

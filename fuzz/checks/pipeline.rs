@@ -60,13 +60,17 @@ pub fn run(input: &[u8]) {
     run.finish();
 }
 
-/// The backends that have their bit set.
+/// The backends that have their bit set; a service whose next bit but four is not set is a direct one.
 fn tables(standing: u8) -> datapath::service::Tables {
     let mut services = vec![lab::service(1, Protocol::Tcp, 8080, &[1, 1]), lab::service(2, Protocol::Udp, 53, &[1, 1])];
     for (n, service) in services.iter_mut().enumerate() {
         let stands = |position: usize| standing >> (2 * n + position) & 1 == 1;
         let mut position = 0..;
         service.backends.retain(|_| position.next().is_some_and(stands));
+        service.direct = standing >> (4 + n) & 1 == 0;
+        if service.direct {
+            service.backends.iter_mut().for_each(|backend| backend.port = None);
+        }
     }
     lab::tables(services)
 }

@@ -41,6 +41,16 @@ pub struct Backend {
     pub vtep: Option<String>,
     /// 0 drains.
     pub weight: u16,
+    /// Further lines of its table.
+    pub lines: Vec<String>,
+}
+
+impl Backend {
+    /// A backend of weight 1.
+    #[must_use]
+    pub fn new(address: impl Into<String>, vtep: Option<String>) -> Backend {
+        Backend { address: address.into(), vtep, weight: 1, lines: Vec::new() }
+    }
 }
 
 /// A service as the config file describes it.
@@ -135,6 +145,7 @@ fn write_service(service: &Service, out: &mut String) -> std::fmt::Result {
         if backend.weight != 1 {
             writeln!(out, "weight  = {}", backend.weight)?;
         }
+        backend.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())
 }

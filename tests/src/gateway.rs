@@ -213,13 +213,7 @@ pub fn base_config(network: &Network, driver: Driver) -> Config {
 #[must_use]
 pub fn task_backends(network: &Network, port: u16) -> Vec<Backend> {
     let tasks = network.nodes.iter().flat_map(|node| node.tasks.iter().map(|task| (node.vtep, task.address)));
-    tasks
-        .map(|(vtep, address)| Backend {
-            address: format!("{address}:{port}"),
-            vtep: Some(vtep.to_string()),
-            weight: 1,
-        })
-        .collect()
+    tasks.map(|(vtep, address)| Backend::new(format!("{address}:{port}"), Some(vtep.to_string()))).collect()
 }
 
 /// A service on the VIP whose backends are all tasks.

@@ -173,11 +173,8 @@ fn config(profile: &Profile, cpus: &[usize]) -> Config {
     let service = |(id, stream): (u32, &Stream)| {
         let ports = stream.space().ports;
         let protocol = if stream.is_udp() { "udp" } else { "tcp" };
-        let backends = TASKS.iter().zip(VTEPS).map(|(task, vtep)| Backend {
-            address: task.to_string(),
-            vtep: Some(vtep.to_string()),
-            weight: 1,
-        });
+        let backends =
+            TASKS.iter().zip(VTEPS).map(|(task, vtep)| Backend::new(task.to_string(), Some(vtep.to_string())));
         let listen = format!("{VIP}:{}-{}/{protocol}", ports.first, ports.last);
         Service::new(&format!("s{id}"), &listen, backends.collect())
     };

@@ -12,7 +12,7 @@ use crate::config::node::{Node, from_json};
 use crate::config::report::{At, Report};
 use crate::config::service::{self, Form};
 use crate::config::{BackendAddress, ServiceConfig};
-use crate::operations::{Edit, Operations};
+use crate::operations::{BackendChange, Edit, Operations};
 
 type Outcome = Result<Reply, Failure>;
 
@@ -82,9 +82,13 @@ pub fn set_backend(gateway: &mut dyn Operations, name: &str, address: &str, requ
     let edit = Edit::SetBackend {
         service: name.to_owned(),
         address,
-        weight: draft.weight,
-        vtep: draft.vtep.map(|vtep| vtep.value),
-        mac: draft.mac.map(|mac| mac.value),
+        change: BackendChange {
+            weight: draft.weight,
+            vtep: draft.vtep.map(|vtep| vtep.value),
+            mac: draft.mac.map(|mac| mac.value),
+            max_connections: draft.max_connections,
+            sorry: draft.sorry,
+        },
     };
     gateway.edit(edit)?;
     show_backend(gateway, name, address, StatusCode::OK)

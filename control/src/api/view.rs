@@ -3,6 +3,8 @@
 pub use super::failure::{ErrorBody, ProblemBody};
 
 use datapath::service::BackendTotals;
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{BackendEntry, ServiceEntry};
@@ -46,7 +48,11 @@ pub struct BackendView {
     pub mac: Option<String>,
     /// 0 drains.
     pub weight: u16,
-    /// `up`, `down` (its checks failed), `resting` (it did not answer clients) or `draining` (weight 0).
+    /// At most so many connections at a time; null: any number.
+    pub max_connections: Option<u32>,
+    /// Whether it serves only when no other backend is left.
+    pub sorry: bool,
+    /// `up`, `down` (its checks failed), `resting` (it did not answer clients), `draining` (weight 0) or `sorry` (it waits until no other is left).
     pub state: String,
     /// What its checks found; null when it is not checked.
     pub check: Option<CheckView>,
@@ -119,6 +125,8 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTota
         vtep: config.vtep.map(|vtep| vtep.to_string()),
         mac: config.mac.map(|mac| mac.to_string()),
         weight: config.weight,
+        max_connections: config.max_connections.map(NonZeroU32::get),
+        sorry: config.sorry,
         state: state(entry).to_owned(),
         check: service.check.is_some().then(|| check(&entry.health)),
         active_connections: totals.active,
@@ -136,6 +144,7 @@ fn state(entry: &BackendEntry) -> &'static str {
         _ if !entry.health.is_up() => "down",
         _ if entry.suspended => "resting",
         _ if entry.config.weight == 0 => "draining",
+        _ if entry.config.sorry => "sorry",
         _ => "up",
     }
 }

@@ -1,15 +1,12 @@
 //! One change to the catalog, asked for over the API. Everything is checked before anything is touched.
 
-use std::net::Ipv4Addr;
-
 use datapath::service::Listen;
-use wire::MacAddr;
 
 use super::{Catalog, Changes, Origin, ServiceEntry};
 use crate::config::report::{Complaint, nearest};
 use crate::config::rules::{self, Overlay};
 use crate::config::{BackendAddress, BackendConfig, CheckConfig, ServiceConfig, Settings, SettingsChange};
-use crate::operations::{Edit, EditError, EditErrorKind};
+use crate::operations::{BackendChange, Edit, EditError, EditErrorKind};
 
 impl Catalog {
     /// Checks and carries out one change. On error nothing has changed.
@@ -29,10 +26,10 @@ impl Catalog {
                 Ok(())
             }
             Edit::AddBackend { service, backend } => self.add_backend(service, backend),
-            Edit::SetBackend { service, address, weight, vtep, mac } => {
-                self.set_backend(service, *address, *weight, *vtep, *mac)
+            Edit::SetBackend { service, address, change } => self.set_backend(service, *address, change),
+            Edit::DrainBackend { service, address } => {
+                self.set_backend(service, *address, &BackendChange { weight: Some(0), ..BackendChange::default() })
             }
-            Edit::DrainBackend { service, address } => self.set_backend(service, *address, Some(0), None, None),
             Edit::RemoveBackend { service, address } => {
                 let (service, at) = self.find_backend(service, *address)?;
                 service.backends.remove(at);
@@ -110,20 +107,9 @@ impl Catalog {
         Ok(())
     }
 
-    #[expect(clippy::option_option, reason = "as in Edit::SetBackend: None leaves it, Some(None) takes it away")]
-    fn set_backend(
-        &mut self,
-        service: &str,
-        address: BackendAddress,
-        weight: Option<u16>,
-        vtep: Option<Option<Ipv4Addr>>,
-        mac: Option<Option<MacAddr>>,
-    ) -> Result<(), EditError> {
+    fn set_backend(&mut self, service: &str, address: BackendAddress, change: &BackendChange) -> Result<(), EditError> {
         let (entry, at) = self.find_backend(service, address)?;
-        let mut wanted = entry.backends[at].config.clone();
-        wanted.weight = weight.unwrap_or(wanted.weight);
-        wanted.vtep = vtep.unwrap_or(wanted.vtep);
-        wanted.mac = mac.unwrap_or(wanted.mac);
+        let wanted = change.apply(&entry.backends[at].config);
         self.check_backend(&wanted)?;
         let (entry, at) = self.find_backend(service, address)?;
         entry.backends[at].config = wanted;

@@ -54,8 +54,8 @@ impl Catalog {
             address,
             port: entry.config.address.port,
             weight: if rests { 0 } else { entry.config.weight },
-            max_connections: None,
-            sorry: false,
+            max_connections: entry.config.max_connections,
+            sorry: entry.config.sorry,
             path,
             stats: Arc::clone(&entry.stats),
         }

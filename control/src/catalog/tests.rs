@@ -10,7 +10,7 @@ use wire::MacAddr;
 
 use super::{Catalog, Resolve};
 use crate::config::{BackendConfig, Config, ServiceConfig, Settings, SettingsChange, parse};
-use crate::operations::Edit;
+use crate::operations::{BackendChange, Edit};
 use crate::swarm::{Wanted, WantedTask};
 
 const OVERLAY: &str = "[[interface]]\nname = \"eth0\"\n[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\n\
@@ -29,7 +29,7 @@ fn service(name: &str, vip: u8, backends: &[u8]) -> String {
 }
 
 fn backend(text: &str, vtep: Option<&str>) -> BackendConfig {
-    BackendConfig { address: text.parse().unwrap(), vtep: vtep.map(|vtep| vtep.parse().unwrap()), mac: None, weight: 1 }
+    BackendConfig::new(text.parse().unwrap(), vtep.map(|vtep| vtep.parse().unwrap()), 1)
 }
 
 fn ids(catalog: &Catalog, service: &str) -> Vec<u32> {
@@ -85,7 +85,11 @@ fn edits_do_what_they_say() {
     let address = "192.0.2.1:80".parse().unwrap();
     catalog.apply(&Edit::DrainBackend { service: web.clone(), address }).unwrap();
     assert_eq!(catalog.service("web").unwrap().backend(address).unwrap().config.weight, 0);
-    let set = Edit::SetBackend { service: web.clone(), address, weight: Some(7), vtep: None, mac: None };
+    let set = Edit::SetBackend {
+        service: web.clone(),
+        address,
+        change: BackendChange { weight: Some(7), vtep: None, ..BackendChange::default() },
+    };
     catalog.apply(&set).unwrap();
     assert_eq!(catalog.service("web").unwrap().backend(address).unwrap().config.weight, 7);
     assert_eq!(ids(&catalog, "web"), [1, 2]);
@@ -198,7 +202,11 @@ fn refusals_change_nothing() {
         add(backend("192.0.2.9:80", Some("198.18.1.11"))),
         add(backend("10.0.0.4:80", Some("198.18.1.11"))),
         add(backend("10.0.0.11:80", Some("198.18.1.1"))),
-        Edit::SetBackend { service: web(), address, weight: Some(5), vtep: None, mac: Some(Some(MacAddr([2; 6]))) },
+        Edit::SetBackend {
+            service: web(),
+            address,
+            change: BackendChange { weight: Some(5), mac: Some(Some(MacAddr([2; 6]))), ..BackendChange::default() },
+        },
     ];
     let words: Vec<_> = edits.iter().map(|edit| refusal(&mut catalog, edit)).collect();
     assert_words!(words.join("\n"));

@@ -1,6 +1,7 @@
 //! What the command line may say.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
@@ -163,7 +164,7 @@ pub enum BackendVerb {
         change: BackendChange,
     },
     /// Change a backend
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["weight", "vtep", "mac"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["weight", "vtep", "mac", "max_connections", "sorry"]))]
     Set {
         #[command(flatten)]
         place: BackendPlace,
@@ -205,6 +206,24 @@ pub struct BackendChange {
     /// Its MAC address in the overlay
     #[arg(long, value_parser = checked(value::mac))]
     pub mac: Option<MacAddr>,
+    /// At most so many connections at a time; `none`: any number
+    #[arg(long, value_name = "NUMBER", value_parser = maximum)]
+    pub max_connections: Option<Maximum>,
+    /// Whether it serves only when no other backend is left
+    #[arg(long, value_name = "BOOL")]
+    pub sorry: Option<bool>,
+}
+
+/// A maximum, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Maximum(pub Option<NonZeroU32>);
+
+fn maximum(text: &str) -> Result<Maximum, String> {
+    if text == "none" {
+        return Ok(Maximum(None));
+    }
+    let number = text.parse().map_err(|_| format!("`{text}` is not a number from 1 on, nor `none`"))?;
+    Ok(Maximum(Some(number)))
 }
 
 /// `flow …`

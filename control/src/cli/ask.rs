@@ -7,7 +7,9 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::Failed;
-use super::args::{BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Question, ServiceChange, ServiceVerb};
+use super::args::{
+    BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Maximum, Question, ServiceChange, ServiceVerb,
+};
 use super::client::{Client, segment};
 use super::output::Output;
 use super::show;
@@ -134,6 +136,12 @@ fn backend_body(change: &BackendChange) -> Map<String, Value> {
     }
     if let Some(mac) = change.mac {
         body.insert("mac".to_owned(), json!(mac.to_string()));
+    }
+    if let Some(Maximum(most)) = change.max_connections {
+        body.insert("max_connections".to_owned(), json!(most));
+    }
+    if let Some(sorry) = change.sorry {
+        body.insert("sorry".to_owned(), json!(sorry));
     }
     body
 }

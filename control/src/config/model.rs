@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -224,6 +224,17 @@ pub struct BackendConfig {
     pub mac: Option<MacAddr>,
     /// Its share; 0 drains.
     pub weight: u16,
+    /// At most so many connections at a time.
+    pub max_connections: Option<NonZeroU32>,
+    /// Serves only when no other backend is left.
+    pub sorry: bool,
+}
+
+impl BackendConfig {
+    /// A backend with all the rest as by default.
+    pub fn new(address: BackendAddress, vtep: Option<Ipv4Addr>, weight: u16) -> BackendConfig {
+        BackendConfig { address, vtep, mac: None, weight, max_connections: None, sorry: false }
+    }
 }
 
 /// Where a backend is: `10.0.0.11:8000`, or `10.0.0.11` to keep the port that the client asked for.

@@ -1,6 +1,7 @@
 //! `[[service]]` and `[[service.backend]]`, and the same things in the bodies of API requests.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 
 use datapath::service::Listen;
 use wire::MacAddr;
@@ -27,6 +28,7 @@ pub struct ServiceDraft {
 }
 
 /// A backend as far as it could be read.
+#[expect(clippy::option_option, reason = "None was not said, Some(None) is JSON's null")]
 #[derive(Debug)]
 pub struct BackendDraft {
     /// Its table.
@@ -39,6 +41,10 @@ pub struct BackendDraft {
     pub mac: Option<Located<Option<MacAddr>>>,
     /// Its weight.
     pub weight: Option<u16>,
+    /// Its maximum of connections; the inner `None` is JSON's null.
+    pub max_connections: Option<Option<NonZeroU32>>,
+    /// Whether it is a sorry backend.
+    pub sorry: Option<bool>,
 }
 
 /// Which keys must be there, and what the backends are called.
@@ -88,9 +94,21 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
     let vtep = nullable(&mut section, "vtep", report, value::host);
     let mac = nullable(&mut section, "mac", report, value::mac);
     let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value);
+    let max_connections = max_connections(&mut section, report);
+    let sorry = section.find("sorry").and_then(|found| settings::switch(found, report));
     let at = section.at.clone();
     section.close(report);
-    Some(BackendDraft { at, address, vtep, mac, weight })
+    Some(BackendDraft { at, address, vtep, mac, weight, max_connections, sorry })
+}
+
+#[expect(clippy::option_option, reason = "as in BackendDraft: the inner None is JSON's null")]
+fn max_connections(section: &mut Section<'_>, report: &mut Report) -> Option<Option<NonZeroU32>> {
+    let found = section.find("max_connections")?;
+    if matches!(found.value, Value::Null) {
+        return Some(None);
+    }
+    let most = section.integer::<u32>("max_connections", 1..=i64::from(u32::MAX), report)?;
+    Some(NonZeroU32::new(most.value))
 }
 
 fn nullable<T>(
@@ -128,6 +146,8 @@ impl BackendDraft {
             vtep: self.vtep.as_ref().and_then(|vtep| vtep.value),
             mac: self.mac.as_ref().and_then(|mac| mac.value),
             weight: self.weight.unwrap_or(1),
+            max_connections: self.max_connections.flatten(),
+            sorry: self.sorry.unwrap_or(false),
         })
     }
 }

@@ -79,7 +79,8 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
     }
 }
 
-fn switch(found: Found<'_>, report: &mut Report) -> Option<bool> {
+/// True or false.
+pub fn switch(found: Found<'_>, report: &mut Report) -> Option<bool> {
     let Located { value, at } = found;
     match value {
         Value::Boolean(on) => Some(*on),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 
 use wire::Protocol;
 
@@ -11,7 +12,7 @@ use crate::config::{Settings, settings, value};
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
 
-const KEYS: &[&str] = &["direct", "enable", "port", "scheduler", "timeout", "vip", "weight"];
+const KEYS: &[&str] = &["direct", "enable", "max_connections", "port", "scheduler", "timeout", "vip", "weight"];
 const SWITCH: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 /// What the labels of a service ask for.
@@ -23,6 +24,8 @@ pub struct Labels {
     pub settings: Settings,
     /// The weight of each of its tasks.
     pub weight: u16,
+    /// The maximum of connections of each of its tasks.
+    pub max_connections: Option<NonZeroU32>,
     /// The VIPs that serve it; none: all.
     pub vips: Vec<Ipv4Addr>,
     /// Whether its tasks answer clients directly; `None`: if the network lets them.
@@ -48,6 +51,7 @@ impl Default for Labels {
             enabled: true,
             settings: Settings::default(),
             weight: 1,
+            max_connections: None,
             vips: Vec::new(),
             direct: None,
             ports: Vec::new(),
@@ -76,6 +80,7 @@ impl Labels {
             "enable" => self.enabled = value::word("choice", text, SWITCH)?,
             "scheduler" => self.settings.scheduler = value::scheduler(text)?,
             "timeout" => self.settings.timeout = Some(settings::timeout(value::duration(text)?)?),
+            "max_connections" => self.max_connections = Some(maximum(text)?),
             "weight" => self.weight = weight(text)?,
             "vip" => self.vips = list(text, |item| vip(item, vips))?,
             "port" => self.ports = list(text, port)?,
@@ -96,6 +101,11 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<V
 
 fn weight(text: &str) -> Result<u16, Complaint> {
     let wrong = |_| Complaint::hinted(format!("`{}` is not a weight", printable(text)), "from 0 to 65535; 0 drains");
+    text.parse().map_err(wrong)
+}
+
+fn maximum(text: &str) -> Result<NonZeroU32, Complaint> {
+    let wrong = |_| Complaint::hinted(format!("`{}` is not a maximum", printable(text)), "a number from 1 on");
     text.parse().map_err(wrong)
 }
 

@@ -109,7 +109,7 @@ impl Scene {
 
 fn backend(address: &str, vtep: Option<&str>, weight: u16) -> BackendConfig {
     let vtep = vtep.map(|vtep| vtep.parse().unwrap());
-    BackendConfig { address: address.parse().unwrap(), vtep, mac: None, weight }
+    BackendConfig::new(address.parse().unwrap(), vtep, weight)
 }
 
 fn backends(wanted: &Wanted) -> Vec<BackendConfig> {

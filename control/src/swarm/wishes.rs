@@ -221,7 +221,7 @@ impl Draft<'_> {
                 Way::Host(protocol) => self.host_backend(task, group.target, protocol, weight),
             };
             let backend = match placed {
-                Ok(backend) => backend,
+                Ok(backend) => BackendConfig { max_connections: labels.max_connections, ..backend },
                 Err(None) => continue,
                 Err(Some(why)) => {
                     self.wishes.restless = true;
@@ -271,7 +271,7 @@ impl Draft<'_> {
             return Err(Some(format!("task {id} runs on the gateway's own node and is not served: {ask}")));
         }
         let address = BackendAddress { ip, port: NonZeroU16::new(asked.group.target) };
-        Ok(BackendConfig { address, vtep: Some(vtep), mac: None, weight })
+        Ok(BackendConfig::new(address, Some(vtep), weight))
     }
 
     fn host_backend(
@@ -292,6 +292,6 @@ impl Draft<'_> {
         let unknown = || Some(format!("the address of the node of task {id} is not known"));
         let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
         let address = BackendAddress { ip, port: NonZeroU16::new(port) };
-        Ok(BackendConfig { address, vtep: None, mac: None, weight })
+        Ok(BackendConfig::new(address, None, weight))
     }
 }

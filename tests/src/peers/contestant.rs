@@ -241,7 +241,7 @@ fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<P
 fn sluicegate(site: &Site, seat: &Seat, driver: Driver) -> Outcome<Process> {
     let backends = |port: u16, count: usize| -> Vec<Backend> {
         let nodes = site.nodes[..NODES].iter().take(count);
-        let backend = |address, vtep| Backend { address, vtep: Some(vtep), weight: 1 };
+        let backend = |address: String, vtep| Backend::new(address, Some(vtep));
         nodes.map(|node| backend(format!("{}:{port}", node.tasks[0].address), node.vtep.to_string())).collect()
     };
     let vip = seat.vip();

@@ -21,6 +21,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("removed_service_resets_both_ends", Load::Light, service_removed_mid_download);
     scenarios.each_driver("other_services_come_and_go_under_load", Load::Heavy, others_come_and_go);
     scenarios.each_driver("backends_come_and_go_under_load", Load::Heavy, backends_come_and_go);
+    scenarios.each_driver("full_and_sorry_backends", Load::Light, full_and_sorry);
     scenarios.each_driver("reload_keeps_connections", Load::Light, reload_keeps_connections);
     scenarios.each_driver("wrong_reload_changes_nothing", Load::Light, wrong_reload);
 }
@@ -201,4 +202,42 @@ fn wrong_reload(driver: Driver) -> Outcome {
     let names = |listing: &Value| rows(listing).iter().map(|row| row["name"].to_string()).collect::<Vec<_>>();
     ensure!(names(&before) == names(&after), "the services changed: {after}");
     stage.curl().map(drop)
+}
+
+/// A backend that is full passes its clients on or refuses them at once; the sorry backend waits until nobody is left.
+fn full_and_sorry(driver: Driver) -> Outcome {
+    let stage = start(Plan { nodes: 3, ..Plan::new(Arms::Two) }, driver, |config| {
+        let web = &mut config.services[0].backends;
+        for backend in &mut web[..2] {
+            backend.lines.push("max_connections = 1".into());
+        }
+        web[2].lines.push("sorry = true".into());
+    })?;
+    stage.servers.share("slow", 100 << 20)?;
+    let (mut first, mut second) = (slow_download(&stage)?, slow_download(&stage)?);
+    wait_until("two downloads", AT_ONCE, || Ok(open_flows(&stage)? == 2))?;
+    let refused = stage.curl().err().map(|failure| format!("{failure:?}")).unwrap_or_default();
+    ensure!(refused.contains("exit status: 7"), "not refused: {refused}");
+    ensure!(stage.gateway.counter("backends_full")? > 0, "no drop was counted");
+    let addresses: Vec<_> = stage.network.nodes.iter().map(|node| format!("{}:8000", node.tasks[0].address)).collect();
+    for address in &addresses[..2] {
+        stage.gateway.cli(&["backend", "drain", "web", address])?;
+    }
+    ensure!(stage.curl()? == "C", "the sorry backend does not serve");
+    stage.gateway.cli(&["backend", "set", "web", &addresses[0], "--weight", "1"])?;
+    ensure!(stage.curl().is_err(), "the sorry backend serves although another one stands");
+    for download in [&mut first, &mut second] {
+        download.signal(Signal::SIGTERM)?;
+    }
+    wait_until("room", Duration::from_secs(5), || Ok(stage.curl().is_ok_and(|answer| answer == "A")))
+}
+
+fn slow_download(stage: &Stage) -> Outcome<Process> {
+    let words = ["-sS", "--max-time", "60", "-o", "/dev/null", &format!("http://{WEB}/slow/slow")];
+    stage.network.client().spawn("slow", "curl", words)
+}
+
+fn open_flows(stage: &Stage) -> Outcome<usize> {
+    let flows = stage.gateway.json(&["flow", "list", "--service", "web"])?;
+    Ok(rows(&flows).iter().filter(|flow| flow["state"] == "ESTABLISHED").count())
 }

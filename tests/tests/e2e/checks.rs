@@ -126,7 +126,7 @@ fn plain(driver: Driver) -> Outcome {
     let host = &network.plain[0].namespace;
     let _web = tests::servers::Nginx::start(host, "P", 8000)?;
     let mut echo = start_tool(host, "udp-echo", "0.0.0.0:7000")?;
-    let backend = |port: u16| vec![Backend { address: format!("198.18.1.31:{port}"), vtep: None, weight: 1 }];
+    let backend = |port: u16| vec![Backend::new(format!("198.18.1.31:{port}"), None)];
     let mut config = tests::gateway::base_config(&network, driver);
     let mut web = Service::new("web", "198.18.0.1:8080/tcp", backend(8000));
     web.check = Some(check("type = \"udp\"\nport = 7000\nsend = \"x\""));

@@ -38,11 +38,7 @@ fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
     let hosts = network.plain.iter().map(|host| &host.namespace).chain([&task.namespace]);
     let servers = Servers::start(hosts)?;
     let plain = |port: u16| -> Vec<Backend> {
-        let backend = |host: &tests::network::Host| Backend {
-            address: format!("{}:{port}", host.address()),
-            vtep: None,
-            weight: 1,
-        };
+        let backend = |host: &tests::network::Host| Backend::new(format!("{}:{port}", host.address()), None);
         network.plain.iter().map(backend).collect()
     };
     let mut config = base_config(&network, driver);

@@ -241,7 +241,7 @@ fn stale_socket(driver: Driver) -> Outcome {
 
 /// A backend whose node cannot be reached: told, and no harm to the others.
 fn unreachable_vtep(driver: Driver) -> Outcome {
-    let nowhere = || Backend { address: "10.0.0.77:8000".into(), vtep: Some("203.0.113.77".into()), weight: 1 };
+    let nowhere = || Backend::new("10.0.0.77:8000", Some("203.0.113.77".into()));
     let stage = start(Plan::new(Arms::Two), driver, |config| {
         config.services.push(Service::new("lost", &format!("{VIP}:8099/tcp"), vec![nowhere()]));
     })?;

@@ -1,6 +1,7 @@
 //! What a valid file comes to.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ fn services_are_read_in_order() {
     assert_eq!(services[0].backends[0].address.to_string(), "10.0.0.11:8000");
     assert_eq!(services[0].backends[0].mac, Some(MacAddr([0x02, 0x42, 0x0a, 0, 0, 0x0b])));
     assert_eq!(services[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [3, 0]);
+    let limits =
+        services[0].backends.iter().map(|backend| (backend.max_connections.map(NonZeroU32::get), backend.sorry));
+    assert_eq!(limits.collect::<Vec<_>>(), [(None, false), (Some(500), true)]);
     assert_eq!(services[1].listens, [Listen { address: vip, ports: 8000..=8010, protocol: Protocol::Udp }]);
     assert_eq!((services[0].settings.direct, services[0].settings.timeout), (false, None));
     let asked = Settings { direct: true, timeout: Some(Duration::from_secs(90)), ..Settings::default() };

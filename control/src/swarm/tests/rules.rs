@@ -1,6 +1,7 @@
 //! Which task gets traffic, and what labels, nodes and networks have to say in it.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 
 use datapath::service::SchedulerKind;
 
@@ -145,6 +146,7 @@ fn labels_change_the_service() {
     scene.label("sluicegate.scheduler", "rr");
     scene.label("sluicegate.vip", "198.18.0.1");
     scene.label("sluicegate.timeout", "90s");
+    scene.label("sluicegate.max_connections", "500");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
@@ -154,6 +156,7 @@ fn labels_change_the_service() {
     assert_eq!(web.service.settings.scheduler, SchedulerKind::RoundRobin);
     assert_eq!(web.service.settings.timeout, Some(Duration::from_secs(90)));
     assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
+    assert_eq!(web.tasks[0].backend.max_connections, NonZeroU32::new(500));
     assert_eq!(listens(dns), ["198.18.0.1:53/udp"]);
     assert_eq!(dns.tasks[0].backend.address.to_string(), "10.0.0.43:5353");
     assert_eq!(weights(&wishes), [7, 7, 7, 7]);
@@ -244,6 +247,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.port", "0:80"),
         ("sluicegate.timeout", "never"),
         ("sluicegate.direct", "true"),
+        ("sluicegate.max_connections", "0"),
         ("sluicegate.enable", "maybe"),
         ("sluicegate.wieght", "1"),
     ];
