@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-generator bench-scaling bench-sharing lint audit fuzz
+.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-generator bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -57,6 +57,11 @@ bench-peers: setup
 	@sh tests/setup-peers.sh
 	cargo build --release --package control --package tests --bins
 	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),170,890) ./target/release/peers
+
+# About six minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
+bench-swarm: setup
+	cargo build --release --package control --package tests --bins
+	QUICK=$(QUICK) timeout --kill-after=10 890 ./target/release/bench_swarm
 
 lint: setup
 	@sh tests/cargo-tool.sh deny

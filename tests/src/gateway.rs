@@ -48,7 +48,15 @@ impl Gateway {
     /// # Errors
     /// There is no such program.
     pub fn launch_in(namespace: &Namespace, text: impl FnOnce(&Path) -> String) -> Outcome<Gateway> {
-        let (path, socket) = (namespace.dir().join("sluicegate.toml"), namespace.dir().join("api.sock"));
+        Gateway::launch_at(namespace, namespace.dir(), text)
+    }
+
+    /// Starts it in a namespace, with its files in this directory, without waiting.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn launch_at(namespace: &Namespace, dir: &Path, text: impl FnOnce(&Path) -> String) -> Outcome<Gateway> {
+        let (path, socket) = (dir.join("sluicegate.toml"), dir.join("api.sock"));
         fs::write(&path, text(&socket))?;
         let args = ["run", "--config", &path.display().to_string()].map(str::to_owned);
         let process = namespace.spawn("sluicegate", binaries::gateway()?, args)?;

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod namespace;
 pub mod network;
 pub mod node;
+pub mod paper;
 pub mod peers;
 pub mod servers;
 pub mod swarm;

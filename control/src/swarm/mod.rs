@@ -16,6 +16,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod watch;
 mod wishes;
 
 pub use provider::{Follower, Provider};

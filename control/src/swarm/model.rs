@@ -23,6 +23,35 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// What the swarm made of it.
     pub endpoint: Endpoint,
+    /// The last update of its tasks.
+    #[serde(deserialize_with = "nullable")]
+    pub update_status: UpdateStatus,
+    /// How many of its tasks run; only engines since 20.10 say so.
+    #[serde(rename = "ServiceStatus")]
+    pub counts: Option<ServiceStatus>,
+}
+
+/// A service's `UpdateStatus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UpdateStatus {
+    /// `updating`, `completed` and others.
+    pub state: String,
+}
+
+impl UpdateStatus {
+    /// Whether tasks are being replaced, now or after a delay.
+    pub fn is_moving(&self) -> bool {
+        matches!(self.state.as_str(), "updating" | "rollback_started")
+    }
+}
+
+/// A service's `ServiceStatus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceStatus {
+    /// How many of its tasks run, whether they shall or not.
+    pub running_tasks: u64,
 }
 
 /// A service's `Spec`.

@@ -18,7 +18,7 @@ use crate::gateway::StartError;
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22service%22%2C%22node%22%2C%22network%22%5D%7D";
 /// Between two rounds while tasks come and go.
 const FLUX: Duration = Duration::from_millis(100);
-/// Between two looks at the number of running tasks while nothing happens.
+/// Between two looks at what may tell of tasks while nothing happens.
 const CALM: Duration = Duration::from_millis(200);
 /// A whole round at least this often.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -99,7 +99,8 @@ impl Provider {
             let restless = self.round(&mut connection, follower, &name, started).await?;
             let now = sys::clock::now();
             if let Some(patience) = restless {
-                quick_until = quick_until.max(now + patience);
+                // As soon as all tasks have arrived, the patience with them is over.
+                quick_until = now + patience;
             }
             if now < quick_until {
                 let pause = FLUX.max(now.saturating_sub(started) * PAUSE_PER_ROUND);
@@ -148,17 +149,23 @@ impl Provider {
         name: &str,
     ) -> Result<bool, ApiError> {
         let until = sys::clock::now() + RESYNC;
+        let watch = self.rounds.watch();
+        let mut pause = CALM;
         while sys::clock::now() < until {
             tokio::select! {
                 alive = events.next() => {
                     self.rounds.forget_network();
                     return if alive { Ok(true) } else { Err(silent(name)) };
                 }
-                () = tokio::time::sleep(CALM) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            if connection.get(SERVICES).await? != *self.rounds.last_services() {
+            let started = sys::clock::now();
+            if connection.get(SERVICES).await? != *self.rounds.last_services()
+                || watch.differs(connection, self.rounds.last_tasks()).await?
+            {
                 return Ok(true);
             }
+            pause = CALM.max(sys::clock::now().saturating_sub(started) * PAUSE_PER_ROUND);
             follower.heard(name);
         }
         Ok(false)

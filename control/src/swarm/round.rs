@@ -10,15 +10,15 @@ use super::client::{ApiError, Connection, Engine, parse};
 use super::fabric::Fabric;
 use super::memory::Memory;
 use super::model::{Network, Node, Service, Task};
+use super::watch::{TASKS, Watch};
 use super::wishes::{Basis, Wishes, wishes};
 use crate::config::SwarmConfig;
 
 /// Services; newer engines add how many of their tasks run, so that the bytes differ when a task comes or goes.
 pub const SERVICES: &str = "/services?status=true";
-const TASKS: &str = "/tasks?filters=%7B%22desired-state%22%3A%5B%22running%22%5D%7D";
 const NODES: &str = "/nodes";
 /// Ids asked for in one request: its line must not become too long.
-const IDS_AT_ONCE: usize = 100;
+pub const IDS_AT_ONCE: usize = 100;
 /// An answer without any of the running tasks is not believed for so long: tasks leave slowly.
 const DOUBT: Duration = Duration::from_secs(10);
 
@@ -109,6 +109,16 @@ impl Rounds {
     /// The bytes of the last answer about services.
     pub fn last_services(&self) -> &Bytes {
         &self.services
+    }
+
+    /// The bytes of the last answer about tasks that shall run.
+    pub fn last_tasks(&self) -> &Bytes {
+        &self.tasks
+    }
+
+    /// What else to look at while nothing happens.
+    pub fn watch(&self) -> Watch {
+        Watch::of(self.memory.services.values().filter(|known| !known.removed).map(|known| &known.service))
     }
 
     /// The next round looks at everything again.

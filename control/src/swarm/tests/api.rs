@@ -41,7 +41,7 @@ impl Answers {
         answers
     }
 
-    fn set(&self, path: &'static str, body: &str) {
+    pub fn set(&self, path: &'static str, body: &str) {
         self.0.lock().unwrap().insert(path, (StatusCode::OK, body.to_owned()));
     }
 
@@ -56,7 +56,7 @@ impl Answers {
     }
 
     /// Serves them on this socket until the runtime ends.
-    fn serve(self, path: &PathBuf) {
+    pub fn serve(self, path: &PathBuf) {
         let listener = UnixListener::bind(path).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
