@@ -149,7 +149,9 @@ fn labels_change_the_service() {
     scene.label("sluicegate.max_connections", "500");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
     let words = [("", "5m"), ("_prefix", "24"), ("_clients", "2000"), ("_group", "shop")];
-    words.into_iter().for_each(|(word, value)| scene.label(&format!("sluicegate.persistence{word}"), value));
+    for (word, value) in words {
+        scene.label(&format!("sluicegate.persistence{word}"), value);
+    }
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
     assert_eq!(problems(&wishes), [""; 0]);
