@@ -188,6 +188,7 @@ fn page(samples: &[Vec<Sample>]) -> Outcome<String> {
 
 fn range(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
-    let at = |place: usize| values.get(place).copied().unwrap_or(0.0);
+    // The sum of no values at all is -0.0.
+    let at = |place: usize| values.get(place).copied().unwrap_or(0.0) + 0.0;
     format!("{:.1} ({:.1} to {:.1})", at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
 }
