@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-generator bench-scaling bench-sharing lint audit fuzz
+.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-checks bench-generator bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -32,6 +32,11 @@ bench: setup
 bench-driver: setup
 	cargo build --release --package control --package benches --bins
 	./target/release/driver
+
+# What health checks of a thousand backends cost; root, about five minutes. Results: target/bench/checks.md.
+bench-checks: setup
+	cargo build --release --package control --package tests --bins
+	timeout --kill-after=10 600 ./target/release/checks
 
 # Every shipped profile through a gateway in memory; pages with plots in target/generator/.
 bench-generator: setup

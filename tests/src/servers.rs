@@ -1,10 +1,12 @@
 //! What answers behind the gateway.
 
 use crate::clock::wait_until;
+use crate::lab::run;
 use crate::namespace::{Namespace, Process};
 use crate::{Outcome, binaries};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long a server may take to come up.
@@ -24,12 +26,31 @@ impl Nginx {
     /// # Errors
     /// It does not come up.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Outcome<Nginx> {
+        Nginx::start_with(namespace, name, port, "")
+    }
+
+    /// The same also over HTTPS on the next port, with a certificate of its own making.
+    ///
+    /// # Errors
+    /// It does not come up, or openssl fails.
+    pub fn start_tls(namespace: &Namespace, name: &str, port: u16) -> Outcome<Nginx> {
+        let file = |kind| namespace.dir().join(format!("{}-{port}.{kind}", namespace.name())).display().to_string();
+        let (key, certificate) = (file("key"), file("pem"));
+        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=nobody";
+        let files = ["-keyout", &key, "-out", &certificate];
+        run(Command::new("openssl").args(words.split(' ')).args(files).stderr(Stdio::null()))?;
+        let lines =
+            format!("listen {} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};", port.saturating_add(1));
+        Nginx::start_with(namespace, name, port, &lines)
+    }
+
+    fn start_with(namespace: &Namespace, name: &str, port: u16, lines: &str) -> Outcome<Nginx> {
         let dir = namespace.dir().join(format!("nginx-{}-{port}", namespace.name()));
         let files = dir.join("files");
         fs::create_dir_all(&files)?;
         fs::create_dir_all(dir.join("logs"))?;
         let config = dir.join("nginx.conf");
-        fs::write(&config, nginx_config(&dir, name, port))?;
+        fs::write(&config, nginx_config(&dir, name, port, lines))?;
         let process =
             namespace.spawn(&format!("nginx-{port}"), "nginx", [Path::new("-p"), &dir, Path::new("-c"), &config])?;
         wait_listening(namespace, port)?;
@@ -37,7 +58,7 @@ impl Nginx {
     }
 }
 
-fn nginx_config(dir: &Path, name: &str, port: u16) -> String {
+fn nginx_config(dir: &Path, name: &str, port: u16, lines: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr error;
@@ -48,7 +69,7 @@ http {{
   client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
   uwsgi_temp_path {dir}/tmp; scgi_temp_path {dir}/tmp;
   server {{
-    listen {port} backlog=4096;
+    listen {port} backlog=4096; {lines}
     location / {{ return 200 \"{name}\\n\"; }}
     location = /who {{ return 200 \"$remote_addr $server_addr:$server_port\n\"; }}
     location = /health {{ alias {dir}/health; access_log {dir}/logs/health.log health; error_page 404 =503 @down; }}

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, DigitallySignedStruct
 use super::http::{Reader, Verdict};
 use crate::config::HttpCheck;
 
-/// The same for all checks: a backend that is asked again resumes its session, which costs less.
+/// The same for all checks.
 static CONFIG: LazyLock<Result<Arc<ClientConfig>, Error>> = LazyLock::new(|| {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Anybody(Arc::clone(&provider)));

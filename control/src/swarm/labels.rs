@@ -6,13 +6,15 @@ use std::num::NonZeroU32;
 
 use wire::Protocol;
 
+use super::check_labels;
 use crate::config::report::{Complaint, suggest};
-use crate::config::{ClientPersistence, Settings, persistence, settings, value};
+use crate::config::{CheckConfig, ClientPersistence, Settings, persistence, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
 
 const KEYS: &[&str] = &[
+    "check",
     "direct",
     "enable",
     "max_connections",
@@ -43,6 +45,8 @@ pub struct Labels {
     pub vips: Vec<Ipv4Addr>,
     /// Whether its tasks answer clients directly; `None`: if the network lets them.
     pub direct: Option<bool>,
+    /// How its tasks are checked.
+    pub check: Option<CheckConfig>,
     /// Ports beside those that it publishes.
     pub ports: Vec<LabelPort>,
 }
@@ -67,6 +71,7 @@ impl Default for Labels {
             max_connections: None,
             vips: Vec::new(),
             direct: None,
+            check: None,
             ports: Vec::new(),
         }
     }
@@ -75,9 +80,10 @@ impl Default for Labels {
 /// Reads them. `vips` are those of the config. Complaints are sentences without the service's name.
 pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Vec<String>) {
     let mut read = Labels::default();
-    let mut complaints = Vec::new();
+    let (check, mut complaints) = check_labels::read(labels);
+    read.check = check;
     for (name, text) in labels {
-        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let Some(key) = name.strip_prefix(PREFIX).filter(|_| check_labels::key_of(name).is_none()) else { continue };
         if let Err(Complaint { message, hint }) = read.set(key, text.trim(), vips) {
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             complaints.push(format!("label {}: {message}{hint}", printable(name)));

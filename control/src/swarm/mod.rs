@@ -4,6 +4,7 @@
 //! it, [`groups`] and [`wishes`] the pure functions from there to services, [`overlay`] the same for the network; [`provider`] decides when
 //! to ask. The gateway's side is [`Follower`].
 
+mod check_labels;
 mod client;
 mod fabric;
 mod groups;

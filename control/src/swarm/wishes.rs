@@ -145,12 +145,21 @@ impl Draft<'_> {
         for problem in problems {
             self.problem(format!("service {name}: {problem}"));
         }
+        let (mut checked, mut unanswerable) = (false, false);
         for group in &all {
             let asked = Asked { service, labels: &labels, group, network, removed };
             let name = group.name(&service.spec.name, &all);
             if let Some(wanted) = self.wanted(&asked, name) {
+                unanswerable |= wanted.service.check.is_none();
+                checked |= wanted.service.check.is_some();
                 self.wishes.services.push(wanted);
             }
+        }
+        if labels.check.is_some() && unanswerable && !checked {
+            let hint = "say which `sluicegate.check.port` answers it";
+            self.problem(format!(
+                "service {name}: label sluicegate.check: none of its ports takes such a check ({hint})"
+            ));
         }
     }
 
@@ -167,11 +176,14 @@ impl Draft<'_> {
             return None;
         }
         let key = group.key(&service.id);
+        // A check that nobody behind this port could answer is for another port of the service.
+        let addresses = tasks.iter().map(|task| task.backend.address);
+        let check = labels.check.clone().filter(|check| check.fault(&listens, addresses).is_none());
         let service = ServiceConfig {
             name,
             listens,
             settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings.clone() },
-            check: None,
+            check,
             backends: Vec::new(),
         };
         Some(Wanted { key, service, tasks })

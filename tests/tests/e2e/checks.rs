@@ -9,7 +9,7 @@ use std::time::Duration;
 use tests::clock::{now, wait_for, wait_until};
 use tests::config::{Backend, Config, Driver, Service};
 use tests::network::{Arms, GATEWAY_OVERLAY, Plan};
-use tests::servers::{start_tool, wait_listening};
+use tests::servers::{Nginx, start_tool, wait_listening};
 use tests::{Outcome, ensure};
 
 /// The settings of all checks here, quick enough for a test.
@@ -23,6 +23,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("check_http_status_takes_out_and_brings_back", Load::Light, http_status);
     scenarios.each_driver("check_tcp_listener_closed", Load::Light, tcp_listener);
     scenarios.each_driver("check_udp", Load::Light, udp);
+    scenarios.each_driver("check_https", Load::Light, https);
     scenarios.each_driver("check_plain_backends", Load::Light, plain);
     scenarios.each_driver("check_graceful_end_fails_no_request", Load::Heavy, graceful);
     scenarios.each_driver("check_survives_reload", Load::Light, reload);
@@ -119,12 +120,30 @@ fn udp(driver: Driver) -> Outcome {
     Ok(())
 }
 
+/// A certificate that nobody signed will do; a port without TLS will not.
+fn https(driver: Driver) -> Outcome {
+    let network = Plan::new(Arms::Two).build()?;
+    let task = |n: usize| &network.nodes[n].tasks[0].namespace;
+    let _servers = [Nginx::start_tls(task(0), "A", 8000)?, Nginx::start(task(1), "B", 8001)?];
+    let mut config = tests::gateway::base_config(&network, driver);
+    let mut web = tests::gateway::task_service(&network, "web", "8443/tcp", 8001);
+    web.check = Some(check("type = \"https\"\nhost = \"www.example.org\"\nbody = \"A\""));
+    config.services = vec![web];
+    let gateway = tests::gateway::Gateway::start(&network, &config)?;
+    let stage = Stage { gateway, servers: crate::stage::Servers::start([])?, network };
+    let row = wait_state(&stage, "web", "10.0.0.11:8001", "up")?;
+    ensure!(row["check"]["result"] == "HTTP status 200", "{row}");
+    let row = wait_state(&stage, "web", "10.0.0.12:8001", "down")?;
+    ensure!(row["check"]["result"].as_str().is_some_and(|what| what.starts_with("TLS: ")), "{row}");
+    Ok(())
+}
+
 /// Another port than that of the clients, and another protocol.
 fn plain(driver: Driver) -> Outcome {
     let plan = Plan { plain: 1, ..Plan::new(Arms::Two) };
     let network = plan.build()?;
     let host = &network.plain[0].namespace;
-    let _web = tests::servers::Nginx::start(host, "P", 8000)?;
+    let _web = Nginx::start(host, "P", 8000)?;
     let mut echo = start_tool(host, "udp-echo", "0.0.0.0:7000")?;
     let backend = |port: u16| vec![Backend::new(format!("198.18.1.31:{port}"), None)];
     let mut config = tests::gateway::base_config(&network, driver);
@@ -155,7 +174,7 @@ fn graceful(driver: Driver) -> Outcome {
     }
     wait_state(&stage, "web", "10.0.0.11:8000", "up")?;
     wait_state(&stage, "web", "10.0.0.12:8000", "up")?;
-    let mut load = stage.begin(&["connections", WEB, "--count", "15000", "--at-once", "8"])?;
+    let mut load = stage.begin(&["connections", WEB, "--count", "5000", "--at-once", "8"])?;
     std::fs::remove_file(stage.servers.web[0].files.join("../health"))?;
     wait_state(&stage, "web", "10.0.0.11:8000", "down")?;
     ensure!(load.is_running()?, "the load was over too early to show anything");
@@ -164,7 +183,7 @@ fn graceful(driver: Driver) -> Outcome {
     let mut web = stage.servers.web.remove(0);
     web.process.signal(Signal::SIGKILL)?;
     web.process.wait(PATIENCE)?;
-    all_succeeded(&finish(&mut load)?, 15_000)
+    all_succeeded(&finish(&mut load)?, 5_000)
 }
 
 fn shown_state(stage: &Stage) -> Outcome<Value> {

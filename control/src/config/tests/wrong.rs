@@ -197,6 +197,43 @@ fn persistence() {
 }
 
 #[test]
+fn checks() {
+    let check = |title, lines: &str| service(title, &format!("[service.check]\n{lines}"));
+    let on_udp =
+        |title, lines: &str| service(title, &format!("listen = \"198.18.0.1:53/udp\"\n[service.check]\n{lines}"));
+    assert_words!(cases(&[
+        check("no type", ""),
+        check("an unknown type", "type = \"htp\""),
+        check("a misspelt key", "type = \"tcp\"\nintervall = \"1s\""),
+        check("a key of another type", "type = \"http\"\nexpect = \"x\""),
+        check("a path for nobody", "type = \"udp\"\npath = \"/\""),
+        check("a timeout longer than the interval", "type = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1500ms\""),
+        check("a timeout longer than the default interval", "type = \"tcp\"\ntimeout = 3"),
+        check("no time at all", "type = \"tcp\"\ninterval = \"0s\""),
+        check("never up again", "type = \"tcp\"\nrise = 0"),
+        check("never down", "type = \"tcp\"\nfall = 0"),
+        check("port 0", "type = \"tcp\"\nport = 0"),
+        check("no status", "type = \"http\"\nstatus = \"2xx\""),
+        check("statuses backwards", "type = \"http\"\nstatus = \"399-200\""),
+        check("a status that is none", "type = \"http\"\nstatus = 99"),
+        check("a relative path", "type = \"http\"\npath = \"healthz\""),
+        check("a path that brings a header", "type = \"http\"\npath = \"/ HTTP/1.0\\r\\nX: y\""),
+        check("a host that is a URL", "type = \"https\"\nhost = \"https://www.example.org\""),
+        check("nothing to look for", "type = \"http\"\nbody = \"\""),
+        check("an MD5", "type = \"http\"\ndigest = \"d41d8cd98f00b204e9800998ecf8427e\""),
+        check("half an escape", "type = \"udp\"\nsend = '\\x4'"),
+        on_udp("TCP where nobody listens", "type = \"tcp\""),
+        on_udp("HTTP where nobody listens", "type = \"http\""),
+        check("UDP where nobody listens", "type = \"udp\""),
+        on_udp("somewhere else is fine", "type = \"http\"\nport = 8080"),
+        service("which port?", "listen = \"198.18.0.1:80-90\"\n[service.check]\ntype = \"tcp\""),
+        service("the only port", "listen = [\"198.18.0.1:80\", \"198.18.0.2:80\"]\n[service.check]\ntype = \"tcp\""),
+        check("a list", "type = []"),
+        ("not a table", format!("{BASE}[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\ncheck = \"tcp\"\n")),
+    ]));
+}
+
+#[test]
 fn backends() {
     let good = "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"";
     let no_overlay = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";

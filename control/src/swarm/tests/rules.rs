@@ -172,6 +172,23 @@ fn labels_change_the_service() {
     assert!(scene.wishes().services.is_empty());
 }
 
+#[test]
+fn a_check_goes_to_the_ports_that_can_answer_it() {
+    let mut scene = Scene::running();
+    scene.label("sluicegate.port", "53:5353/udp");
+    scene.label("sluicegate.check", "http");
+    scene.label("sluicegate.check.path", "/healthz");
+    let checks = |wishes: &Wishes| -> Vec<Option<&'static str>> {
+        wishes.services.iter().map(|wanted| Some(wanted.service.check.as_ref()?.kind.word())).collect()
+    };
+    let wishes = scene.wishes();
+    assert_eq!((problems(&wishes), checks(&wishes)), (vec![], vec![Some("http"), None]));
+    scene.label("sluicegate.check.path", "healthz");
+    let wishes = scene.wishes();
+    assert_eq!(checks(&wishes), [None, None]);
+    assert!(problems(&wishes)[0].contains("label sluicegate.check.path: the path `healthz` does not start with /"));
+}
+
 /// Docker puts the service's VIP, here 10.0.0.5, on the loopback of its tasks.
 #[test]
 fn in_a_dsr_network_tasks_are_served_directly_too() {

@@ -1,0 +1,102 @@
+//! The labels `sluicegate.check` (the type) and `sluicegate.check.…` (the other keys of `[service.check]`), read by the same
+//! code as the file.
+
+use std::collections::BTreeMap;
+
+use super::labels::PREFIX;
+use crate::config::check;
+use crate::config::node::{Entry, Node, Value};
+use crate::config::report::{At, Report};
+use crate::config::{CheckConfig, Severity};
+
+/// Keys that are numbers; all others are text.
+const NUMBERS: &[&str] = &["port", "rise", "fall"];
+
+/// The key of a check that a label stands for: `type` for the label `sluicegate.check`.
+pub fn key_of(name: &str) -> Option<&str> {
+    match name.strip_prefix(PREFIX)?.strip_prefix("check")? {
+        "" => Some("type"),
+        rest => rest.strip_prefix('.'),
+    }
+}
+
+/// The check that the labels ask for. If something is wrong with it, it counts as a whole for nothing.
+pub fn read(labels: &BTreeMap<String, String>) -> (Option<CheckConfig>, Vec<String>) {
+    let entries: Vec<Entry> =
+        labels.iter().filter_map(|(name, text)| Some(entry(key_of(name)?, text.trim()))).collect();
+    if entries.is_empty() {
+        return (None, Vec::new());
+    }
+    let mut report = Report::default();
+    let root = At { field: "check".to_owned(), span: 0..0 };
+    let draft = check::read(&Node { span: 0..0, value: Value::Table(entries) }, root, &mut report);
+    let findings = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let complaints: Vec<String> = findings
+        .map(|finding| {
+            let field = finding.at.field.strip_suffix(".type").unwrap_or(&finding.at.field);
+            let hint = finding.complaint.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            printable_sentence(&format!("label {PREFIX}{field}: {}{hint}", finding.complaint.message))
+        })
+        .collect();
+    let check = draft.and_then(|draft| draft.check).filter(|_| complaints.is_empty());
+    (check, complaints)
+}
+
+fn entry(key: &str, text: &str) -> Entry {
+    let number = text.parse().ok().filter(|_| NUMBERS.contains(&key));
+    let value = number.map_or_else(|| Value::Text(text.to_owned()), Value::Integer);
+    Entry { key: key.to_owned(), key_span: 0..0, node: Node { span: 0..0, value } }
+}
+
+/// A sentence with what others wrote in it.
+fn printable_sentence(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(labels: &[(&str, &str)]) -> (Option<CheckConfig>, Vec<String>) {
+        read(&labels.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_keys_are_those_of_the_file() {
+        assert_eq!(read_all(&[("sluicegate.weight", "3"), ("sluicegate.checked", "x")]), (None, vec![]));
+        let (check, complaints) = read_all(&[
+            ("sluicegate.check", "http"),
+            ("sluicegate.check.path", "/healthz"),
+            ("sluicegate.check.interval", "5s"),
+            ("sluicegate.check.status", "200"),
+            ("sluicegate.check.fall", "2"),
+            ("sluicegate.check.port", "9000"),
+        ]);
+        assert_eq!(complaints, [""; 0]);
+        let json = check.unwrap().to_json();
+        let wanted = serde_json::json!({"type": "http", "port": 9000, "interval": "5s", "timeout": "1s", "rise": 2,
+            "fall": 2, "path": "/healthz", "status": "200"});
+        assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_nothing_of_it_counts() {
+        let complaints = |labels: &[(&str, &str)]| {
+            let (check, complaints) = read_all(labels);
+            assert_eq!(check, None);
+            complaints.join("; ")
+        };
+        assert_eq!(
+            complaints(&[("sluicegate.check", "htpt")]),
+            "label sluicegate.check: unknown type `htpt` (did you mean `http`?)"
+        );
+        assert_eq!(
+            complaints(&[("sluicegate.check", "tcp"), ("sluicegate.check.intervall", "1s\u{1b}")]),
+            "label sluicegate.check.intervall: unknown key `intervall` (did you mean `interval`?)"
+        );
+        let none = complaints(&[("sluicegate.check.path", "/")]);
+        assert!(none.starts_with("label sluicegate.check: missing key `type`"), "{none}");
+        let many = complaints(&[("sluicegate.check", "tcp"), ("sluicegate.check.rise", "many")]);
+        assert!(many.contains("`rise` must be an integer"), "{many}");
+    }
+}
