@@ -67,6 +67,7 @@ pub enum TablesError {
 struct Retired {
     service: Arc<Compiled>,
     position: usize,
+    adjacency: Adjacency,
     until: Duration,
 }
 
@@ -265,12 +266,36 @@ impl Snapshot {
             }
             self.removals += 1;
             let Some(service) = previous.services.get(place.service as usize) else { continue };
-            let retired = Retired { service: Arc::clone(service), position: place.backend as usize, until };
-            self.retired.insert(*id, retired);
+            let position = place.backend as usize;
+            let Some(adjacency) = service.adjacencies.get(position).cloned() else { continue };
+            self.retired.insert(*id, Retired { service: Arc::clone(service), position, adjacency, until });
         }
         let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains_key(*id));
         let lasting: Vec<_> = lasting.map(|(id, old)| (*id, old.clone())).collect();
         self.retired.extend(lasting);
+        self.follow_nodes();
+    }
+
+    /// The way to a removed backend's node may have changed since, if another one runs there: a node that was cut off
+    /// comes back.
+    fn follow_nodes(&mut self) {
+        if self.retired.is_empty() {
+            return;
+        }
+        let mut hops = HashMap::new();
+        for other in self.backends() {
+            if let Path::Overlay { vtep, .. } = other.backend.path {
+                hops.insert(vtep, other.adjacency.hop);
+            }
+        }
+        for old in self.retired.values_mut() {
+            let Some(backend) = old.service.service.backends.get(old.position) else { continue };
+            if let Path::Overlay { vtep, .. } = backend.path
+                && let Some(hop) = hops.get(&vtep)
+            {
+                old.adjacency.hop = *hop;
+            }
+        }
     }
 
     /// Version of these tables.
@@ -301,7 +326,11 @@ impl Snapshot {
     /// A backend that stands, or one that was removed lately.
     #[must_use]
     pub fn backend_or_retired(&self, id: BackendId) -> Option<BackendRef<'_>> {
-        self.backend(id).or_else(|| self.retired.get(&id).and_then(|old| old.service.backend(old.position)))
+        self.backend(id).or_else(|| {
+            let old = self.retired.get(&id)?;
+            let found = old.service.backend(old.position)?;
+            Some(BackendRef { adjacency: &old.adjacency, ..found })
+        })
     }
 
     /// Whether all backends of earlier tables stand in these too. Counted on control, so that workers need not look at
@@ -520,6 +549,29 @@ mod tests {
         for change in wrong {
             assert!(matches!(second(change), Err(TablesError::OverlaysMeet(..))));
         }
+    }
+
+    /// A node is cut off, its tasks are taken out, and it comes back.
+    #[test]
+    fn the_way_to_a_removed_backend_follows_its_node() {
+        let with_hop = |hop: super::super::Hop, weights: &[u16]| {
+            let mut tables = tables(vec![service(weights)]);
+            for backend in &mut tables.services[0].backends {
+                if let Path::Overlay { vtep, hop: now, .. } = &mut backend.path {
+                    (*vtep, *now) = (Ipv4Addr::new(198, 18, 1, 11), hop);
+                }
+            }
+            Snapshot::build(tables).unwrap()
+        };
+        let second = Duration::from_secs(1);
+        let cut = with_hop(super::super::Hop::Unresolved, &[1, 1]);
+        let gone = cut.backends().nth(1).unwrap().backend.id;
+        let mut fewer = with_hop(super::super::Hop::Unresolved, &[1]);
+        fewer.inherit(&cut, Duration::ZERO, 10 * second);
+        assert_eq!(fewer.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Unresolved);
+        let mut back = with_hop(super::super::Hop::Kernel, &[1]);
+        back.inherit(&fewer, second, 11 * second);
+        assert_eq!(back.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Kernel);
     }
 
     #[test]
