@@ -246,6 +246,7 @@ impl Gateway {
         self.take_events();
         self.watch_tasks();
         self.take_findings();
+        self.grow_older();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
@@ -292,6 +293,17 @@ impl Gateway {
         match self.publish(compiled) {
             Ok(()) => tracing::info!("{} tasks rest because they do not answer", resting.len()),
             Err(error) => tracing::error!("tasks do not answer, but the new table failed: {error}"),
+        }
+    }
+
+    /// Slow starts go on, drained backends reach their deadline.
+    fn grow_older(&mut self) {
+        if !self.catalog.grow_older(sys::clock::now()) {
+            return;
+        }
+        let compiled = self.compile(&self.catalog);
+        if let Err(error) = self.publish(compiled) {
+            tracing::error!("weights have changed with time, but the new table failed: {error}");
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{BackendEntry, ServiceEntry};
 use crate::check::Health;
+use crate::config::life::show_on_down;
 use crate::config::value::{show_duration, show_listen};
 use crate::operations::Operations;
 
@@ -27,6 +28,12 @@ pub struct ServiceView {
     pub direct: bool,
     /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
     pub timeout: Option<String>,
+    /// How long it takes until a backend that came up gets its whole weight, e.g. `30s`; null: no time.
+    pub slow_start: Option<String>,
+    /// What becomes of the connections of a backend that is down: `keep` or `reset`.
+    pub on_down: String,
+    /// How long a drained backend keeps its connections, e.g. `5m`; null: to their end.
+    pub drain_deadline: Option<String>,
     /// How long clients stay with their backends, e.g. `5m`; null: they do not.
     pub persistence: Option<String>,
     /// Clients whose addresses agree in so many bits count as one; null without `persistence`, as what follows.
@@ -114,6 +121,9 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
         direct: service.settings.direct,
         timeout: service.settings.timeout.map(show_duration),
+        slow_start: service.settings.life.slow_start.map(show_duration),
+        on_down: show_on_down(service.settings.life).to_owned(),
+        drain_deadline: service.settings.life.drain_deadline.map(show_duration),
         persistence: persistence.time.map(show_duration),
         persistence_prefix: persistence.time.map(|_| persistence.prefix()),
         persistence_clients: persistence.time.map(|_| persistence.clients()),

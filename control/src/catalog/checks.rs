@@ -20,6 +20,7 @@ impl Catalog {
             by_backend.entry(finding.backend).or_default().push(finding);
         }
         let mut changed = false;
+        let next = &mut self.next_backend;
         for service in &mut self.services {
             let Some(check) = service.check.clone() else { continue };
             for at in 0..service.backends.len() {
@@ -28,6 +29,9 @@ impl Catalog {
                 for Finding { outcome, at: time, .. } in found.into_iter().filter(|found| found.check == check) {
                     if let Some(change) = service.backends[at].health.note(&outcome, &check, time) {
                         say(service, &service.backends[at], &outcome, change);
+                        if !change.up && service.settings.life.reset_on_down {
+                            service.backends[at].begin_anew(next);
+                        }
                         changed = true;
                     }
                 }

@@ -66,6 +66,7 @@ impl Catalog {
         if let Some(complaint) = self.persistence_fault(&wanted.name, &wanted.settings.persistence) {
             return Err(invalid(complaint));
         }
+        check_life(&wanted.settings, wanted.check.is_some())?;
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
         if at.is_some() {
@@ -97,6 +98,7 @@ impl Catalog {
         }
         let wanted = check.cloned().unwrap_or_else(|| service.check.as_deref().cloned());
         check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
+        check_life(&settings, wanted.is_some())?;
         service.set_check(wanted);
         service.listens = listens;
         let of_group = service.settings.persistence.group == settings.persistence.group;
@@ -231,6 +233,13 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
     };
     let message = format!("service `{}` has no backend `{address}`", service.name);
     EditError { kind: EditErrorKind::NotFound, message, hint: Some(hint) }
+}
+
+fn check_life(settings: &Settings, checked: bool) -> Result<(), EditError> {
+    match settings.life.fault(settings.scheduler, checked) {
+        Some((_, complaint)) => Err(invalid(complaint)),
+        None => Ok(()),
+    }
 }
 
 fn check_direct(settings: &Settings, listens: &[Listen], backend: &BackendConfig) -> Result<(), EditError> {

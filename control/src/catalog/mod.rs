@@ -4,6 +4,7 @@ mod checks;
 mod clients;
 mod edit;
 mod follow;
+mod life;
 mod replace;
 mod tables;
 #[cfg(test)]
@@ -82,6 +83,8 @@ pub struct BackendEntry {
     pub suspended: bool,
     /// What its checks say.
     pub health: Health,
+    /// How far it has come since.
+    pub progress: life::Progress,
 }
 
 /// What a reload or an edit changed. Backends are written `SERVICE ADDRESS`.

@@ -99,7 +99,15 @@ impl Catalog {
         let id = BackendId(self.next_backend);
         self.next_backend += 1;
         let stats = Arc::new(BackendStats::new(self.workers));
-        BackendEntry { id, config: config.clone(), stats, task: None, suspended: false, health: Health::default() }
+        BackendEntry {
+            id,
+            config: config.clone(),
+            stats,
+            task: None,
+            suspended: false,
+            health: Health::default(),
+            progress: super::life::Progress::default(),
+        }
     }
 }
 

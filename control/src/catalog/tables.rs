@@ -31,13 +31,18 @@ impl Catalog {
             rewrite_timestamps: service.settings.rewrite_timestamps,
             direct: service.settings.direct,
             idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
-            backends: service.backends.iter().map(|entry| self.backend(service, entry, resolve)).collect(),
+            backends: self.backends(service, resolve),
             persistence: self.persistence(service),
             turn: Arc::clone(&service.turn),
         }
     }
 
-    fn backend(&self, service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) -> Backend {
+    fn backends(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> Vec<Backend> {
+        let entries = service.backends.iter().zip(service.weights());
+        entries.map(|(entry, weight)| self.backend(service, entry, weight, resolve)).collect()
+    }
+
+    fn backend(&self, service: &ServiceEntry, entry: &BackendEntry, weight: u16, resolve: &dyn Resolve) -> Backend {
         let address = entry.config.address.ip;
         let path = match entry.config.vtep {
             Some(vtep) => {
@@ -54,7 +59,7 @@ impl Catalog {
             id: entry.id,
             address,
             port: entry.config.address.port,
-            weight: if rests { 0 } else { entry.config.weight },
+            weight: if rests { 0 } else { weight },
             max_connections: entry.config.max_connections,
             sorry: entry.config.sorry,
             path,

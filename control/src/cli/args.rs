@@ -92,7 +92,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -145,6 +145,15 @@ pub struct ServiceChange {
     /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as [timeouts] says
     #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
     pub timeout: Option<String>,
+    /// A backend that comes up gets its whole weight only after so long, e.g. 30s; `default`: at once
+    #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
+    pub slow_start: Option<String>,
+    /// What becomes of the connections of a backend whose checks failed
+    #[arg(long, value_parser = ["keep", "reset"])]
+    pub on_down: Option<String>,
+    /// How long a drained backend keeps its connections, e.g. 5m; `default`: to their end
+    #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
+    pub drain_deadline: Option<String>,
     /// How long a client's new flows go to the backend of its last one, e.g. 5m; `default`: not at all
     #[arg(long, value_name = "TIME", value_parser = checked(or_default(|text| value::duration(text).and_then(persistence::time).map(value::show_duration))))]
     pub persistence: Option<String>,

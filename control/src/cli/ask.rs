@@ -85,9 +85,14 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
     if let Some(direct) = change.direct {
         body.insert("direct".to_owned(), json!(direct));
     }
-    if let Some(timeout) = &change.timeout {
-        let timeout = if timeout == DEFAULT { Value::Null } else { json!(timeout) };
-        body.insert("timeout".to_owned(), timeout);
+    let times =
+        [("timeout", &change.timeout), ("slow_start", &change.slow_start), ("drain_deadline", &change.drain_deadline)];
+    for (key, time) in times.into_iter().filter_map(|(key, time)| Some((key, time.as_ref()?))) {
+        let time = if time == DEFAULT { Value::Null } else { json!(time) };
+        body.insert(key.to_owned(), time);
+    }
+    if let Some(on_down) = &change.on_down {
+        body.insert("on_down".to_owned(), json!(on_down));
     }
     body.extend(persistence_body(change));
     body

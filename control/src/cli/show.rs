@@ -67,17 +67,25 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nPersistent: {}\nCheck:      {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
         service.timeout.as_deref().unwrap_or("default"),
+        life(service),
         persistence(service),
         service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
     )
+}
+
+/// `slow start 30s, on down reset, drained for 5m at most`
+fn life(service: &ServiceView) -> String {
+    let start = service.slow_start.as_ref().map(|time| format!("slow start {time}, ")).unwrap_or_default();
+    let end = service.drain_deadline.as_ref().map(|time| format!(", drained for {time} at most")).unwrap_or_default();
+    format!("{start}on down {}{end}", service.on_down)
 }
 
 /// `5m, prefix 32, group shop; remembers 7 of 65536 clients`

@@ -7,6 +7,7 @@
 pub mod check;
 mod gateway;
 mod interface;
+pub mod life;
 mod model;
 pub mod node;
 mod overlay;

@@ -135,6 +135,7 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         check_backends(service, overlay, report);
         check_direct(service, report);
         check_persistence(service, &mut groups, report);
+        check_life(service, report);
         check_check(service, report);
     }
 }
@@ -155,10 +156,17 @@ fn check_persistence(service: &ServiceDraft, groups: &mut Vec<(String, Persisten
     let of_others = || groups.iter().find_map(|(name, other)| wanted.group_fault(name, other));
     let fault = wanted.fault().or_else(|| of_others().map(|complaint| ("persistence_group", complaint)));
     if let Some((key, complaint)) = fault {
-        let at = service.persistence_at.iter().find(|(found, _)| *found == key).map(|(_, at)| at);
-        report.error(at.unwrap_or(&At::root()), complaint);
+        report.error(service.place_of(key), complaint);
     }
     groups.push((config.name, wanted));
+}
+
+fn check_life(service: &ServiceDraft, report: &mut Report) {
+    let Some(config) = service.finish() else { return };
+    let fault = config.settings.life.fault(config.settings.scheduler, service.check.is_some());
+    if let Some((key, complaint)) = fault {
+        report.error(service.place_of(key), complaint);
+    }
 }
 
 /// The complaint about a listen that another service has.

@@ -10,7 +10,9 @@ use super::check::{self, CheckDraft};
 use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, persistence, settings, value};
+use super::{
+    BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, life, persistence, settings, value,
+};
 
 /// A service as far as it could be read.
 #[derive(Debug)]
@@ -21,8 +23,9 @@ pub struct ServiceDraft {
     pub listens: Vec<Located<Listen>>,
     /// The rest of its keys.
     pub settings: SettingsChange,
-    /// Where its keys of [`persistence`] stand.
-    pub persistence_at: Vec<(&'static str, At)>,
+    /// Where its keys of [`persistence`] and [`life`] stand.
+    pub keys_at: Vec<(&'static str, At)>,
+    nowhere: At,
     /// How its backends are asked whether they live.
     pub check: Option<CheckDraft>,
     /// Those that could be read.
@@ -77,14 +80,14 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
-    let persistence_at = persistence::KEYS.into_iter();
-    let persistence_at = persistence_at.filter_map(|key| Some((key, section.find(key)?.at))).collect();
+    let keys = persistence::KEYS.into_iter().chain(life::KEYS);
+    let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
     section.close(report);
-    Some(ServiceDraft { name, listens, settings, persistence_at, check, backends })
+    Some(ServiceDraft { name, listens, settings, keys_at, nowhere: At::root(), check, backends })
 }
 
 /// Reads a backend. A change leaves its address out.
@@ -130,6 +133,12 @@ fn nullable<T>(
 }
 
 impl ServiceDraft {
+    /// Where the key stands; else the service's name, or nowhere.
+    pub fn place_of(&self, key: &str) -> &At {
+        let found = self.keys_at.iter().find(|(found, _)| *found == key).map(|(_, at)| at);
+        found.or(self.name.as_ref().map(|name| &name.at)).unwrap_or(&self.nowhere)
+    }
+
     /// The service, if all that it needs could be read.
     pub fn finish(&self) -> Option<ServiceConfig> {
         Some(ServiceConfig {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use datapath::service::SchedulerKind;
 
+use super::life::{self, Life, LifeChange};
 use super::node::Value;
 use super::persistence::{self, Persistence, PersistenceChange};
 use super::report::{Complaint, Located, Report};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// How clients stay with their backends.
     pub persistence: Persistence,
+    /// How backends come and go.
+    pub life: Life,
 }
 
 impl Default for Settings {
@@ -41,6 +44,7 @@ impl Default for Settings {
             direct: false,
             timeout: None,
             persistence: Persistence::default(),
+            life: Life::default(),
         }
     }
 }
@@ -59,6 +63,8 @@ pub struct SettingsChange {
     pub timeout: Option<Option<Duration>>,
     /// See [`Settings::persistence`].
     pub persistence: PersistenceChange,
+    /// See [`Settings::life`].
+    pub life: LifeChange,
 }
 
 impl SettingsChange {
@@ -70,6 +76,7 @@ impl SettingsChange {
             direct: self.direct.unwrap_or(to.direct),
             timeout: self.timeout.unwrap_or(to.timeout),
             persistence: self.persistence.apply(to.persistence),
+            life: self.life.apply(to.life),
         }
     }
 }
@@ -89,6 +96,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
         direct,
         timeout,
         persistence: persistence::read(section, report),
+        life: life::read(section, report),
     }
 }
 

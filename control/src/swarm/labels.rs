@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use wire::Protocol;
 
 use super::check_labels;
+use crate::config::life::{self, Life};
 use crate::config::report::{Complaint, suggest};
 use crate::config::{CheckConfig, ClientPersistence, Settings, persistence, settings, value};
 
@@ -16,14 +18,17 @@ pub const PREFIX: &str = "sluicegate.";
 const KEYS: &[&str] = &[
     "check",
     "direct",
+    "drain_deadline",
     "enable",
     "max_connections",
+    "on_down",
     "persistence",
     "persistence_clients",
     "persistence_group",
     "persistence_prefix",
     "port",
     "scheduler",
+    "slow_start",
     "timeout",
     "vip",
     "weight",
@@ -93,6 +98,10 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Ve
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.persistence = ClientPersistence::default();
     }
+    if let Some((key, complaint)) = read.settings.life.fault(read.settings.scheduler, read.check.is_some()) {
+        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
+        read.settings.life = Life::default();
+    }
     (read, complaints)
 }
 
@@ -106,7 +115,10 @@ impl Labels {
             "persistence_group" => self.settings.persistence.group = Some(persistence::group_name(text)?),
             "persistence_prefix" => self.settings.persistence.prefix = Some(persistence::prefix(text)?),
             "scheduler" => self.settings.scheduler = value::scheduler(text)?,
-            "timeout" => self.settings.timeout = Some(settings::timeout(value::duration(text)?)?),
+            "timeout" => self.settings.timeout = Some(time(text)?),
+            "slow_start" => self.settings.life.slow_start = Some(time(text)?),
+            "drain_deadline" => self.settings.life.drain_deadline = Some(time(text)?),
+            "on_down" => self.settings.life.reset_on_down = value::word("choice", text, life::ON_DOWN)?,
             "max_connections" => self.max_connections = Some(maximum(text)?),
             "weight" => self.weight = weight(text)?,
             "vip" => self.vips = list(text, |item| vip(item, vips))?,
@@ -124,6 +136,10 @@ pub fn printable(text: &str) -> String {
 
 fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
     text.split(',').map(|item| parse(item.trim())).collect()
+}
+
+fn time(text: &str) -> Result<Duration, Complaint> {
+    settings::timeout(value::duration(text)?)
 }
 
 fn weight(text: &str) -> Result<u16, Complaint> {

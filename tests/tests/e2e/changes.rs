@@ -21,6 +21,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("removed_service_resets_both_ends", Load::Light, service_removed_mid_download);
     scenarios.each_driver("other_services_come_and_go_under_load", Load::Heavy, others_come_and_go);
     scenarios.each_driver("backends_come_and_go_under_load", Load::Heavy, backends_come_and_go);
+    scenarios.each_driver("drain_deadline_ends_connections", Load::Light, drain_deadline);
     scenarios.each_driver("full_and_sorry_backends", Load::Light, full_and_sorry);
     scenarios.each_driver("reload_keeps_connections", Load::Light, reload_keeps_connections);
     scenarios.each_driver("wrong_reload_changes_nothing", Load::Light, wrong_reload);
@@ -213,8 +214,7 @@ fn full_and_sorry(driver: Driver) -> Outcome {
         }
         web[2].lines.push("sorry = true".into());
     })?;
-    stage.servers.share("slow", 100 << 20)?;
-    let (mut first, mut second) = (slow_download(&stage)?, slow_download(&stage)?);
+    let (mut first, mut second) = (slow_download(&stage, 100 << 20)?, slow_download(&stage, 100 << 20)?);
     wait_until("two downloads", AT_ONCE, || Ok(open_flows(&stage)? == 2))?;
     let refused = stage.curl().err().map(|failure| format!("{failure:?}")).unwrap_or_default();
     ensure!(refused.contains("exit status: 7"), "not refused: {refused}");
@@ -232,7 +232,10 @@ fn full_and_sorry(driver: Driver) -> Outcome {
     wait_until("room", Duration::from_secs(5), || Ok(stage.curl().is_ok_and(|answer| answer == "A")))
 }
 
-fn slow_download(stage: &Stage) -> Outcome<Process> {
+fn slow_download(stage: &Stage, len_bytes: usize) -> Outcome<Process> {
+    if !stage.servers.web.iter().any(|web| web.files.join("slow").exists()) {
+        stage.servers.share("slow", len_bytes)?;
+    }
     let words = ["-sS", "--max-time", "60", "-o", "/dev/null", &format!("http://{WEB}/slow/slow")];
     stage.network.client().spawn("slow", "curl", words)
 }
@@ -240,4 +243,26 @@ fn slow_download(stage: &Stage) -> Outcome<Process> {
 fn open_flows(stage: &Stage) -> Outcome<usize> {
     let flows = stage.gateway.json(&["flow", "list", "--service", "web"])?;
     Ok(rows(&flows).iter().filter(|flow| flow["state"] == "ESTABLISHED").count())
+}
+
+/// A drained backend keeps its connections until the deadline; then both ends learn that it is over.
+fn drain_deadline(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[0].lines.push("drain_deadline = \"2s\"".into());
+    })?;
+    let mut download = slow_download(&stage, 100 << 20)?;
+    let backend = wait_for("the download's flow", Duration::from_secs(5), || {
+        let flows = stage.gateway.json(&["flow", "list", "--service", "web"])?;
+        let open = rows(&flows).iter().find(|flow| flow["state"] == "ESTABLISHED");
+        Ok(open.and_then(|flow| flow["backend"].as_str()).map(str::to_owned))
+    })?;
+    let drained = now();
+    stage.gateway.cli(&["backend", "drain", "web", &backend])?;
+    wait_until("the end of the download", Duration::from_secs(10), || Ok(!download.is_running()?))?;
+    let (lasted, log) = (drained.elapsed(), download.log());
+    ensure!(log.contains("reset by peer"), "curl said: {log}");
+    ensure!(lasted > Duration::from_millis(1_500), "ended before the deadline, after {lasted:?}");
+    let others = (0..4).map(|_| stage.curl()).collect::<Outcome<Vec<_>>>()?;
+    ensure!(others.windows(2).all(|pair| pair[0] == pair[1]), "the drained one still serves: {others:?}");
+    Ok(())
 }

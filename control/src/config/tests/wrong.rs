@@ -165,6 +165,18 @@ fn services() {
 }
 
 #[test]
+fn life() {
+    assert_words!(cases(&[
+        service("slow start in turn", "slow_start = \"30s\""),
+        service("slow start by lot", "slow_start = \"30s\"\nscheduler = \"twos\""),
+        service("no time", "drain_deadline = \"0s\""),
+        service("down, but who says so?", "on_down = \"reset\""),
+        service("an unknown choice", "on_down = \"kill\""),
+        service("down by checks", "on_down = \"reset\"\n[service.check]\ntype = \"tcp\"\nport = 80"),
+    ]));
+}
+
+#[test]
 fn persistence() {
     let group = |title, second: &str| {
         let shop = "persistence = \"5m\"\npersistence_group = \"shop\"";

@@ -1,0 +1,100 @@
+//! `slow_start`, `on_down`, `drain_deadline`: how a service's backends come and go.
+
+use std::time::Duration;
+
+use datapath::service::SchedulerKind;
+
+use super::node::Value;
+use super::report::{Complaint, Report};
+use super::section::Section;
+use super::{settings, value};
+
+/// What becomes of connections when a backend is down.
+pub const ON_DOWN: &[(&str, bool)] = &[("keep", false), ("reset", true)];
+/// All keys.
+pub const KEYS: [&str; 3] = ["slow_start", "on_down", "drain_deadline"];
+
+/// What a service says of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Life {
+    /// A backend that comes up gets its whole weight only after so long.
+    pub slow_start: Option<Duration>,
+    /// Connections of a backend whose checks failed are reset at both ends; else they are left to themselves.
+    pub reset_on_down: bool,
+    /// Connections of a drained backend are reset at both ends after so long; `None`: they go on to their end.
+    pub drain_deadline: Option<Duration>,
+}
+
+/// What shall be other: `None` leaves it, `Some(None)` takes it away.
+#[expect(clippy::option_option, reason = "None leaves it as it is, Some(None) takes it away")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LifeChange {
+    /// See [`Life::slow_start`].
+    pub slow_start: Option<Option<Duration>>,
+    /// See [`Life::reset_on_down`].
+    pub reset_on_down: Option<bool>,
+    /// See [`Life::drain_deadline`].
+    pub drain_deadline: Option<Option<Duration>>,
+}
+
+impl LifeChange {
+    /// With the change.
+    pub fn apply(&self, to: Life) -> Life {
+        Life {
+            slow_start: self.slow_start.unwrap_or(to.slow_start),
+            reset_on_down: self.reset_on_down.unwrap_or(to.reset_on_down),
+            drain_deadline: self.drain_deadline.unwrap_or(to.drain_deadline),
+        }
+    }
+}
+
+impl Life {
+    /// What is wrong with it in a service with this scheduler, with or without checks: the key and the complaint.
+    pub fn fault(&self, scheduler: SchedulerKind, checked: bool) -> Option<(&'static str, Complaint)> {
+        let [slow_start, on_down, _] = KEYS;
+        if self.slow_start.is_some() && !uses_shares(scheduler) {
+            let hint =
+                "slow start raises a weight step by step: use wrr, wlc, sed, nq, sh, dh, mh, lblc, lblcr or twos";
+            let message = format!("`slow_start` means nothing to the scheduler `{scheduler}`");
+            return Some((slow_start, Complaint::hinted(message, hint)));
+        }
+        if self.reset_on_down && !checked {
+            let hint = "add [service.check], which says when a backend is down";
+            return Some((on_down, Complaint::hinted("`on_down` without a check means nothing", hint)));
+        }
+        None
+    }
+}
+
+/// Whether a scheduler gives a backend twice the flows for twice the weight.
+pub fn uses_shares(scheduler: SchedulerKind) -> bool {
+    !matches!(
+        scheduler,
+        SchedulerKind::RoundRobin | SchedulerKind::LeastConnection | SchedulerKind::Failover | SchedulerKind::Overflow
+    )
+}
+
+/// Reads the keys out of a service's table.
+pub fn read(section: &mut Section<'_>, report: &mut Report) -> LifeChange {
+    let [slow_start, on_down, drain_deadline] = KEYS;
+    let reset_on_down = section.text(on_down, report, |text| value::word("choice", text, ON_DOWN));
+    LifeChange {
+        slow_start: time(section, slow_start, report),
+        reset_on_down: reset_on_down.map(|found| found.value),
+        drain_deadline: time(section, drain_deadline, report),
+    }
+}
+
+#[expect(clippy::option_option, reason = "as in the change")]
+fn time(section: &mut Section<'_>, key: &'static str, report: &mut Report) -> Option<Option<Duration>> {
+    let found = section.find(key)?;
+    match found.value {
+        Value::Null => Some(None),
+        _ => settings::read_timeout(found, report).map(Some),
+    }
+}
+
+/// As it is written in the config.
+pub fn show_on_down(life: Life) -> &'static str {
+    if life.reset_on_down { "reset" } else { "keep" }
+}
