@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod devices;
 mod gateway;
+mod import;
 mod kernel;
 mod metrics;
 mod operations;

@@ -10,6 +10,7 @@ use wire::MacAddr;
 use super::checks::CheckChange;
 use crate::config::report::Complaint;
 use crate::config::{BackendAddress, DEFAULT_API, persistence, settings, value};
+use crate::import::Format;
 
 /// A userspace L4 ingress gateway.
 #[derive(Debug, Parser)]
@@ -39,6 +40,17 @@ pub enum Verb {
         /// The config file
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Write a config for what another balancer's config says, and list what can't be carried over
+    Import {
+        /// haproxy.cfg, keepalived.conf or what `ipvsadm -Sn` prints; `-`: standard input
+        file: PathBuf,
+        /// Whose file it is; left out: seen from what it says
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<Format>,
+        /// The address that clients connect to, where the file says any (`bind *:80`)
+        #[arg(long, value_name = "ADDRESS", value_parser = checked(value::host))]
+        vip: Option<Ipv4Addr>,
     },
     #[command(flatten)]
     Ask(Question),

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::args::{Arguments, Verb};
 use super::output::Output;
-use super::{Failed, ask, check, show};
+use super::{Failed, ask, check, import, show};
 use crate::api::Fake;
 use crate::api::tempdir::Directory;
 use crate::operations::{CounterSet, CountersView};
@@ -24,6 +24,7 @@ fn run(socket: &Path, line: &str) -> (u8, String, String) {
     let outcome = match &arguments.verb {
         Verb::Ask(question) => ask::ask(question, socket, &mut output),
         Verb::Check { config } => check::check(config, &[0, 1], &mut output, &mut stderr),
+        Verb::Import { file, format, vip } => import::import(file, *format, *vip, &mut output, &mut stderr),
         Verb::Run { .. } => panic!("that would run"),
     };
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -133,6 +134,31 @@ fn changing() {
             "reload",
         ]
     ));
+}
+
+#[test]
+fn importing() {
+    let directory = Directory::new();
+    let put = |name: &str, text: &str| std::fs::write(directory.path.join(name), text).unwrap();
+    put(
+        "haproxy.cfg",
+        "listen ingress\n  bind *:80\n  balance roundrobin\n  acl x path /\n  server a 192.0.2.9:8080 check\n",
+    );
+    put("saved", "-A -t 198.18.0.1:80 -s rr -p 300\n-a -t 198.18.0.1:80 -r 192.0.2.9:80 -g -w 1\n");
+    put("nothing.conf", "virtual_server fwmark 1 {\n}\n");
+    put("other", "server {\n}\n");
+    let socket = directory.path.join("none");
+    let at = |name: &str| directory.path.join(name).display().to_string();
+    let lines = [
+        format!("import --vip 198.18.0.1 {}", at("haproxy.cfg")),
+        format!("import {}", at("saved")),
+        format!("import --json {}", at("saved")),
+        format!("import {}", at("nothing.conf")),
+        format!("import {}", at("other")),
+        format!("import --format haproxy {}", at("other")),
+        format!("import {}", at("missing")),
+    ];
+    assert_words!(transcript(&socket, &lines.iter().map(String::as_str).collect::<Vec<_>>()));
 }
 
 #[test]

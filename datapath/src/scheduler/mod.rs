@@ -170,7 +170,7 @@ impl Memory {
 pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
     match &request.service.persistence {
         None => schedule(request, memory),
-        Some(persistence) => persistence::pick(persistence, request, || schedule(request, memory)),
+        Some(persistence) => persistence::pick(persistence, request, memory),
     }
 }
 

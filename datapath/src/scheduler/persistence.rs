@@ -1,15 +1,15 @@
 //! Persistence: a client's new flows go to the backend that its last one went to, whatever the scheduler.
 
-use super::{Request, has_room, is_eligible};
+use super::{Memory, Request, has_room, is_eligible, schedule};
 use crate::service::{Backend, Home, Hop, Moment, Persistence, VirtualService};
 use crate::verdict::DropReason;
 
-/// The client's backend while that may take new flows; else what `schedule` says, which is then the client's.
-pub(super) fn pick(
-    persistence: &Persistence,
-    request: &Request<'_>,
-    schedule: impl FnOnce() -> Result<usize, DropReason>,
-) -> Result<usize, DropReason> {
+/// The client's backend while that may take new flows; else what the scheduler says, which is then the client's.
+///
+/// Out of line, so that services without persistence do not pay for it.
+#[cold]
+#[inline(never)]
+pub(super) fn pick(persistence: &Persistence, request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
     let (service, clients) = (request.service, &persistence.clients);
     let client = persistence.client(request.key.src);
     let moment = Moment { now: request.now, time: persistence.time };
@@ -20,7 +20,7 @@ pub(super) fn pick(
         clients.settle(client, seen, home, moment);
         return Ok(position);
     }
-    let scheduled = schedule()?;
+    let scheduled = schedule(request, memory)?;
     let Some(backend) = service.backends.get(scheduled).filter(|backend| !backend.sorry) else {
         return Ok(scheduled);
     };

@@ -1,0 +1,95 @@
+//! Why a line was not carried over.
+
+use super::words::Line;
+
+const HTTP: &str = "it looks into HTTP, which an L4 gateway does not";
+const LOGS: &str = "an L4 gateway logs no requests";
+
+/// Options that take the place of `httpchk`.
+pub const OTHER_CHECKS: &[&str] = &[
+    "tcp-check",
+    "ssl-hello-chk",
+    "smtpchk",
+    "mysql-check",
+    "pgsql-check",
+    "redis-check",
+    "ldap-check",
+    "spop-check",
+    "external-check",
+];
+
+/// `None`: nothing is lost without it.
+pub fn why_not(line: &Line) -> Option<&'static str> {
+    match line.word(0) {
+        "option" | "no" => option(if line.word(0) == "no" { line.word(2) } else { line.word(1) }),
+        "acl" | "use_backend" | "use-server" => {
+            Some("rules choose by what clients send: a service leads to its one set of backends")
+        }
+        "http-request"
+        | "http-response"
+        | "http-after-response"
+        | "redirect"
+        | "cookie"
+        | "capture"
+        | "compression"
+        | "errorfile"
+        | "errorloc"
+        | "errorloc302"
+        | "errorloc303"
+        | "errorfiles"
+        | "http-error"
+        | "http-reuse"
+        | "monitor-uri"
+        | "monitor"
+        | "filter"
+        | "unique-id-format"
+        | "unique-id-header"
+        | "rate-limit"
+        | "appsession"
+        | "declare" => Some(HTTP),
+        word if word.starts_with("req") || word.starts_with("rsp") => Some(HTTP),
+        "stats" => Some("there is no page of statistics: `sluicegate service list`, and /metrics for Prometheus"),
+        "log" | "log-format" | "log-tag" | "log-format-sd" | "error-log-format" | "log-steps" => Some(LOGS),
+        "maxconn" | "fullconn" | "backlog" => {
+            Some("the flow tables are sized by `[gateway] flows`, a backend by `max_connections`")
+        }
+        "retries" | "retry-on" => Some("clients connect to the servers themselves"),
+        "tcp-request" | "tcp-response" => Some("connections are not inspected"),
+        "tcp-check" | "external-check" => Some("there is no such check: tcp, http, https, udp"),
+        "stick" | "stick-store" => Some("`persistence` remembers clients by their addresses: stick on src"),
+        "source" => Some("the source address is chosen by `[gateway] snat`"),
+        "server-template" => {
+            Some("names are not resolved: give addresses. In front of a swarm, `[swarm]` follows its tasks")
+        }
+        "email-alert" => Some("no mail is sent: alarm on the metrics"),
+        "description" | "id" | "enabled" | "bind-process" | "load-server-state-from-file" => None,
+        _ => Some("not known to Sluicegate"),
+    }
+}
+
+fn option(name: &str) -> Option<&'static str> {
+    match name {
+        "forwardfor" | "originalto" => {
+            Some("no header is added: with `direct` services backends see the clients' addresses")
+        }
+        "httplog"
+        | "tcplog"
+        | "dontlognull"
+        | "dontlog-normal"
+        | "logasap"
+        | "log-separate-errors"
+        | "log-health-checks"
+        | "httpslog" => Some(LOGS),
+        // A down backend gets no new connections anyway.
+        "redispatch" | "tcpka" | "clitcpka" | "srvtcpka" | "splice-auto" | "splice-request" | "splice-response"
+        | "tcp-check" | "tcp-smart-accept" | "tcp-smart-connect" | "nolinger" | "abortonclose" | "socket-stats"
+        | "contstats" => None,
+        _ if OTHER_CHECKS.contains(&name) => {
+            Some("there is no such check: whether a connection is accepted is checked instead")
+        }
+        "transparent" => Some("see `direct` for backends that see the clients' addresses"),
+        "allbackups" => Some("the first backup that may have connections gets them"),
+        "persist" => Some("a backend that is down gets no new connections"),
+        _ => Some(HTTP),
+    }
+}

@@ -1,0 +1,101 @@
+//! `bind` and `server` lines, and HAProxy's times.
+
+use std::time::Duration;
+
+use super::words::Line;
+use crate::import::draft::Backend;
+use crate::import::notes::Notes;
+
+/// How a server is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// `port`
+    pub port: Option<u16>,
+    /// `inter`
+    pub interval: Option<Duration>,
+    /// `rise`
+    pub rise: Option<u32>,
+    /// `fall`
+    pub fall: Option<u32>,
+    /// `check-ssl`
+    pub tls: bool,
+}
+
+/// `2s`, `500ms`; milliseconds if it does not say.
+pub fn time(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "us" => Some(Duration::from_micros(number)),
+        "" | "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3_600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+/// The address of a `bind` as a listen; `*` stays.
+pub fn listen(place: &str) -> Result<String, &'static str> {
+    let place = place.strip_prefix("ipv4@").unwrap_or(place);
+    if place.starts_with('/') || place.contains('@') {
+        return Err("left out: services listen on IPv4 addresses only");
+    }
+    let Some((address, ports)) = place.rsplit_once(':') else { return Err("left out: it has no port") };
+    if address.contains(':') || address.contains('[') {
+        return Err("left out: IPv6 is not supported yet");
+    }
+    let address = if matches!(address, "" | "*" | "0.0.0.0") { "*" } else { address };
+    Ok(format!("{address}:{ports}/tcp"))
+}
+
+/// A `server` line; `None`: it was left out.
+pub fn read(line: &Line, notes: &mut Notes<'_>) -> Option<(Backend, Option<Checked>)> {
+    let address = line.word(2).strip_prefix("ipv4@").unwrap_or(line.word(2));
+    if line.has("ssl") {
+        notes.add(line.number, "left out: Sluicegate does not speak TLS to servers");
+        return None;
+    }
+    for (word, why) in DROPPED {
+        if line.has(word) {
+            notes.add(line.number, *why);
+        }
+    }
+    let backend = Backend {
+        line: line.number,
+        address: address.to_owned(),
+        weight: if line.has("disabled") { 0 } else { number(line, "weight").unwrap_or(1) },
+        most: number(line, "maxconn"),
+        sorry: line.has("backup"),
+    };
+    let is_checked = line.has("check") && !line.has("no-check");
+    let checked = is_checked.then(|| Checked {
+        port: number(line, "port"),
+        interval: line.after("inter").and_then(time),
+        rise: number(line, "rise"),
+        fall: number(line, "fall"),
+        tls: line.has("check-ssl"),
+    });
+    Some((backend, checked))
+}
+
+const DROPPED: &[(&str, &str)] = &[
+    ("cookie", "cookies are HTTP: `persistence` keeps clients by their addresses"),
+    ("send-proxy", "no PROXY header is sent: the server must not expect one"),
+    ("send-proxy-v2", "no PROXY header is sent: the server must not expect one"),
+    ("check-send-proxy", "checks send no PROXY header"),
+    ("maxconn", "who comes beyond `max_connections` goes to the next backend, or is refused: no one queues"),
+    ("agent-check", "there are no agent checks"),
+    ("slowstart", "not carried over: the full weight counts at once"),
+    ("source", "the source address is chosen by `[gateway] snat`"),
+    ("disabled", "carried over with weight 0: it is drained"),
+    ("track", "what another server's check finds is not carried over"),
+    ("on-marked-down", "connections of a backend that is down go on"),
+    ("resolvers", "names are not resolved: give addresses"),
+];
+
+fn number<T: std::str::FromStr>(line: &Line, word: &str) -> Option<T> {
+    line.after(word)?.parse().ok()
+}

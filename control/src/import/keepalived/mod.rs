@@ -1,0 +1,221 @@
+//! keepalived.conf: virtual servers become services. VRRP stays with keepalived.
+
+mod check;
+mod tree;
+
+use std::time::Duration;
+
+use super::draft::{Backend, Check, Service, Site, ipvs_scheduler, prefix};
+use super::notes::Notes;
+use tree::Statement;
+
+/// keepalived's when `persistence_timeout` says no time.
+const DEFAULT_PERSISTENCE: Duration = Duration::from_mins(6);
+
+/// Reads it.
+pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
+    let statements = tree::parse(text);
+    let groups: Vec<&Statement> = statements.iter().filter(|one| one.keyword() == "virtual_server_group").collect();
+    for statement in &statements {
+        match statement.keyword() {
+            "virtual_server" => site.services.extend(virtual_server(statement, &groups, notes)),
+            "virtual_server_group" => {}
+            "vrrp_instance" => vrrp(statement, site, notes),
+            "include" => notes.add(statement.line, "the included file was not read: import it by itself"),
+            "global_defs" => notes.add(statement.line, "settings of keepalived itself"),
+            "vrrp_script" | "vrrp_sync_group" | "vrrp_track_process" | "vrrp_track_file" | "track_group" => {
+                notes.add(statement.line, "VRRP stays with keepalived: it moves the VIP between gateways");
+            }
+            _ => notes.add(statement.line, "not a virtual server"),
+        }
+    }
+}
+
+fn vrrp(instance: &Statement, site: &mut Site, notes: &mut Notes<'_>) {
+    let why = "VRRP stays with keepalived: it moves the VIP between gateways. Keep this block and drop the virtual servers there";
+    notes.add(instance.line, why);
+    let named = instance.find("interface").map(|interface| interface.word(1).to_owned());
+    if let Some(name) = named.filter(|name| !site.interfaces.contains(name)) {
+        site.interfaces.push(name);
+    }
+}
+
+/// What a virtual server says, with what only the reader needs to know.
+#[derive(Default)]
+struct Draft {
+    service: Service,
+    kind: String,
+    /// Of the virtual server; real servers may say otherwise.
+    check: check::Defaults,
+    sorry: Option<Backend>,
+}
+
+fn virtual_server(server: &Statement, groups: &[&Statement], notes: &mut Notes<'_>) -> Option<Service> {
+    let udp = server.find("protocol").is_some_and(|protocol| protocol.word(1).eq_ignore_ascii_case("UDP"));
+    let protocol = if udp { "udp" } else { "tcp" };
+    if let Some(sctp) = server.find("protocol").filter(|protocol| protocol.word(1).eq_ignore_ascii_case("SCTP")) {
+        notes.add(sctp.line, "the service was left out: Sluicegate carries TCP and UDP only");
+        return None;
+    }
+    let listens = listens(server, groups, protocol, notes)?;
+    let name = format!("{protocol}-{}-{}", server.word(1), server.word(2));
+    let service = Service { line: server.line, name, listens, scheduler: Some("wlc"), ..Service::default() };
+    let mut draft = Draft { service, kind: "NAT".to_owned(), ..Draft::default() };
+    for statement in server.block.iter().filter(|statement| statement.keyword() != "real_server") {
+        draft.set(statement, notes);
+    }
+    if draft.kind.eq_ignore_ascii_case("TUN") {
+        let why = "the service was left out: Sluicegate makes no IPIP tunnels; use DR (direct) or NAT";
+        notes.add(server.line, why);
+        return None;
+    }
+    draft.service.direct = draft.kind.eq_ignore_ascii_case("DR");
+    for real in server.block.iter().filter(|statement| statement.keyword() == "real_server") {
+        draft.real_server(real, notes);
+    }
+    let Draft { mut service, sorry, .. } = draft;
+    if let (Some(sorry), Some(_)) = (&sorry, &service.check) {
+        notes.add(sorry.line, "the sorry server is checked as the others are");
+    }
+    service.backends.extend(sorry);
+    Some(service)
+}
+
+fn listens(
+    server: &Statement,
+    groups: &[&Statement],
+    protocol: &str,
+    notes: &mut Notes<'_>,
+) -> Option<Vec<(usize, String)>> {
+    match server.word(1) {
+        "fwmark" => {
+            let why = "the service was left out: a firewall mark stands for packets that other rules chose. Listen on their ports, \
+                       with a `persistence_group` if they belong together";
+            notes.add(server.line, why);
+            None
+        }
+        "group" => {
+            let Some(group) = groups.iter().find(|group| group.word(1) == server.word(2)) else {
+                notes.add(server.line, "the service was left out: there is no such virtual_server_group");
+                return None;
+            };
+            let mut listens = Vec::new();
+            for member in &group.block {
+                match member.keyword() {
+                    "fwmark" => notes.add(member.line, "a firewall mark stands for packets that other rules chose"),
+                    _ => listens.extend(range(member, protocol).into_iter().map(|place| (member.line, place))),
+                }
+            }
+            Some(listens)
+        }
+        address => Some(vec![(server.line, place(address, server.word(2), protocol))]),
+    }
+}
+
+/// `192.168.200.1-10 80`: a range of the last number.
+fn range(member: &Statement, protocol: &str) -> Vec<String> {
+    let (address, port) = (member.word(0), member.word(1));
+    let Some((first, last)) = address.split_once('-') else { return vec![place(address, port, protocol)] };
+    let split = first.rsplit_once('.').and_then(|(net, first)| Some((net, first.parse::<u8>().ok()?)));
+    match (split, last.parse::<u8>()) {
+        (Some((net, first)), Ok(last)) => {
+            (first..=last).map(|host| place(&format!("{net}.{host}"), port, protocol)).collect()
+        }
+        _ => vec![place(address, port, protocol)],
+    }
+}
+
+/// Port 0, or none, is all of them.
+fn place(address: &str, port: &str, protocol: &str) -> String {
+    let port = if matches!(port, "" | "0") { "1-65535" } else { port };
+    format!("{address}:{port}/{protocol}")
+}
+
+fn server_address(server: &Statement) -> String {
+    match server.word(2) {
+        "" | "0" => server.word(1).to_owned(),
+        port => format!("{}:{port}", server.word(1)),
+    }
+}
+
+impl Draft {
+    fn set(&mut self, statement: &Statement, notes: &mut Notes<'_>) {
+        let service = &mut self.service;
+        match statement.keyword() {
+            "lb_algo" | "lvs_sched" => match ipvs_scheduler(statement.word(1)) {
+                Some(scheduler) => service.scheduler = Some(scheduler),
+                None => notes.add(statement.line, "there is no such scheduler: `wlc` in its place"),
+            },
+            "lb_kind" | "lvs_method" => statement.word(1).clone_into(&mut self.kind),
+            "persistence_timeout" => {
+                let time = statement.number(1).map_or(DEFAULT_PERSISTENCE, Duration::from_secs);
+                let prefix = service.persistence.and_then(|(_, prefix)| prefix);
+                // 0 is none.
+                service.persistence = (!time.is_zero()).then_some((time, prefix));
+            }
+            "persistence_granularity" => {
+                let time = service.persistence.map_or(DEFAULT_PERSISTENCE, |(time, _)| time);
+                service.persistence = Some((time, prefix(statement.word(1))));
+            }
+            "sorry_server" => {
+                let address = server_address(statement);
+                self.sorry = Some(Backend { line: statement.line, address, weight: 1, most: None, sorry: true });
+            }
+            "protocol" | "real_server" => {}
+            _ if self.check.set(statement) => {}
+            "quorum" | "quorum_up" | "quorum_down" | "hysteresis" => {
+                notes.add(statement.line, "there is no quorum: a service serves while one backend is up");
+            }
+            "alpha" | "omega" => notes.add(statement.line, "backends are up until their checks fail"),
+            "ops" => notes.add(statement.line, "one-packet scheduling is not carried over: UDP flows are tracked"),
+            "persistence_engine" => notes.add(statement.line, "persistence engines look into packets"),
+            "ha_suspend" => notes.add(statement.line, "checks go on whoever has the VIP"),
+            _ => notes.add(statement.line, "not known to Sluicegate"),
+        }
+    }
+
+    fn real_server(&mut self, real: &Statement, notes: &mut Notes<'_>) {
+        let mut backend = Backend { line: real.line, address: server_address(real), weight: 1, ..Backend::default() };
+        let mut found: Option<Check> = None;
+        let mut defaults = self.check.clone();
+        for statement in real.block.iter().filter(|statement| !check::is_check(statement)) {
+            match statement.keyword() {
+                "weight" => backend.weight = statement.number(1).unwrap_or(1),
+                "uthreshold" => backend.most = statement.number(1),
+                "lthreshold" => {
+                    notes.add(statement.line, "a backend is full at its maximum, and only then");
+                }
+                "inhibit_on_failure" => {}
+                "notify_up" | "notify_down" => {
+                    notes.add(statement.line, "no programs are started: watch the log or `sluicegate_backend_up`");
+                }
+                "lvs_method" if statement.word(1).eq_ignore_ascii_case(&self.kind) => {}
+                "lvs_method" => {
+                    notes.add(statement.line, "left out: all backends of a service are reached in one way");
+                    return;
+                }
+                _ if defaults.set(statement) => {}
+                _ => notes.add(statement.line, "not known to Sluicegate"),
+            }
+        }
+        for statement in real.block.iter().filter(|statement| check::is_check(statement)) {
+            match check::read(statement, &defaults, notes) {
+                Some(_) if found.is_some() => notes.add(statement.line, "a service has one check: the first counts"),
+                Some(check) => found = Some(check),
+                None => {}
+            }
+        }
+        self.agree(found, real.line, notes);
+        self.service.backends.push(backend);
+    }
+
+    /// The check is the service's: the first real server says which.
+    fn agree(&mut self, found: Option<Check>, line: usize, notes: &mut Notes<'_>) {
+        let is_first = self.service.backends.is_empty();
+        if is_first {
+            self.service.check = found;
+        } else if self.service.check != found {
+            notes.add(line, "all backends of a service are checked in the same way: as the first");
+        }
+    }
+}

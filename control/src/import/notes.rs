@@ -1,0 +1,60 @@
+//! What could not be carried over, and why.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+/// Longer lines are cut in notes.
+const LONGEST: usize = 100;
+
+/// One line of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Its number, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// What it says.
+    pub text: String,
+    /// Why it was not carried over, or how.
+    pub why: String,
+}
+
+/// All of them, and the lines that they are about.
+#[derive(Debug)]
+pub struct Notes<'a> {
+    lines: Vec<&'a str>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Notes<'a> {
+    /// None yet.
+    pub fn new(text: &'a str) -> Notes<'a> {
+        Notes { lines: text.lines().collect(), notes: Vec::new() }
+    }
+
+    /// One more. `line` counts from 1.
+    pub fn add(&mut self, line: usize, why: impl Into<String>) {
+        let text = line.checked_sub(1).and_then(|at| self.lines.get(at)).map(|text| printable(text.trim()));
+        self.notes.push(Note { line, text: text.unwrap_or_default(), why: why.into() });
+    }
+
+    /// One more, if there is a reason for it.
+    pub fn extend_if(&mut self, line: usize, why: Option<&str>) {
+        if let Some(why) = why {
+            self.add(line, why);
+        }
+    }
+
+    /// In the order of the file.
+    pub fn finish(mut self) -> Vec<Note> {
+        self.notes.sort_by_key(|note| note.line);
+        let mut said = BTreeSet::new();
+        self.notes.retain(|note| said.insert((note.line, note.why.clone())));
+        self.notes
+    }
+}
+
+/// What others wrote may hold anything, and terminals obey control characters.
+fn printable(text: &str) -> String {
+    let clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().count() > LONGEST { clean + " …" } else { clean }
+}

@@ -1,0 +1,116 @@
+//! What the tutorials' configs come to, and that nothing that is fed in does harm.
+
+use proptest::prelude::*;
+
+use super::{Format, Imported, import, recognise};
+use crate::config::parse;
+
+const SAMPLES: [(&str, Format); 4] = [
+    (include_str!("samples/ingress.haproxy.cfg"), Format::Haproxy),
+    (include_str!("samples/site.haproxy.cfg"), Format::Haproxy),
+    (include_str!("samples/tutorial.keepalived.conf"), Format::Keepalived),
+    (include_str!("samples/saved.ipvsadm"), Format::Ipvsadm),
+];
+
+fn passes_check(imported: &Imported) {
+    if imported.services > 0 {
+        let loaded = parse("imported", imported.config.as_bytes(), &[0]);
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}\n{}", imported.config));
+        assert_eq!(loaded.config.services.len(), imported.services);
+    } else {
+        assert_eq!(imported.config, "");
+    }
+}
+
+/// The config, and below it the notes.
+fn words((text, format): (&str, Format)) -> String {
+    assert_eq!(recognise(text), Some(format));
+    let imported = import(text, format, Some("203.0.113.1".parse().unwrap()));
+    passes_check(&imported);
+    let notes = imported.notes.iter().map(|note| format!("{}: `{}`: {}\n", note.line, note.text, note.why));
+    format!("{}\n---\n{}", imported.config, notes.collect::<String>())
+}
+
+#[test]
+fn haproxy_ingress() {
+    assert_words!(words(SAMPLES[0]));
+}
+
+#[test]
+fn haproxy_site() {
+    assert_words!(words(SAMPLES[1]));
+}
+
+#[test]
+fn keepalived_tutorial() {
+    assert_words!(words(SAMPLES[2]));
+}
+
+#[test]
+fn ipvsadm_saved() {
+    assert_words!(words(SAMPLES[3]));
+}
+
+#[test]
+fn any_address_needs_a_vip() {
+    let imported = import("listen x\nbind :80\nserver a 192.0.2.9:80\n", Format::Haproxy, None);
+    passes_check(&imported);
+    assert!(imported.config.contains("listen = \"192.0.2.1:80/tcp\""), "{}", imported.config);
+    assert!(imported.notes.iter().any(|note| note.line == 2 && note.why.contains("--vip")), "{:?}", imported.notes);
+}
+
+#[test]
+fn services_that_cannot_stand_together_do_not_spoil_the_rest() {
+    let text = "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m\n\
+                -A -t 192.0.2.1:80 -s wlc\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m\n\
+                -A -t 127.0.0.1:80\n-a -t 127.0.0.1:80 -r 10.0.0.2:80 -m\n-A -t 192.0.2.2:80\n";
+    let imported = import(text, Format::Ipvsadm, None);
+    passes_check(&imported);
+    assert_eq!(imported.services, 1);
+    let lines: Vec<usize> = imported.notes.iter().map(|note| note.line).collect();
+    assert!([3, 5, 7].iter().all(|line| lines.contains(line)), "{:?}", imported.notes);
+}
+
+#[test]
+fn what_is_nobodys_is_not_understood() {
+    for text in ["", "server { listen 80; }", "[gateway]\ncpus = [0]\n", "\u{0}\u{ff}"] {
+        assert_eq!(recognise(text), None, "{text}");
+    }
+}
+
+fn any_format() -> impl Strategy<Value = Format> {
+    prop_oneof![Just(Format::Haproxy), Just(Format::Keepalived), Just(Format::Ipvsadm)]
+}
+
+proptest! {
+    #[test]
+    fn no_text_does_harm(text in "\\PC{0,300}", format in any_format()) {
+        passes_check(&import(&text, format, None));
+    }
+
+    /// Lines of real configs in any order, cut anywhere, with anything put in.
+    #[test]
+    fn mangled_configs_do_no_harm(
+        sample in 0..SAMPLES.len(),
+        picks in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..60, "\\PC{0,6}|[0-9:.*-]{1,6}| "), 1..40),
+        format in any_format(),
+    ) {
+        let lines: Vec<&str> = SAMPLES[sample].0.lines().collect();
+        let mangled = picks.iter().map(|(index, at, put)| {
+            let line = index.get(&lines);
+            let cut = line.char_indices().nth(*at).map_or(line.len(), |(at, _)| at);
+            format!("{}{put}{}\n", &line[..cut], line[cut..].get(1..).unwrap_or_default())
+        });
+        passes_check(&import(&mangled.collect::<String>(), format, None));
+    }
+
+    /// A slip of the finger in a whole config.
+    #[test]
+    fn one_slip_does_no_harm(sample in 0..SAMPLES.len(), at in any::<prop::sample::Index>(), put in "\\PC{0,8}") {
+        let (text, format) = SAMPLES[sample];
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        chars.splice(at..=at, put.chars());
+        passes_check(&import(&chars.into_iter().collect::<String>(), format, None));
+    }
+}

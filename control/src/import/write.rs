@@ -1,0 +1,261 @@
+//! From drafts to the text of a config that passes `check`.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use datapath::service::Listen;
+
+use super::draft::{Backend, Check, Service, Site};
+use super::notes::Notes;
+use crate::config::rules::overlap;
+use crate::config::value::{backend_address, listen, show_duration, show_listen};
+use crate::config::{BackendAddress, Severity, parse};
+
+/// An address of nobody (RFC 5737) where the file says "any".
+const PLACEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const LONGEST_NAME: usize = 63;
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The config, and how many services it has.
+pub fn config(site: &Site, notes: &mut Notes<'_>) -> (String, usize) {
+    let head = head(site, notes);
+    let mut shaper = Shaper { vip: site.vip, ..Shaper::default() };
+    let tables: Vec<(usize, String)> =
+        site.services.iter().filter_map(|service| Some((service.line, shaper.shape(service, notes)?))).collect();
+    let kept = passing(&head, &tables, notes);
+    if kept.is_empty() {
+        return (String::new(), 0);
+    }
+    (format!("{head}{}", kept.concat()), kept.len())
+}
+
+fn head(site: &Site, notes: &mut Notes<'_>) -> String {
+    let known: Vec<&String> = site.interfaces.iter().filter(|name| is_interface(name)).collect();
+    let mut head =
+        String::from("# Where packets come in: towards the clients, and towards the backends if that is another.\n");
+    if known.is_empty() {
+        notes.add(0, "the file names no interface: `eth0` stands for it, put yours");
+        head.push_str("[[interface]]\nname = \"eth0\"\n");
+    }
+    for name in known {
+        let _ = write!(head, "[[interface]]\nname = {}\n", quoted(name));
+    }
+    head
+}
+
+fn is_interface(name: &str) -> bool {
+    let text = format!("[[interface]]\nname = {}\n", quoted(name));
+    parse("imported", text.as_bytes(), &[0]).is_ok()
+}
+
+/// The services with which the config passes `check`; the others are noted.
+fn passing(head: &str, tables: &[(usize, String)], notes: &mut Notes<'_>) -> Vec<String> {
+    let fault = |tables: &str| {
+        let text = format!("{head}{tables}");
+        parse("imported", text.as_bytes(), &[0]).err().map(|problems| {
+            let error = problems.iter().find(|problem| problem.severity == Severity::Error);
+            error.map(|problem| problem.message.clone()).unwrap_or_default()
+        })
+    };
+    let mut kept: Vec<String> = tables.iter().map(|(_, table)| table.clone()).collect();
+    if fault(&kept.concat()).is_none() {
+        return kept;
+    }
+    kept.clear();
+    for (line, table) in tables {
+        match fault(table) {
+            None => kept.push(table.clone()),
+            Some(why) => notes.add(*line, format!("the service was left out: {why}")),
+        }
+    }
+    // They do not stand together: more than readers are able to make of a file.
+    if let Some(why) = fault(&kept.concat()) {
+        notes.add(0, why);
+        kept.clear();
+    }
+    kept
+}
+
+/// Makes services fit each other.
+#[derive(Default)]
+struct Shaper {
+    vip: Option<Ipv4Addr>,
+    names: Vec<String>,
+    listens: Vec<Listen>,
+}
+
+impl Shaper {
+    fn shape(&mut self, service: &Service, notes: &mut Notes<'_>) -> Option<String> {
+        let listens = self.listens(service, notes);
+        if listens.is_empty() {
+            notes.add(service.line, "the service was left out: nothing that it listens on could be carried over");
+            return None;
+        }
+        let backends = backends(service, &listens, notes);
+        if backends.is_empty() {
+            notes.add(service.line, "the service was left out: it has no backend that could be carried over");
+            return None;
+        }
+        self.listens.extend(listens.iter().cloned());
+        let name = self.name(&service.name);
+        let mut out = format!("\n[[service]]\nname = {}\nlisten = ", quoted(&name));
+        let texts: Vec<String> = listens.iter().map(|listen| quoted(&show_listen(listen))).collect();
+        let _ = match &texts[..] {
+            [one] => writeln!(out, "{one}"),
+            several => writeln!(out, "[{}]", several.join(", ")),
+        };
+        settings(service, notes, &mut out);
+        if let Some(check) = &service.check {
+            write_check(check, service.line, notes, &mut out);
+        }
+        for (address, backend) in backends {
+            write_backend(address, backend, &mut out);
+        }
+        Some(out)
+    }
+
+    fn listens(&self, service: &Service, notes: &mut Notes<'_>) -> Vec<Listen> {
+        let mut kept: Vec<Listen> = Vec::new();
+        for (line, text) in &service.listens {
+            let place = match text.strip_prefix('*') {
+                Some(rest) => format!("{}{rest}", self.any(*line, notes)),
+                None => text.clone(),
+            };
+            match listen(&place) {
+                Err(complaint) => notes.add(*line, complaint.message),
+                Ok(listen) if self.listens.iter().chain(&kept).any(|other| overlap(other, &listen)) => {
+                    notes.add(*line, format!("`{}` is taken by what stands above", show_listen(&listen)));
+                }
+                Ok(listen) => kept.push(listen),
+            }
+        }
+        kept
+    }
+
+    fn any(&self, line: usize, notes: &mut Notes<'_>) -> Ipv4Addr {
+        self.vip.unwrap_or_else(|| {
+            notes.add(
+                line,
+                format!("a service has a VIP of its own: {PLACEHOLDER} stands for it, give yours with --vip"),
+            );
+            PLACEHOLDER
+        })
+    }
+
+    /// Unique, and of letters that names may have.
+    fn name(&mut self, wanted: &str) -> String {
+        let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let clean: String = wanted.chars().map(fits).skip_while(|c| !c.is_ascii_alphanumeric()).collect();
+        let mut name: String = if clean.is_empty() { "service".to_owned() } else { clean };
+        name.truncate(LONGEST_NAME);
+        let (stem, mut number) = (name.clone(), 2);
+        while self.names.contains(&name) {
+            let tail = format!("-{number}");
+            name = stem.chars().take(LONGEST_NAME - tail.len()).collect::<String>() + &tail;
+            number += 1;
+        }
+        self.names.push(name.clone());
+        name
+    }
+}
+
+fn backends<'a>(service: &'a Service, listens: &[Listen], notes: &mut Notes<'_>) -> Vec<(BackendAddress, &'a Backend)> {
+    let mut kept: Vec<(BackendAddress, &Backend)> = Vec::new();
+    for backend in &service.backends {
+        let mut address = match backend_address(&backend.address) {
+            Ok(address) => address,
+            Err(complaint) => {
+                let hint = complaint.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+                notes.add(backend.line, format!("{}{hint}", complaint.message));
+                continue;
+            }
+        };
+        if let (true, Some(port)) = (service.direct, address.port) {
+            if listens.iter().any(|listen| listen.ports != (port.get()..=port.get())) {
+                notes.add(backend.line, "left out: with direct server return the port can't differ from the VIP's");
+                continue;
+            }
+            address.port = None;
+        }
+        if kept.iter().any(|(other, _)| *other == address) {
+            notes.add(backend.line, "left out: the service has this backend already");
+            continue;
+        }
+        kept.push((address, backend));
+    }
+    kept
+}
+
+fn settings(service: &Service, notes: &mut Notes<'_>, out: &mut String) {
+    if let Some(scheduler) = service.scheduler {
+        let _ = writeln!(out, "scheduler = \"{scheduler}\"");
+    }
+    let in_range = |time: &Duration| (Duration::from_secs(1)..=Duration::from_hours(30 * 24)).contains(time);
+    if let Some((time, prefix)) = service.persistence {
+        let time = time.clamp(Duration::from_secs(1), Duration::from_hours(30 * 24));
+        let _ = writeln!(out, "persistence = \"{}\"", show_duration(time));
+        if let Some(prefix) = prefix.filter(|prefix| *prefix != 32) {
+            let _ = writeln!(out, "persistence_prefix = {prefix}");
+        }
+    }
+    match service.timeout {
+        Some(time) if in_range(&time) => {
+            let _ = writeln!(out, "timeout = \"{}\"", show_duration(time));
+        }
+        Some(_) => notes.add(service.line, "its idle time is not between 1s and 30d: left out"),
+        None => {}
+    }
+    if service.direct {
+        out.push_str("direct = true\n");
+    }
+}
+
+fn write_check(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut String) {
+    let _ = writeln!(out, "[service.check]\ntype = \"{}\"", check.kind);
+    if let Some(port) = check.port {
+        let _ = writeln!(out, "port = {port}");
+    }
+    let (shortest, longest) = (Duration::from_millis(50), Duration::from_hours(24));
+    let interval = check.interval.map(|interval| interval.clamp(shortest, longest));
+    if let Some(interval) = interval {
+        let _ = writeln!(out, "interval = \"{}\"", show_duration(interval));
+    }
+    if let Some(timeout) = check.timeout {
+        let most = interval.unwrap_or(DEFAULT_INTERVAL);
+        if timeout > most {
+            notes.add(line, format!("a check is over before the next begins: its timeout is {}", show_duration(most)));
+        }
+        let _ = writeln!(out, "timeout = \"{}\"", show_duration(timeout.clamp(shortest, most)));
+    }
+    for (key, number) in [("rise", check.rise), ("fall", check.fall)] {
+        if let Some(number) = number {
+            let _ = writeln!(out, "{key} = {}", number.clamp(1, 1000));
+        }
+    }
+    if check.kind.starts_with("http") {
+        let texts = [("path", &check.path), ("host", &check.host), ("status", &check.status), ("body", &check.body)];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                let _ = writeln!(out, "{key} = {}", quoted(text));
+            }
+        }
+    }
+}
+
+fn write_backend(address: BackendAddress, backend: &Backend, out: &mut String) {
+    let _ = writeln!(out, "[[service.backend]]\naddress = \"{address}\"");
+    if backend.weight != 1 {
+        let _ = writeln!(out, "weight = {}", backend.weight.min(65_535));
+    }
+    if let Some(most) = backend.most.filter(|most| *most > 0) {
+        let _ = writeln!(out, "max_connections = {most}");
+    }
+    if backend.sorry {
+        out.push_str("sorry = true\n");
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
