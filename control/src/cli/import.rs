@@ -40,11 +40,15 @@ pub fn import(
 fn load(path: &Path) -> Result<String, Failed> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(LARGEST_BYTES).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(LARGEST_BYTES + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST_BYTES).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| Failed::Wrong(format!("error: cannot read {}: {error}\n", path.display())))?;
+    if bytes.len() as u64 > LARGEST_BYTES {
+        let hint = "import it in parts";
+        return Err(Failed::Wrong(format!("error: {} is larger than 1 MiB\n  help: {hint}\n", path.display())));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
