@@ -81,9 +81,13 @@ fn labels(stage: &mut Stage) -> Outcome {
         "sluicegate.weight=3",
         "--label",
         "sluicegate.vip=192.0.2.1",
+        "--label",
+        "sluicegate.timeout=2s",
     ];
     stage.swarm.create("host", &words)?;
     stage.wait_for_weights("host", &[3, 3, 3])?;
+    let service = stage.gateway()?.json(&["service", "show", "host"])?;
+    ensure!(service["timeout"] == "2s", "another timeout than the label's: {service}");
     stage.swarm.wait_for_answers(&format!("{VIP}:8090"), 3)?;
     let status = stage.gateway()?.cli(&["status"])?;
     ensure!(status.contains("service host: label sluicegate.vip: 192.0.2.1 is not in swarm.vips"), "{status}");

@@ -57,16 +57,22 @@ fn over_tun_serves(stage: &mut Stage) -> Outcome {
     stage.load(&target, &["--udp"])?.finish_without_failure().map(drop)
 }
 
-/// The gateway in a network of its own VNI, in front of a service that swarm itself cannot publish.
-fn custom_network(stage: &mut Stage) -> Outcome {
-    let create = "network create --driver overlay --subnet 10.7.0.0/24 --ip-range 10.7.0.0/25 back";
+/// Runs a scene in a swarm that has one network more, of a name that no other scene has: it is gone only a while after its
+/// removal. `words` are options of `docker network create`.
+fn with_network(stage: &mut Stage, name: &str, words: &str, scene: fn(&mut Stage) -> Outcome) -> Outcome {
+    let create = format!("network create --driver overlay {words} {name}");
     stage.swarm.docker(&create.split(' ').collect::<Vec<_>>())?;
-    let result = custom_network_serves(stage);
+    let result = scene(stage);
     let services = stage.swarm.docker(&["service", "ls", "--format", "{{.Name}}"])?;
     services.lines().try_for_each(|name| stage.swarm.remove(name))?;
     stage.stranger("af_xdp")?;
-    stage.swarm.remove_network("back")?;
+    stage.swarm.remove_network(name)?;
     result
+}
+
+/// The gateway in a network of its own VNI, in front of a service that swarm itself cannot publish.
+fn custom_network(stage: &mut Stage) -> Outcome {
+    with_network(stage, "back", "--subnet 10.7.0.0/24 --ip-range 10.7.0.0/25", custom_network_serves)
 }
 
 fn custom_network_serves(stage: &mut Stage) -> Outcome {
@@ -85,47 +91,33 @@ fn custom_network_serves(stage: &mut Stage) -> Outcome {
 
 /// One gateway for published ports and for a service that swarm itself cannot publish.
 fn beside_ingress(stage: &mut Stage) -> Outcome {
-    let create = "network create --driver overlay --subnet 10.7.0.0/24 --ip-range 10.7.0.0/25 back";
-    stage.swarm.docker(&create.split(' ').collect::<Vec<_>>())?;
-    let result = both_are_served(stage);
-    let services = stage.swarm.docker(&["service", "ls", "--format", "{{.Name}}"])?;
-    services.lines().try_for_each(|name| stage.swarm.remove(name))?;
-    stage.stranger("af_xdp")?;
-    stage.swarm.remove_network("back")?;
-    result
+    with_network(stage, "side", "--subnet 10.9.0.0/24 --ip-range 10.9.0.0/25", both_are_served)
 }
 
 fn both_are_served(stage: &mut Stage) -> Outcome {
-    let more = "[[swarm.overlay]]\nnetwork = \"back\"\naddress = \"10.7.0.250/24\"\n";
+    let more = "[[swarm.overlay]]\nnetwork = \"side\"\naddress = \"10.9.0.250/24\"\n";
     let overlay = format!("[overlay]\nvtep = {GATEWAY:?}\naddress = {GATEWAY_OVERLAY:?}\n\n");
     let tables = format!("{overlay}{}", stage.swarm_table(more));
-    let words = ["--replicas", "3", "--network", "back", "--endpoint-mode", "dnsrr"];
-    stage.swarm.create("back", &[&words[..], &["--label", "sluicegate.port=8081:8000"]].concat())?;
+    let words = ["--replicas", "3", "--network", "side", "--endpoint-mode", "dnsrr"];
+    stage.swarm.create("side", &[&words[..], &["--label", "sluicegate.port=8081:8000"]].concat())?;
     stage.swarm.create("web", &["--replicas", "3", "-p", "8080:8000"])?;
     for driver in ["af_xdp", "tun"] {
         stage.start(&stage.swarm.gateway.clone(), driver, &tables)?;
-        for (port, ours) in [(8080, "10.0.0.250"), (8081, "10.7.0.250")] {
+        for (port, ours) in [(8080, "10.0.0.250"), (8081, "10.9.0.250")] {
             let target = format!("{VIP}:{port}");
             stage.swarm.wait_for_answers(&target, 3)?;
             let answer = stage.swarm.curl(&target)?;
             ensure!(answer.contains(&format!("you are {ours}:")), "not through its own network: {answer}");
         }
         let status = stage.gateway()?.cli(&["status"])?;
-        ensure!(status.contains("and network back, VNI "), "{status}");
+        ensure!(status.contains("and network side, VNI "), "{status}");
     }
     Ok(())
 }
 
 /// Docker puts the service's VIP on the loopback of its tasks: they see the client and answer around the gateway.
 fn direct(stage: &mut Stage) -> Outcome {
-    let create = "network create --driver overlay --opt dsr --subnet 10.8.0.0/24 --ip-range 10.8.0.0/25 pub";
-    stage.swarm.docker(&create.split(' ').collect::<Vec<_>>())?;
-    let result = direct_serves(stage);
-    let services = stage.swarm.docker(&["service", "ls", "--format", "{{.Name}}"])?;
-    services.lines().try_for_each(|name| stage.swarm.remove(name))?;
-    stage.stranger("af_xdp")?;
-    stage.swarm.remove_network("pub")?;
-    result
+    with_network(stage, "pub", "--opt dsr --subnet 10.8.0.0/24 --ip-range 10.8.0.0/25", direct_serves)
 }
 
 fn direct_serves(stage: &mut Stage) -> Outcome {
