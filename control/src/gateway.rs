@@ -289,10 +289,8 @@ impl Gateway {
         if !self.catalog.suspend(&resting) {
             return;
         }
-        let compiled = self.compile(&self.catalog);
-        match self.publish(compiled) {
-            Ok(()) => tracing::info!("{} tasks rest because they do not answer", resting.len()),
-            Err(error) => tracing::error!("tasks do not answer, but the new table failed: {error}"),
+        if self.publish_catalog("tasks do not answer") {
+            tracing::info!("{} tasks rest because they do not answer", resting.len());
         }
     }
 
@@ -301,10 +299,17 @@ impl Gateway {
         if !self.catalog.grow_older(sys::clock::now()) {
             return;
         }
+        self.publish_catalog("weights have changed with time");
+    }
+
+    /// Puts what has become of the catalog by itself into force. False: it failed, and was said.
+    fn publish_catalog(&mut self, why: &str) -> bool {
         let compiled = self.compile(&self.catalog);
-        if let Err(error) = self.publish(compiled) {
-            tracing::error!("weights have changed with time, but the new table failed: {error}");
+        let published = self.publish(compiled);
+        if let Err(error) = &published {
+            tracing::error!("{why}, but the new table failed: {error}");
         }
+        published.is_ok()
     }
 
     fn release_rules(&mut self) {

@@ -63,9 +63,7 @@ impl Catalog {
             }
         }
         check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
-        if let Some(complaint) = self.persistence_fault(&wanted.name, &wanted.settings.persistence) {
-            return Err(invalid(complaint));
-        }
+        refuse(self.persistence_fault(&wanted.name, &wanted.settings.persistence))?;
         check_life(&wanted.settings, wanted.check.is_some())?;
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
@@ -153,9 +151,7 @@ impl Catalog {
                 let complaint = rules::taken_by(listen, other, owner);
                 return Err(EditError { kind: EditErrorKind::Conflict, ..invalid(complaint) });
             }
-            if let Some(complaint) = rules::listen_fault(listen, self.rules_overlay()) {
-                return Err(invalid(complaint));
-            }
+            refuse(rules::listen_fault(listen, self.rules_overlay()))?;
         }
         Ok(())
     }
@@ -165,14 +161,12 @@ impl Catalog {
         let wanted = &wanted.persistence;
         let stays = self.service(name).is_some_and(|present| present.settings.persistence.group == wanted.group);
         let fault = if stays { wanted.fault().map(|(_, fault)| fault) } else { self.persistence_fault(name, wanted) };
-        fault.map_or(Ok(()), |complaint| Err(invalid(complaint)))
+        refuse(fault)
     }
 
     fn check_backend(&self, backend: &BackendConfig) -> Result<(), EditError> {
-        match rules::backend_faults(backend, self.rules_overlay()).into_iter().next() {
-            Some((_, complaint)) => Err(invalid(complaint)),
-            None => Ok(()),
-        }
+        let first = rules::backend_faults(backend, self.rules_overlay()).into_iter().next();
+        refuse(first.map(|(_, complaint)| complaint))
     }
 
     fn find(&self, name: &str) -> Result<usize, EditError> {
@@ -218,10 +212,7 @@ fn check_check(
     listens: &[Listen],
     backends: impl IntoIterator<Item = BackendAddress>,
 ) -> Result<(), EditError> {
-    match check.and_then(|check| check.fault(listens, backends)) {
-        Some(complaint) => Err(invalid(complaint)),
-        None => Ok(()),
-    }
+    refuse(check.and_then(|check| check.fault(listens, backends)))
 }
 
 /// The error for a backend that is not there.
@@ -236,21 +227,20 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
 }
 
 fn check_life(settings: &Settings, checked: bool) -> Result<(), EditError> {
-    match settings.life.fault(settings.scheduler, checked) {
-        Some((_, complaint)) => Err(invalid(complaint)),
-        None => Ok(()),
-    }
+    refuse(settings.life.fault(settings.scheduler, checked).map(|(_, complaint)| complaint))
 }
 
 fn check_direct(settings: &Settings, listens: &[Listen], backend: &BackendConfig) -> Result<(), EditError> {
-    match rules::direct_fault(listens, backend).filter(|_| settings.direct) {
-        Some(complaint) => Err(invalid(complaint)),
-        None => Ok(()),
-    }
+    refuse(rules::direct_fault(listens, backend).filter(|_| settings.direct))
 }
 
 fn conflict(message: String, hint: &str) -> EditError {
     EditError { kind: EditErrorKind::Conflict, message, hint: Some(hint.to_owned()) }
+}
+
+/// An error, if there is a complaint.
+fn refuse(complaint: Option<Complaint>) -> Result<(), EditError> {
+    complaint.map_or(Ok(()), |complaint| Err(invalid(complaint)))
 }
 
 fn invalid(complaint: Complaint) -> EditError {

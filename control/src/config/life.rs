@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use datapath::service::SchedulerKind;
 
-use super::node::Value;
 use super::report::{Complaint, Report};
 use super::section::Section;
 use super::{settings, value};
@@ -79,18 +78,9 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> LifeChange {
     let [slow_start, on_down, drain_deadline] = KEYS;
     let reset_on_down = section.text(on_down, report, |text| value::word("choice", text, ON_DOWN));
     LifeChange {
-        slow_start: time(section, slow_start, report),
+        slow_start: section.nullable(slow_start, report, settings::read_timeout),
         reset_on_down: reset_on_down.map(|found| found.value),
-        drain_deadline: time(section, drain_deadline, report),
-    }
-}
-
-#[expect(clippy::option_option, reason = "as in the change")]
-fn time(section: &mut Section<'_>, key: &'static str, report: &mut Report) -> Option<Option<Duration>> {
-    let found = section.find(key)?;
-    match found.value {
-        Value::Null => Some(None),
-        _ => settings::read_timeout(found, report).map(Some),
+        drain_deadline: section.nullable(drain_deadline, report, settings::read_timeout),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::node::Value;
 use super::report::{Complaint, Located, Report};
-use super::section::{Section, integer, text, wrong_type};
-use super::value;
+use super::section::{Section, integer, text};
+use super::{settings, value};
 
 /// As for the other times of a service.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -100,38 +99,15 @@ impl Persistence {
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> PersistenceChange {
     let [time, prefix, clients, group] = KEYS;
     PersistenceChange {
-        time: nullable(section, time, |found, report| duration(found, report), report),
-        prefix: nullable(section, prefix, |found, report| value_of(integer(found, PREFIXES, report)), report),
-        clients: nullable(section, clients, |found, report| value_of(integer(found, CLIENTS, report)), report),
-        group: nullable(section, group, |found, report| value_of(text(found, report, group_name)), report),
+        time: section.nullable(time, report, |found, report| settings::read_duration(found, self::time, report)),
+        prefix: section.nullable(prefix, report, |found, report| value_of(integer(found, PREFIXES, report))),
+        clients: section.nullable(clients, report, |found, report| value_of(integer(found, CLIENTS, report))),
+        group: section.nullable(group, report, |found, report| value_of(text(found, report, group_name))),
     }
-}
-
-type Found<'a> = Located<&'a Value>;
-
-#[expect(clippy::option_option, reason = "as in the change")]
-fn nullable<'a, T>(
-    section: &mut Section<'a>,
-    key: &'static str,
-    read: impl FnOnce(Found<'a>, &mut Report) -> Option<T>,
-    report: &mut Report,
-) -> Option<Option<T>> {
-    let found = section.find(key)?;
-    if matches!(found.value, Value::Null) { Some(None) } else { read(found, report).map(Some) }
 }
 
 fn value_of<T>(found: Option<Located<T>>) -> Option<T> {
     found.map(|found| found.value)
-}
-
-fn duration(found: Found<'_>, report: &mut Report) -> Option<Duration> {
-    let Located { value, at } = found;
-    let duration = match value {
-        Value::Text(text) => value::duration(text),
-        Value::Integer(seconds) => Ok(Duration::from_secs(u64::try_from(*seconds).unwrap_or(0))),
-        other => Err(wrong_type(&at, "a duration", other)),
-    };
-    report.check(&at, duration.and_then(time))
 }
 
 /// A time that makes sense.

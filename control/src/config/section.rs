@@ -47,6 +47,18 @@ impl<'a> Section<'a> {
         Some(Located { value: &entry.node.value, at: self.at.key(key, entry.node.span.clone()) })
     }
 
+    /// What `read` makes of a key's value; the inner `None` is JSON's null, which takes it away.
+    #[expect(clippy::option_option, reason = "a key that is not there is something else than null")]
+    pub fn nullable<T>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report,
+        read: impl FnOnce(Found<'a>, &mut Report) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let found = self.find(key)?;
+        if matches!(found.value, Value::Null) { Some(None) } else { read(found, report).map(Some) }
+    }
+
     /// A key's string, as `parse` understands it.
     pub fn text<T>(
         &mut self,

@@ -9,7 +9,7 @@ use wire::MacAddr;
 use super::check::{self, CheckDraft};
 use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
-use super::section::Section;
+use super::section::{Section, integer};
 use super::{
     BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, life, persistence, settings, value,
 };
@@ -101,21 +101,13 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
     let vtep = nullable(&mut section, "vtep", report, value::host);
     let mac = nullable(&mut section, "mac", report, value::mac);
     let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value);
-    let max_connections = max_connections(&mut section, report);
+    let max_connections = section.nullable("max_connections", report, |found, report| {
+        NonZeroU32::new(integer(found, 1..=i64::from(u32::MAX), report)?.value)
+    });
     let sorry = section.find("sorry").and_then(|found| settings::switch(found, report));
     let at = section.at.clone();
     section.close(report);
     Some(BackendDraft { at, address, vtep, mac, weight, max_connections, sorry })
-}
-
-#[expect(clippy::option_option, reason = "as in BackendDraft: the inner None is JSON's null")]
-fn max_connections(section: &mut Section<'_>, report: &mut Report) -> Option<Option<NonZeroU32>> {
-    let found = section.find("max_connections")?;
-    if matches!(found.value, Value::Null) {
-        return Some(None);
-    }
-    let most = section.integer::<u32>("max_connections", 1..=i64::from(u32::MAX), report)?;
-    Some(NonZeroU32::new(most.value))
 }
 
 fn nullable<T>(

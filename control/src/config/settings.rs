@@ -86,10 +86,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
     let scheduler = section.text("scheduler", report, value::scheduler);
     let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
     let direct = section.find("direct").and_then(|found| switch(found, report));
-    let timeout = section.find("timeout").and_then(|found| match found.value {
-        Value::Null => Some(None),
-        _ => read_timeout(found, report).map(Some),
-    });
+    let timeout = section.nullable("timeout", report, read_timeout);
     SettingsChange {
         scheduler: scheduler.map(|found| found.value),
         rewrite_timestamps: timestamps.map(|found| found.value),
@@ -112,15 +109,24 @@ pub fn switch(found: Found<'_>, report: &mut Report) -> Option<bool> {
     }
 }
 
-/// Text with a unit, or seconds.
+/// A timeout: text with a unit, or seconds.
 pub fn read_timeout(found: Found<'_>, report: &mut Report) -> Option<Duration> {
+    read_duration(found, timeout, report)
+}
+
+/// Text with a unit, or seconds, that `check` allows.
+pub fn read_duration(
+    found: Found<'_>,
+    check: fn(Duration) -> Result<Duration, Complaint>,
+    report: &mut Report,
+) -> Option<Duration> {
     let Located { value, at } = found;
     let duration = match value {
         Value::Text(text) => value::duration(text),
         Value::Integer(seconds) => Ok(Duration::from_secs(u64::try_from(*seconds).unwrap_or(0))),
         other => Err(wrong_type(&at, "a duration", other)),
     };
-    report.check(&at, duration.and_then(timeout))
+    report.check(&at, duration.and_then(check))
 }
 
 /// A timeout that makes sense.

@@ -78,10 +78,7 @@ impl Gateway {
         if findings.is_empty() || !self.catalog.note(findings, say) {
             return;
         }
-        let compiled = self.compile(&self.catalog);
-        if let Err(error) = self.publish(compiled) {
-            tracing::error!("the state of backends has changed, but the new table failed: {error}");
-        }
+        self.publish_catalog("the state of backends has changed");
     }
 }
 
