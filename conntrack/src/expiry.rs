@@ -70,7 +70,8 @@ impl Conntrack {
     }
 
     fn closed_due(&self, tick: u32) -> Option<u32> {
-        self.timers.closed_heads().find(|&entry| self.flows[entry as usize].deadline <= tick)
+        let due = |entry: &u32| self.flows[*entry as usize].deadline <= tick;
+        self.timers.closed_heads().map(|(entry, _)| entry).find(due)
     }
 
     /// Turns the wheel up to now; flows that have been heard since they were put there go to a later slot.
@@ -92,8 +93,8 @@ impl Conntrack {
     /// all that the other has sent, the RST is not exact and the end answers with a challenge ACK (RFC 5961); that
     /// segment gets [`crate::Track::Refused`], and the RST which answers it is exact.
     ///
-    /// UDP flows and closed flows stay as they are: there is nobody to tell.
-    pub fn reset(&mut self, id: FlowId, now: Duration) -> Resets {
+    /// UDP flows and closed flows stay as they are: there is nobody to tell. `idle` is the service's.
+    pub fn reset(&mut self, id: FlowId, idle: &Idle, now: Duration) -> Resets {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return Resets::default() };
         let before = flow.state();
         if flow.is_vacant() || before.is_closed() || flow.original.protocol == Protocol::Udp {
@@ -101,7 +102,7 @@ impl Conntrack {
         }
         let resets = resets(flow);
         flow.set_state(State::Reset);
-        self.moved(id.0, before, Idle::default(), now);
+        self.moved(id.0, before, idle, now);
         resets
     }
 }

@@ -22,7 +22,7 @@ impl Conntrack {
         direction: Direction,
         tcp: &Tcp,
         options: Option<&TcpOptions>,
-        idle: Idle,
+        idle: &Idle,
         now: Duration,
     ) -> Track {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return Track::Drop(Invalid::UnknownFlow) };
@@ -30,7 +30,7 @@ impl Conntrack {
             return Track::Drop(Invalid::UnknownFlow);
         }
         let before = flow.state();
-        let last_heard = flow.deadline.saturating_sub(idle.or(before, self.timeouts[before as usize]));
+        let last_heard = flow.deadline.saturating_sub(idle.or(before, &self.timeouts));
         let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
         let step = track(flow, direction, tcp, options, quiet);
         let after = flow.state();
@@ -41,7 +41,7 @@ impl Conntrack {
     }
 
     /// A UDP datagram of the flow: moves its state and its deadline. `idle` is the service's.
-    pub fn datagram(&mut self, id: FlowId, direction: Direction, idle: Idle, now: Duration) {
+    pub fn datagram(&mut self, id: FlowId, direction: Direction, idle: &Idle, now: Duration) {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return };
         if flow.is_vacant() || flow.original.protocol != Protocol::Udp {
             return;
@@ -58,20 +58,21 @@ impl Conntrack {
     }
 
     /// Deadline, queue and port of a flow that has been heard, after its state was `before`.
-    pub(crate) fn moved(&mut self, entry: u32, before: State, idle: Idle, now: Duration) {
+    pub(crate) fn moved(&mut self, entry: u32, before: State, idle: &Idle, now: Duration) {
         let flow = &mut self.flows[entry as usize];
         let (after, was) = (flow.state(), flow.deadline);
-        flow.deadline = tick::ceil(now).saturating_add(idle.or(after, self.timeouts[after as usize]));
+        let mut ticks = idle.or(after, &self.timeouts);
+        if after.is_closed() && after != before {
+            ticks = self.timers.wait_closed(entry, ticks, self.timeouts[after as usize]);
+        }
+        flow.deadline = tick::ceil(now).saturating_add(ticks);
         if !after.is_closed() {
             if flow.deadline < was {
                 self.timers.wait_less(entry, flow.deadline);
             }
-        } else if after != before {
-            self.timers.wait_closed(entry, after);
-            if !before.is_closed() {
-                let (binding, protocol) = (flow.binding, flow.original.protocol);
-                self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
-            }
+        } else if !before.is_closed() {
+            let (binding, protocol) = (flow.binding, flow.original.protocol);
+            self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
         }
     }
 }

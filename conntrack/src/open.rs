@@ -141,10 +141,7 @@ impl Conntrack {
 
     /// Of the closed flows the one that closed first.
     fn oldest_closed(&self) -> Option<u32> {
-        let closed_at = |entry: &u32| {
-            let flow = &self.flows[*entry as usize];
-            flow.deadline.saturating_sub(self.timeouts[flow.state() as usize])
-        };
-        self.timers.closed_heads().min_by_key(closed_at)
+        let closed_at = |&(entry, ticks): &(u32, u32)| self.flows[entry as usize].deadline.saturating_sub(ticks);
+        self.timers.closed_heads().min_by_key(closed_at).map(|(entry, _)| entry)
     }
 }

@@ -74,6 +74,12 @@ impl State {
         matches!(self, State::TimeWait | State::Close | State::Reset)
     }
 
+    /// Data goes both ways, for all that is known: what one idle time for a whole service means.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, State::Established | State::UdpNew | State::UdpStream)
+    }
+
     /// The state with this number; [`State::Close`] for a number that none has (a vacant entry).
     pub(crate) const fn from_code(code: u8) -> State {
         let index = code as usize;

@@ -34,14 +34,16 @@ impl Conntrack {
     pub fn new(capacity: usize, timeouts: Timeouts, seed: u64) -> Conntrack {
         let capacity = capacity.clamp(1, MAX_CAPACITY);
         let key = HashKey::new(seed);
+        let timeouts = timeouts.in_ticks();
+        let closed = State::ALL.into_iter().filter(|state| state.is_closed()).map(|state| timeouts[state as usize]);
         Conntrack {
             flows: vec![Flow::vacant(); capacity],
             index: Index::new(capacity * 2),
-            timers: Timers::new(capacity as u32),
+            timers: Timers::new(capacity as u32, closed),
             ports: Ports::new(key),
             key,
             round: Round::default(),
-            timeouts: timeouts.in_ticks(),
+            timeouts,
             used: 0,
         }
     }

@@ -1,32 +1,40 @@
 //! How long a flow may be idle, state by state.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::State;
 use crate::tick;
 
-/// A service's own idle time, in place of the table's: for open TCP connections ([`State::Established`]) and for UDP.
-/// The default leaves the table's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A service's own idle times by state, in place of the table's. The default leaves the table's.
+///
+/// Packets of a service without any look at a pointer only; those of one that has some read its times where they would
+/// have read the table's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Idle {
-    /// 0: the table's.
-    ticks: u32,
+    /// In ticks by state number; 0: the table's.
+    own: Option<Arc<[u32; State::ALL.len()]>>,
 }
 
 impl Idle {
-    /// So long. Resolution as in [`Timeouts`].
+    /// The time of each state, where the service has one of its own. Resolution as in [`Timeouts`].
     #[must_use]
-    pub fn new(time: Duration) -> Idle {
-        Idle { ticks: tick::ceil(time).max(1) }
+    pub fn by_state(time: impl Fn(State) -> Option<Duration>) -> Idle {
+        let ticks = State::ALL.map(|state| time(state).map_or(0, |time| tick::ceil(time).max(1)));
+        Idle { own: ticks.iter().any(|ticks| *ticks != 0).then(|| Arc::new(ticks)) }
     }
 
-    /// In ticks, where the table has `otherwise`.
+    /// One time for open TCP connections ([`State::Established`]) and for UDP.
+    #[must_use]
+    pub fn new(time: Duration) -> Idle {
+        Idle::by_state(|state| state.is_open().then_some(time))
+    }
+
+    /// In ticks, where the table has `table`.
     #[inline]
-    pub(crate) const fn or(self, state: State, otherwise: u32) -> u32 {
-        match state {
-            State::Established | State::UdpNew | State::UdpStream if self.ticks != 0 => self.ticks,
-            _ => otherwise,
-        }
+    pub(crate) fn or(&self, state: State, table: &[u32; State::ALL.len()]) -> u32 {
+        let own = self.own.as_ref().map_or(0, |own| own[state as usize]);
+        if own == 0 { table[state as usize] } else { own }
     }
 }
 

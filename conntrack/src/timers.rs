@@ -5,27 +5,36 @@
 //! deadline is further away than the wheel goes round just waits in the furthest slot. Only a deadline that moves
 //! *before* the slot, when a state with a shorter timeout begins, makes the flow change its slot at once.
 //!
-//! Closed flows have one queue per state. Packets do not prolong these states, so each queue is in order of its
-//! deadlines: its head is both the next to expire and the first to give way.
+//! Closed flows have one queue per idle time. Packets do not prolong the closed states, so each queue is in order of its
+//! deadlines: its head is both the next to expire and the first to give way. Services may have times of their own, but
+//! not as many as they like: when all queues are taken, the table's time counts.
 
-use crate::State;
 use crate::lists::{ListId, Lists};
 
 const SLOTS: u32 = 2048;
-const CLOSED: [State; 3] = [State::TimeWait, State::Close, State::Reset];
-const FREE: ListId = ListId(SLOTS + 3);
-const LISTS: u32 = SLOTS + 4;
+/// Queues of closed flows: the table's times, and those of services.
+const QUEUES: u32 = 32;
+const FREE: ListId = ListId(SLOTS + QUEUES);
+const LISTS: u32 = SLOTS + QUEUES + 1;
 
 /// The places of all entries: waiting in the wheel, closed, or free.
 pub(crate) struct Timers {
     lists: Lists,
     /// The tick whose slot is being emptied. All before it are done.
     turned: u32,
+    /// The idle time of each queue of closed flows, in ticks; the first are the table's.
+    queues: Vec<u32>,
+    /// How many of them are the table's.
+    of_table: usize,
 }
 
 impl Timers {
-    pub(crate) fn new(entries: u32) -> Self {
-        Self { lists: Lists::new(entries, LISTS, FREE), turned: 0 }
+    /// `closed`: the table's idle times of closed flows, in ticks.
+    pub(crate) fn new(entries: u32, closed: impl Iterator<Item = u32>) -> Self {
+        let mut queues: Vec<u32> = closed.collect();
+        queues.sort_unstable();
+        queues.dedup();
+        Self { lists: Lists::new(entries, LISTS, FREE), turned: 0, of_table: queues.len(), queues }
     }
 
     /// An entry that holds no flow.
@@ -53,14 +62,35 @@ impl Timers {
         }
     }
 
-    /// Puts a flow at the end of the queue of its closed state.
-    pub(crate) fn wait_closed(&mut self, entry: u32, state: State) {
-        self.lists.move_to_back(entry, closed_list(state));
+    /// Puts a flow that has just closed at the end of the queue for `ticks`, or for the table's time if there is no queue
+    /// left. Gives the time that counts.
+    pub(crate) fn wait_closed(&mut self, entry: u32, ticks: u32, of_table: u32) -> u32 {
+        let (queue, ticks) = match self.queue(ticks) {
+            Some(queue) => (queue, ticks),
+            None => (self.queue(of_table).unwrap_or_default(), of_table),
+        };
+        self.lists.move_to_back(entry, closed_list(queue));
+        ticks
     }
 
-    /// The heads of the queues of closed flows.
-    pub(crate) fn closed_heads(&self) -> impl Iterator<Item = u32> {
-        CLOSED.into_iter().filter_map(|state| self.lists.front(closed_list(state)))
+    /// The queue for an idle time: the one that has it, a new one, or one that nobody waits in.
+    fn queue(&mut self, ticks: u32) -> Option<usize> {
+        if let Some(queue) = self.queues.iter().position(|own| *own == ticks) {
+            return Some(queue);
+        }
+        if self.queues.len() < QUEUES as usize {
+            self.queues.push(ticks);
+            return Some(self.queues.len() - 1);
+        }
+        let empty = (self.of_table..self.queues.len()).find(|queue| self.lists.front(closed_list(*queue)).is_none())?;
+        self.queues[empty] = ticks;
+        Some(empty)
+    }
+
+    /// The heads of the queues of closed flows, with the idle time of each queue.
+    pub(crate) fn closed_heads(&self) -> impl Iterator<Item = (u32, u32)> {
+        let queues = self.queues.iter().enumerate();
+        queues.filter_map(|(queue, ticks)| Some((self.lists.front(closed_list(queue))?, *ticks)))
     }
 
     /// The next waiting flow to look at: those of the slots up to `now`. The caller takes it out or makes it wait anew.
@@ -82,13 +112,8 @@ impl Timers {
     }
 }
 
-fn closed_list(state: State) -> ListId {
-    let place = match state {
-        State::TimeWait => 0,
-        State::Close => 1,
-        _ => 2,
-    };
-    ListId(SLOTS + place)
+fn closed_list(queue: usize) -> ListId {
+    ListId(SLOTS + queue as u32)
 }
 
 #[cfg(test)]
@@ -107,7 +132,7 @@ mod tests {
 
     #[test]
     fn comes_up_at_its_tick_and_not_before() {
-        let mut timers = Timers::new(3);
+        let mut timers = Timers::new(3, [].into_iter());
         timers.wait(0, 5);
         timers.wait(1, 5 + SLOTS);
         timers.wait(2, 100_000);
@@ -120,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_earlier_deadline_changes_the_slot() {
-        let mut timers = Timers::new(2);
+        let mut timers = Timers::new(2, [].into_iter());
         timers.wait(0, 1000);
         timers.wait_less(0, 1500);
         assert_eq!(timers.lists.list_of(0), ListId(1000));
@@ -131,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_long_sleep_misses_nobody() {
-        let mut timers = Timers::new(3);
+        let mut timers = Timers::new(3, [].into_iter());
         timers.wait(0, 1);
         timers.wait(1, 2000);
         timers.wait(2, SLOTS + 700);
@@ -142,11 +167,25 @@ mod tests {
 
     #[test]
     fn closed_queues_are_in_order() {
-        let mut timers = Timers::new(3);
-        timers.wait_closed(2, State::Close);
-        timers.wait_closed(1, State::Close);
-        timers.wait_closed(0, State::Reset);
-        assert_eq!(timers.closed_heads().collect::<Vec<_>>(), [2, 0]);
+        let mut timers = Timers::new(3, [80, 960].into_iter());
+        for (entry, ticks) in [(2, 80), (1, 80), (0, 960)] {
+            assert_eq!(timers.wait_closed(entry, ticks, 960), ticks);
+        }
+        assert_eq!(timers.closed_heads().collect::<Vec<_>>(), [(2, 80), (0, 960)]);
         assert_eq!(timers.free(), None);
+    }
+
+    #[test]
+    fn times_of_services_have_queues_until_there_is_none_left() {
+        let mut timers = Timers::new(QUEUES + 1, [80, 960].into_iter());
+        for entry in 0..QUEUES - 2 {
+            assert_eq!(timers.wait_closed(entry, 2_000 + entry, 960), 2_000 + entry);
+        }
+        assert_eq!(timers.wait_closed(QUEUES - 2, 5_000, 960), 960, "the table's time");
+        assert_eq!(timers.wait_closed(QUEUES - 1, 2_003, 960), 2_003, "a queue of that time is there");
+        timers.set_free(7);
+        assert_eq!(timers.wait_closed(QUEUES, 5_000, 960), 5_000, "nobody waits in the queue of entry 7");
+        let heads: Vec<(u32, u32)> = timers.closed_heads().filter(|(_, ticks)| [960, 5_000].contains(ticks)).collect();
+        assert_eq!(heads, [(QUEUES - 2, 960), (QUEUES, 5_000)]);
     }
 }

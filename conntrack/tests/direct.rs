@@ -126,7 +126,7 @@ fn strange_numbers_pass_and_move_nothing() {
         assert_eq!(lab.client(flags, seq, ack, 0), Track::Forward);
         assert_eq!(lab.state(), State::Established);
     }
-    let to_backend = lab.table.reset(lab.id, lab.now).to_backend.unwrap();
+    let to_backend = lab.table.reset(lab.id, &Idle::default(), lab.now).to_backend.unwrap();
     assert_eq!((to_backend.seq, to_backend.ack), (151, Some(301)));
 }
 
@@ -139,7 +139,7 @@ fn another_connection_is_adopted_after_a_silence() {
     assert_eq!(lab.state(), State::Established);
     assert_eq!(lab.client(ACK, 0x7000_0001, 0x6000_0000, 0), Track::Forward);
     assert_eq!(lab.left(), Duration::from_secs(7200));
-    let to_client = lab.table.reset(lab.id, lab.now).to_client.unwrap();
+    let to_client = lab.table.reset(lab.id, &Idle::default(), lab.now).to_client.unwrap();
     assert_eq!((to_client.seq, to_client.ack), (0x6000_0000, Some(0x7000_0001)));
 }
 
@@ -197,7 +197,7 @@ fn udp_lives_by_what_the_client_sends() {
     let key = client(0, Protocol::Udp);
     let id = table.open(&direct(key), Duration::ZERO).unwrap().id;
     for second in 0..100 {
-        table.datagram(id, Direction::Original, Idle::default(), Duration::from_secs(second));
+        table.datagram(id, Direction::Original, &Idle::default(), Duration::from_secs(second));
     }
     assert_eq!(table.flow(id).deadline(), Duration::from_secs(99 + 30));
     assert!(table.expire(Duration::from_secs(129), 32).is_some());
@@ -229,8 +229,8 @@ fn the_idle_time_of_udp_is_the_services() {
     let idle = Idle::new(Duration::from_secs(300));
     let id = open_to(&mut table, client(0, Protocol::Udp), BACKEND, all_ports(), Duration::ZERO).unwrap();
     for second in 0..4 {
-        table.datagram(id, Direction::Original, idle, Duration::from_secs(second));
-        table.datagram(id, Direction::Reply, idle, Duration::from_secs(second));
+        table.datagram(id, Direction::Original, &idle, Duration::from_secs(second));
+        table.datagram(id, Direction::Reply, &idle, Duration::from_secs(second));
     }
     assert_eq!(table.flow(id).state(), State::UdpStream);
     assert_eq!(table.flow(id).deadline(), Duration::from_secs(303));

@@ -17,7 +17,6 @@ use wire::{FiveTuple, Protocol};
 const CAPACITY: usize = 9;
 const ADDRESSES: [Ipv4Addr; 2] = [SNAT, Ipv4Addr::new(10, 0, 0, 4)];
 const PORTS: RangeInclusive<u16> = 65_533..=65_535;
-const CLOSED: [State; 3] = [State::TimeWait, State::Close, State::Reset];
 
 fn timeouts() -> Timeouts {
     let seconds = Duration::from_secs;
@@ -149,8 +148,9 @@ impl Model {
 
     fn oldest_closed(&self) -> Option<FiveTuple> {
         let closed = self.flows.iter().filter(|(_, flow)| flow.state.is_closed());
-        let place = |state| CLOSED.iter().position(|&closed| closed == state);
-        closed.min_by_key(|(_, flow)| (flow.closed.0, place(flow.state), flow.closed.1)).map(|(key, _)| *key)
+        // Of those that closed in the same moment, who has the shorter time comes first.
+        let queue = |flow: &ModelFlow| timeouts().of(flow.state);
+        closed.min_by_key(|(_, flow)| (flow.closed.0, queue(flow), flow.closed.1)).map(|(key, _)| *key)
     }
 
     fn close(&mut self, key: &FiveTuple, state: State) {
@@ -256,14 +256,14 @@ impl Pair {
 
     fn send(&mut self, id: FlowId, from: Direction, flags: u8, seq: u32, ack: u32) -> Track {
         let tcp = segment(flags, seq, ack, 0);
-        self.table.segment(id, from, &tcp, None, Idle::default(), self.model.now)
+        self.table.segment(id, from, &tcp, None, &Idle::default(), self.model.now)
     }
 
     fn establish(&mut self, key: FiveTuple, id: FlowId) {
         let now = self.model.now;
         if key.protocol == Protocol::Udp {
-            self.table.datagram(id, Direction::Original, Idle::default(), now);
-            self.table.datagram(id, Direction::Reply, Idle::default(), now);
+            self.table.datagram(id, Direction::Original, &Idle::default(), now);
+            self.table.datagram(id, Direction::Reply, &Idle::default(), now);
         } else {
             self.send(id, Direction::Original, SYN, 100, 0);
             self.send(id, Direction::Reply, SYN_ACK, 300, 101);
@@ -301,7 +301,7 @@ impl Pair {
     }
 
     fn reset(&mut self, key: FiveTuple, id: FlowId) {
-        let resets = self.table.reset(id, self.model.now);
+        let resets = self.table.reset(id, &Idle::default(), self.model.now);
         let state = self.model.flows[&key].state;
         assert_eq!(resets.to_client.is_some(), state == State::Established);
         if key.protocol == Protocol::Tcp && !state.is_closed() {

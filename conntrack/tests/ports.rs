@@ -12,17 +12,17 @@ use wire::Protocol;
 
 fn connect(table: &mut Conntrack, number: u32, range: SnatRange, now: Duration) -> Result<FlowId, OpenError> {
     let id = open_to(table, client(number, Protocol::Tcp), BACKEND, range, now)?;
-    table.segment(id, Direction::Original, &segment(SYN, 100, 0, 0), None, Idle::default(), now);
-    table.segment(id, Direction::Reply, &segment(SYN_ACK, 300, 101, 0), None, Idle::default(), now);
-    table.segment(id, Direction::Original, &segment(ACK, 101, 301, 0), None, Idle::default(), now);
+    table.segment(id, Direction::Original, &segment(SYN, 100, 0, 0), None, &Idle::default(), now);
+    table.segment(id, Direction::Reply, &segment(SYN_ACK, 300, 101, 0), None, &Idle::default(), now);
+    table.segment(id, Direction::Original, &segment(ACK, 101, 301, 0), None, &Idle::default(), now);
     assert_eq!(table.flow(id).state(), State::Established);
     Ok(id)
 }
 
 fn close_by_fins(table: &mut Conntrack, id: FlowId, now: Duration) {
-    table.segment(id, Direction::Original, &segment(FIN_ACK, 101, 301, 0), None, Idle::default(), now);
-    table.segment(id, Direction::Reply, &segment(FIN_ACK, 301, 102, 0), None, Idle::default(), now);
-    table.segment(id, Direction::Original, &segment(ACK, 102, 302, 0), None, Idle::default(), now);
+    table.segment(id, Direction::Original, &segment(FIN_ACK, 101, 301, 0), None, &Idle::default(), now);
+    table.segment(id, Direction::Reply, &segment(FIN_ACK, 301, 102, 0), None, &Idle::default(), now);
+    table.segment(id, Direction::Original, &segment(ACK, 102, 302, 0), None, &Idle::default(), now);
     assert_eq!(table.flow(id).state(), State::TimeWait);
 }
 

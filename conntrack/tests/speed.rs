@@ -76,7 +76,7 @@ fn track(table: &mut Conntrack, keys: &[FiveTuple], flows: u32) {
         table.lookup_burst(burst, &mut hits);
         for hit in hits.iter().flatten() {
             let tcp = segment(ACK, 101, 301, 100);
-            table.segment(hit.id, hit.direction, &tcp, None, Idle::default(), Duration::from_secs(5));
+            table.segment(hit.id, hit.direction, &tcp, None, &Idle::default(), Duration::from_secs(5));
             table.flow_mut(hit.id).count(hit.direction, 140);
         }
     });
@@ -118,7 +118,7 @@ fn speed() {
                 (Direction::Reply, SYN_ACK, 300, 101),
                 (Direction::Original, ACK, 101, 301),
             ] {
-                table.segment(id, from, &segment(flags, seq, ack, 0), None, Idle::default(), Duration::from_secs(1));
+                table.segment(id, from, &segment(flags, seq, ack, 0), None, &Idle::default(), Duration::from_secs(1));
             }
         }
         let order = shuffled(flows);

@@ -269,7 +269,7 @@ fn our_reset_carries_the_next_numbers_and_is_repeated_on_demand() {
     lab.client(ACK, 101, 301, 50);
     lab.backend(ACK, 301, 151, 4000);
     let flow = lab.table.flow(lab.id).clone();
-    let resets = lab.table.reset(lab.id, lab.now);
+    let resets = lab.table.reset(lab.id, &Idle::default(), lab.now);
     let (client, backend) = (resets.to_client.unwrap(), resets.to_backend.unwrap());
     assert_eq!((client.seq, client.ack), (4301, Some(151)));
     assert_eq!((backend.seq, backend.ack), (151, Some(4301)));
@@ -284,14 +284,14 @@ fn our_reset_carries_the_next_numbers_and_is_repeated_on_demand() {
     assert_eq!(lab.client(RST, 151, 0, 0), Track::Drop(Invalid::AfterReset));
     assert_eq!(lab.client(SYN, 5, 0, 0), Track::Reopen);
     assert_eq!(lab.state(), State::Reset);
-    assert_eq!(lab.table.reset(lab.id, lab.now), conntrack::Resets::default(), "once is enough");
+    assert_eq!(lab.table.reset(lab.id, &Idle::default(), lab.now), conntrack::Resets::default(), "once is enough");
 }
 
 #[test]
 fn our_reset_before_the_answer() {
     let mut lab = Lab::new();
     lab.client(SYN, 100, 0, 0);
-    let resets = lab.table.reset(lab.id, lab.now);
+    let resets = lab.table.reset(lab.id, &Idle::default(), lab.now);
     // RFC 9293, 3.10.7.1: to a SYN without connection, sequence number 0 and an acknowledgment of the SYN.
     let client = resets.to_client.map(|reset| (reset.seq, reset.ack));
     let backend = resets.to_backend.map(|reset| (reset.seq, reset.ack));

@@ -64,7 +64,7 @@ fn arrive(way: &[Sent], state: State) -> Lab {
         lab.send(from, &segment(flags, seq, ack, 0));
     }
     if state == State::Reset {
-        lab.table.reset(lab.id, lab.now);
+        lab.table.reset(lab.id, &Idle::default(), lab.now);
     }
     assert_eq!(lab.state(), state);
     lab

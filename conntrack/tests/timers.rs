@@ -76,7 +76,7 @@ fn every_state_has_its_time() {
     assert!(lab.table.expire(Duration::from_millis(119_999), 10).is_none());
     assert!(lab.table.expire(Duration::from_secs(120), 10).is_some());
     let mut lab = Lab::established();
-    lab.table.reset(lab.id, Duration::from_secs(1));
+    lab.table.reset(lab.id, &Idle::default(), Duration::from_secs(1));
     assert!(lab.table.expire(Duration::from_millis(10_999), 10).is_none());
     assert!(lab.table.expire(Duration::from_secs(11), 10).is_some());
 }
@@ -87,7 +87,7 @@ fn udp_is_short_until_it_goes_on() {
     let second = Duration::from_secs(1);
     let id = open_to(&mut table, client(0, Protocol::Udp), BACKEND, all_ports(), second).unwrap();
     let mut state = |direction, now| {
-        table.datagram(id, direction, Idle::default(), now);
+        table.datagram(id, direction, &Idle::default(), now);
         (table.flow(id).state(), table.flow(id).deadline().saturating_sub(now))
     };
     let (new, stream) = ((State::UdpNew, 30 * second), (State::UdpStream, 120 * second));
@@ -96,8 +96,8 @@ fn udp_is_short_until_it_goes_on() {
     assert_eq!(state(Direction::Reply, 21 * second), stream);
     assert_eq!(state(Direction::Original, 60 * second), stream);
     let id = open_to(&mut table, client(1, Protocol::Udp), BACKEND, all_ports(), second).unwrap();
-    table.datagram(id, Direction::Original, Idle::default(), second);
-    table.datagram(id, Direction::Reply, Idle::default(), second);
+    table.datagram(id, Direction::Original, &Idle::default(), second);
+    table.datagram(id, Direction::Reply, &Idle::default(), second);
     assert_eq!(table.flow(id).state(), State::UdpNew, "one question, one answer");
     let expired = table.expire(31 * second, 10).unwrap();
     assert_eq!(expired.resets, conntrack::Resets::default());
@@ -130,7 +130,7 @@ fn flows_that_live_on_count_for_the_budget_too() {
         .collect();
     let last = Duration::from_secs(4);
     for id in &ids[..99] {
-        table.segment(*id, Direction::Original, &segment(SYN, 100, 0, 0), None, Idle::default(), last);
+        table.segment(*id, Direction::Original, &segment(SYN, 100, 0, 0), None, &Idle::default(), last);
     }
     // The one that is due may be behind 99 that are not: ten looks at a time find it after ten moments at the latest.
     let found = (0..10).find_map(|step| table.expire(Duration::from_millis(5000 + step), 10));
@@ -156,8 +156,8 @@ proptest! {
                 None => open_to(&mut table, key, BACKEND, all_ports(), now).unwrap(),
             };
             for _ in 0..packets {
-                table.datagram(id, Direction::Original, Idle::default(), now);
-                table.datagram(id, Direction::Reply, Idle::default(), now);
+                table.datagram(id, Direction::Original, &Idle::default(), now);
+                table.datagram(id, Direction::Reply, &Idle::default(), now);
             }
             deadlines.insert(key, table.flow(id).deadline());
             now += Duration::from_millis(jump_millis);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conntrack::{Direction, Flow, FlowId, Resets, State};
+use conntrack::{Direction, Flow, FlowId, Idle, Resets, State};
 use wire::Protocol;
 
 use crate::core::Core;
@@ -47,7 +47,8 @@ impl Core {
         }
         let facts = FlowFacts::of(flow);
         let before = Phase::of(flow.state());
-        let resets = self.conntrack.reset(id, now);
+        let service = tables.backend_or_retired(facts.backend).map(|target| &target.service.idle);
+        let resets = self.conntrack.reset(id, service.unwrap_or(&Idle::default()), now);
         self.counters.flows_reset.add(1);
         if let Some(stats) = self.stats_of(tables, facts.backend) {
             stats.moved(before, Phase::Over);

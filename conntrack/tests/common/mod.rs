@@ -123,7 +123,7 @@ impl Lab {
     pub fn send(&mut self, from: Direction, tcp: &Tcp) -> Track {
         let options = options(self.scale);
         let of_syn = tcp.flags.syn().then_some(&options);
-        self.table.segment(self.id, from, tcp, of_syn, self.idle, self.now)
+        self.table.segment(self.id, from, tcp, of_syn, &self.idle, self.now)
     }
 
     pub fn client(&mut self, flags: u8, seq: u32, ack: u32, len: usize) -> Track {

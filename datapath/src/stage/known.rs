@@ -135,7 +135,7 @@ impl Core {
     }
 
     fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
-        let idle = target.service.idle;
+        let idle = &target.service.idle;
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
             let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));

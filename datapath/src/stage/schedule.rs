@@ -123,10 +123,10 @@ impl Core {
     /// Tracks the packet that opened the flow, and sets the flow's clock.
     fn begin(&mut self, packet: &Packet, id: conntrack::FlowId, service: &VirtualService, now: Duration) {
         let L4::Tcp(tcp) = &packet.headers.l4 else {
-            return self.conntrack.datagram(id, Direction::Original, service.idle, now);
+            return self.conntrack.datagram(id, Direction::Original, &service.idle, now);
         };
         let options = tcp.options(packet.frame.bytes());
-        let _ = self.conntrack.segment(id, Direction::Original, tcp, Some(&options), service.idle, now);
+        let _ = self.conntrack.segment(id, Direction::Original, tcp, Some(&options), &service.idle, now);
         let rewrites = service.rewrite_timestamps && !service.direct;
         if let (true, Some(timestamps)) = (rewrites, options.timestamps) {
             let delta = self.clock_millis(now).wrapping_sub(timestamps.value);
