@@ -86,6 +86,14 @@ fn services_come_change_and_go() {
     );
     let (_, view) = ask(&served, "PATCH", "/v1/services/new", r#"{"timeout": null}"#);
     assert_eq!(view["timeout"], json!(null));
+    let patch = |body| ask(&served, "PATCH", "/v1/services/new", body).1["timeouts"].clone();
+    assert_eq!(patch(r#"{"timeouts": {"udp": 3, "tcp_syn_sent": "5s"}}"#), json!({"udp": "3s", "tcp_syn_sent": "5s"}));
+    assert_eq!(
+        patch(r#"{"timeouts": {"udp": null, "udp_stream": "1m"}}"#),
+        json!({"tcp_syn_sent": "5s", "udp_stream": "1m"})
+    );
+    assert_eq!(patch(r#"{"timestamps": "keep"}"#), json!({"tcp_syn_sent": "5s", "udp_stream": "1m"}));
+    assert_eq!(patch(r#"{"timeouts": null}"#), json!({}));
     let put = r#"{"name": "new", "listen": "198.18.0.9:83"}"#;
     assert_eq!(ask(&served, "PUT", "/v1/services/new", put).0, 200);
     assert_eq!(get(&served, "/v1/services/new").1["backends"], json!([]));

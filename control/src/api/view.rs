@@ -3,6 +3,7 @@
 pub use super::failure::{ErrorBody, ProblemBody};
 
 use datapath::service::BackendTotals;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct ServiceView {
     pub direct: bool,
     /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
     pub timeout: Option<String>,
+    /// The idle times of states that have one of their own, as in `[timeouts]`.
+    pub timeouts: BTreeMap<String, String>,
     /// How long it takes until a backend that came up gets its whole weight, e.g. `30s`; null: no time.
     pub slow_start: Option<String>,
     /// What becomes of the connections of a backend that is down: `keep` or `reset`.
@@ -121,6 +124,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
         direct: service.settings.direct,
         timeout: service.settings.timeout.map(show_duration),
+        timeouts: service.settings.timeouts.show(),
         slow_start: service.settings.life.slow_start.map(show_duration),
         on_down: show_on_down(service.settings.life).to_owned(),
         drain_deadline: service.settings.life.drain_deadline.map(show_duration),

@@ -64,7 +64,7 @@ impl Catalog {
         }
         check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
         refuse(self.persistence_fault(&wanted.name, &wanted.settings.persistence))?;
-        check_life(&wanted.settings, wanted.check.is_some())?;
+        check_life(&wanted.settings, &wanted.listens, wanted.check.is_some())?;
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
         if at.is_some() {
@@ -96,7 +96,7 @@ impl Catalog {
         }
         let wanted = check.cloned().unwrap_or_else(|| service.check.as_deref().cloned());
         check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
-        check_life(&settings, wanted.is_some())?;
+        check_life(&settings, &listens, wanted.is_some())?;
         service.set_check(wanted);
         service.listens = listens;
         let of_group = service.settings.persistence.group == settings.persistence.group;
@@ -226,7 +226,8 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
     EditError { kind: EditErrorKind::NotFound, message, hint: Some(hint) }
 }
 
-fn check_life(settings: &Settings, checked: bool) -> Result<(), EditError> {
+fn check_life(settings: &Settings, listens: &[Listen], checked: bool) -> Result<(), EditError> {
+    refuse(settings.timeouts.fault(listens))?;
     refuse(settings.life.fault(settings.scheduler, checked).map(|(_, complaint)| complaint))
 }
 

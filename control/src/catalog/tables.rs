@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use conntrack::Idle;
 use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use vxlan::Vni;
@@ -30,7 +29,7 @@ impl Catalog {
             scheduler: service.settings.scheduler,
             rewrite_timestamps: service.settings.rewrite_timestamps,
             direct: service.settings.direct,
-            idle: service.settings.timeout.map(Idle::new).unwrap_or_default(),
+            idle: service.settings.timeouts.idle(service.settings.timeout),
             backends: self.backends(service, resolve),
             persistence: self.persistence(service),
             turn: Arc::clone(&service.turn),

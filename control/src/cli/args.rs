@@ -104,7 +104,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -178,6 +178,8 @@ pub struct ServiceChange {
     /// Services with the same group share their clients
     #[arg(long, value_name = "NAME", value_parser = checked(or_default(persistence::group_name)))]
     pub persistence_group: Option<String>,
+    #[command(flatten)]
+    pub care: super::care::CareChange,
 }
 
 /// `backend …`
@@ -277,7 +279,7 @@ pub enum FlowVerb {
 }
 
 /// The config's own understanding of a value, with its hint, as clap wants it.
-fn checked<T>(parse: impl Fn(&str) -> Result<T, Complaint> + Clone) -> impl Fn(&str) -> Result<T, String> + Clone {
+pub fn checked<T>(parse: impl Fn(&str) -> Result<T, Complaint> + Clone) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
         parse(text).map_err(|complaint| match complaint.hint {
             Some(hint) => format!("{} ({hint})", complaint.message),

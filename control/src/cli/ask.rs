@@ -95,6 +95,7 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
         body.insert("on_down".to_owned(), json!(on_down));
     }
     body.extend(persistence_body(change));
+    body.extend(change.care.body());
     body
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod care;
 mod check;
 mod checks;
 mod client;

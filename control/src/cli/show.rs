@@ -72,13 +72,19 @@ pub fn service(service: &ServiceView) -> String {
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
-        service.timeout.as_deref().unwrap_or("default"),
+        times(service),
         life(service),
         persistence(service),
         service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
     )
+}
+
+/// `10m, tcp_syn_sent 5s`
+fn times(service: &ServiceView) -> String {
+    let states = service.timeouts.iter().map(|(state, time)| format!(", {state} {time}"));
+    format!("{}{}", service.timeout.as_deref().unwrap_or("default"), states.collect::<String>())
 }
 
 /// `slow start 30s, on down reset, drained for 5m at most`

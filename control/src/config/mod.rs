@@ -19,6 +19,7 @@ pub mod rules;
 pub mod section;
 pub mod service;
 pub mod settings;
+pub mod state_times;
 mod swarm;
 mod syntax;
 mod timeouts;

@@ -11,7 +11,7 @@ use super::persistence::Persistence;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
-use super::{BackendConfig, OverlayConfig};
+use super::{BackendConfig, OverlayConfig, state_times};
 
 /// The overlay as far as it is known.
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +163,9 @@ fn check_persistence(service: &ServiceDraft, groups: &mut Vec<(String, Persisten
 
 fn check_life(service: &ServiceDraft, report: &mut Report) {
     let Some(config) = service.finish() else { return };
+    if let Some(complaint) = config.settings.timeouts.fault(&config.listens) {
+        report.error(service.place_of(state_times::KEY), complaint);
+    }
     let fault = config.settings.life.fault(config.settings.scheduler, service.check.is_some());
     if let Some((key, complaint)) = fault {
         report.error(service.place_of(key), complaint);

@@ -11,7 +11,8 @@ use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
 use super::{
-    BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, life, persistence, settings, value,
+    BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, life, persistence, settings, state_times,
+    value,
 };
 
 /// A service as far as it could be read.
@@ -80,7 +81,7 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
-    let keys = persistence::KEYS.into_iter().chain(life::KEYS);
+    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY]);
     let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };

@@ -10,6 +10,7 @@ use super::node::Value;
 use super::persistence::{self, Persistence, PersistenceChange};
 use super::report::{Complaint, Located, Report};
 use super::section::{Found, Section, wrong_type};
+use super::state_times::{self, StateTimes, StateTimesChange};
 use super::value;
 
 /// `timestamps` says whether we rewrite.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub persistence: Persistence,
     /// How backends come and go.
     pub life: Life,
+    /// How long flows may be idle, by state; before `timeout`.
+    pub timeouts: StateTimes,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             timeout: None,
             persistence: Persistence::default(),
             life: Life::default(),
+            timeouts: StateTimes::default(),
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct SettingsChange {
     pub persistence: PersistenceChange,
     /// See [`Settings::life`].
     pub life: LifeChange,
+    /// See [`Settings::timeouts`].
+    pub timeouts: StateTimesChange,
 }
 
 impl SettingsChange {
@@ -77,6 +83,7 @@ impl SettingsChange {
             timeout: self.timeout.unwrap_or(to.timeout),
             persistence: self.persistence.apply(to.persistence),
             life: self.life.apply(to.life),
+            timeouts: self.timeouts.apply(to.timeouts),
         }
     }
 }
@@ -94,6 +101,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
         timeout,
         persistence: persistence::read(section, report),
         life: life::read(section, report),
+        timeouts: state_times::read(section, report),
     }
 }
 

@@ -123,6 +123,9 @@ impl Labels {
             "weight" => self.weight = weight(text)?,
             "vip" => self.vips = list(text, |item| vip(item, vips))?,
             "port" => self.ports = list(text, port)?,
+            _ if key.starts_with("timeouts.") => {
+                self.settings.timeouts.set(key.trim_start_matches("timeouts."), text)?;
+            }
             _ => return Err(Complaint::hinted("there is no such label", suggest(key, KEYS))),
         }
         Ok(())

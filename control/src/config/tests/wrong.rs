@@ -177,6 +177,20 @@ fn life() {
 }
 
 #[test]
+fn times_by_state() {
+    let times = |title, lines: &str| service(title, &format!("[service.timeouts]\n{lines}"));
+    assert_words!(cases(&[
+        times("good ones", "tcp_syn_sent = \"5s\"\ntcp_time_wait = 30"),
+        times("no time", "tcp_syn_sent = \"0s\""),
+        times("no such state", "tcp_syn_snet = \"5s\""),
+        times("no state of a service's flows", "icmp = \"5s\""),
+        times("UDP in a service for TCP", "udp_stream = \"5s\""),
+        service("TCP in a service for UDP", "listen = \"198.18.0.1:53/udp\"\n[service.timeouts]\ntcp_close = \"5s\""),
+        service("no table", "timeouts = \"5s\""),
+    ]));
+}
+
+#[test]
 fn persistence() {
     let group = |title, second: &str| {
         let shop = "persistence = \"5m\"\npersistence_group = \"shop\"";

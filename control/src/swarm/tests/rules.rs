@@ -146,6 +146,7 @@ fn labels_change_the_service() {
     scene.label("sluicegate.scheduler", "rr");
     scene.label("sluicegate.vip", "198.18.0.1");
     scene.label("sluicegate.timeout", "90s");
+    scene.label("sluicegate.timeouts.tcp_syn_sent", "5s");
     scene.label("sluicegate.max_connections", "500");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
     let words = [("", "5m"), ("_prefix", "24"), ("_clients", "2000"), ("_group", "shop")];
@@ -159,6 +160,10 @@ fn labels_change_the_service() {
     assert_eq!((web.service.name.as_str(), dns.service.name.as_str()), ("my-web-8080", "my-web-53"));
     assert_eq!(web.service.settings.scheduler, SchedulerKind::RoundRobin);
     assert_eq!(web.service.settings.timeout, Some(Duration::from_secs(90)));
+    assert_eq!(
+        web.service.settings.timeouts.show().into_iter().collect::<Vec<_>>(),
+        [("tcp_syn_sent".to_owned(), "5s".to_owned())]
+    );
     let persistence = &web.service.settings.persistence;
     assert_eq!((persistence.time, persistence.prefix()), (Some(Duration::from_mins(5)), 24));
     assert_eq!((persistence.clients(), persistence.group.as_deref()), (2000, Some("shop")));
@@ -271,6 +276,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.vip", "198.18.9.9"),
         ("sluicegate.port", "0:80"),
         ("sluicegate.timeout", "never"),
+        ("sluicegate.timeouts.tcp_syn_snet", "5s"),
         ("sluicegate.direct", "true"),
         ("sluicegate.max_connections", "0"),
         ("sluicegate.enable", "maybe"),
