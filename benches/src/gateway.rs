@@ -193,6 +193,7 @@ fn core(flows: usize, counters: Arc<Counters>) -> Core {
         exchange: Exchange::new(0, vec![Mailbox::new(FRAMES, None)].into()),
         ports,
         probes: Arc::new(Probes::new(of_probes)),
+        surrogates: Arc::new(datapath::Surrogates::new(0)),
         epoch_millis: 5_000,
     })
 }

@@ -4,7 +4,7 @@
 //! use a fake.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use datapath::service::{BackendId, BackendTotals, Listen};
@@ -308,13 +308,13 @@ pub struct FlowView {
     /// `tcp` or `udp`.
     pub protocol: String,
     /// Who asked.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// What was asked for.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// Where the backend sees it come from.
-    pub snat: SocketAddrV4,
+    pub snat: SocketAddr,
     /// Who answers.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
     /// The service's name; empty when it is gone.
     pub service: String,
     /// `ESTABLISHED`, `TIME_WAIT`, …

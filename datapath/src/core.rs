@@ -1,6 +1,7 @@
 //! What one worker owns besides its devices and tables: flows, frames, counters. The stages are its methods, one file each
 //! in `stage/`.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::packet::Packet;
 use crate::probes::Probes;
 use crate::scheduler;
 use crate::service::{InterfaceIndex, Snapshot};
+use crate::surrogate::{Surrogates, is_surrogate};
 use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
 use crate::worker::Event;
 
@@ -100,6 +102,8 @@ pub struct Core {
     pub(crate) all_ports: SnatPorts,
     pub(crate) ports: SnatPorts,
     pub(crate) next_ip_id: u16,
+    /// Of IPv6 clients.
+    pub(crate) surrogates: Arc<Surrogates>,
     /// Wall clock at `now` = 0, in milliseconds.
     pub(crate) epoch_millis: u32,
     /// Flows were opened or closed since the burst was looked up.
@@ -132,6 +136,8 @@ pub struct CoreParts {
     pub ports: SnatPorts,
     /// Control's own packets.
     pub probes: Arc<Probes>,
+    /// Those of IPv6 clients, of all workers.
+    pub surrogates: Arc<Surrogates>,
     /// Wall clock at `now` = 0, in milliseconds, wrapped.
     pub epoch_millis: u32,
 }
@@ -157,6 +163,7 @@ impl Core {
             ports: parts.ports.slice(parts.index, workers),
             all_ports: parts.ports,
             next_ip_id: 0,
+            surrogates: parts.surrogates,
             epoch_millis: parts.epoch_millis,
             lookups_stale: false,
             sweep: None,
@@ -298,6 +305,15 @@ impl Core {
 
     pub(crate) fn purpose_track(worker: usize) -> Verdict {
         Verdict::HandOver { worker, purpose: Purpose::Track }
+    }
+
+    /// An address as others know it: that of tables, or of a client.
+    #[must_use]
+    pub fn real_address(&self, tables: &Snapshot, address: Ipv4Addr) -> IpAddr {
+        if !is_surrogate(address) {
+            return IpAddr::V4(address);
+        }
+        self.surrogates.address(address).map_or_else(|| tables.real_address(address), IpAddr::V6)
     }
 
     pub(crate) fn take_ip_id(&mut self) -> u16 {

@@ -1,5 +1,6 @@
 //! Control's handle on the workers: starts them, gives them tables, asks them questions, stops them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use crate::handover::{Desk, Publisher};
 use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
 use crate::service::{Generation, InterfaceIndex, Snapshot};
+use crate::surrogate::Surrogates;
 use crate::worker::{Bed, Event, Shared, Slot, Worker};
 
 /// How long removed backends are remembered for saying farewell to their flows.
@@ -77,6 +79,7 @@ pub struct Engine {
     boxes: Arc<[Mailbox]>,
     ports: SnatPorts,
     probes: Arc<Probes>,
+    surrogates: Arc<Surrogates>,
     capacity: usize,
 }
 
@@ -111,8 +114,10 @@ impl Engine {
             boxes,
             ports,
             probes: Arc::new(Probes::new(of_probes)),
+            surrogates: Arc::new(Surrogates::new(config.flows)),
             capacity: 0,
         };
+        engine.prepare_six(&first);
         let mut desks = Vec::with_capacity(count);
         for (index, (own, bed)) in devices.into_iter().zip(beds).enumerate() {
             let desk = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(generation)));
@@ -153,6 +158,7 @@ impl Engine {
             exchange: Exchange::new(index, Arc::clone(&self.boxes)),
             ports: self.ports.clone(),
             probes: Arc::clone(&self.probes),
+            surrogates: Arc::clone(&self.surrogates),
             epoch_millis: epoch_millis(),
         };
         let shared = Arc::new(Shared::new(desk));
@@ -174,9 +180,33 @@ impl Engine {
         if let Some(previous) = self.publisher.newest() {
             snapshot.inherit(previous, now, now + FAREWELL);
         }
+        self.prepare_six(&snapshot);
         self.publisher.publish(snapshot.generation().0, Arc::new(snapshot));
         for mailbox in self.boxes.iter() {
             mailbox.wake();
+        }
+    }
+
+    /// Gateways without IPv6 need no room for its clients.
+    fn prepare_six(&self, snapshot: &Snapshot) {
+        if snapshot.has_six() {
+            self.surrogates.prepare();
+        }
+    }
+
+    /// The surrogates of IPv6 clients.
+    #[must_use]
+    pub fn surrogates(&self) -> Arc<Surrogates> {
+        Arc::clone(&self.surrogates)
+    }
+
+    /// An address as others know it, by the newest tables.
+    #[must_use]
+    pub fn real_address(&self, address: Ipv4Addr) -> IpAddr {
+        match (self.surrogates.address(address), self.publisher.newest()) {
+            (Some(client), _) => IpAddr::V6(client),
+            (None, Some(tables)) => tables.real_address(address),
+            (None, None) => IpAddr::V4(address),
         }
     }
 

@@ -20,6 +20,7 @@ pub mod query;
 pub mod scheduler;
 pub mod service;
 mod stage;
+pub mod surrogate;
 pub mod verdict;
 pub mod worker;
 
@@ -28,4 +29,5 @@ pub use counters::WorkerCounters;
 pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
 pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use query::{FlowFilter, FlowRecord};
+pub use surrogate::Surrogates;
 pub use worker::{Event, Slot};

@@ -1,6 +1,6 @@
 //! Control's questions about flows: answered by the owner of the flow table, a page a turn, without locks.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use conntrack::Direction;
@@ -8,7 +8,7 @@ use crossbeam::queue::ArrayQueue;
 use wire::Protocol;
 
 use crate::core::Core;
-use crate::service::{BackendId, ServiceId};
+use crate::service::{BackendId, ServiceId, Snapshot};
 
 /// Flow slots looked at per turn.
 const SLOTS_PER_PAGE: usize = 4096;
@@ -30,13 +30,13 @@ pub struct FlowRecord {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Who opened it.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// What was asked for.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// What the backend sees.
-    pub snat: SocketAddrV4,
+    pub snat: SocketAddr,
     /// Who serves it.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
     /// Its service.
     pub service: ServiceId,
     /// Its backend.
@@ -90,13 +90,13 @@ impl Queries {
     }
 
     /// Worker: looks through the next slots.
-    pub(crate) fn answer(&self, core: &Core, now: Duration) {
+    pub(crate) fn answer(&self, core: &Core, tables: &Snapshot, now: Duration) {
         let Some(mut page) = self.asked.pop() else { return };
         let cursor = page.next.unwrap_or(0);
         let wanted = |service: u32| page.filter.service.is_none_or(|id| id.0 == service);
         let room = page.filter.limit.saturating_sub(page.found.len());
         let flows = core.conntrack.scan(cursor, SLOTS_PER_PAGE).filter(|(_, flow)| wanted(flow.service));
-        let records: Vec<_> = flows.take(room).map(|(_, flow)| record(core.index, flow, now)).collect();
+        let records: Vec<_> = flows.take(room).map(|(_, flow)| record(core, tables, flow, now)).collect();
         page.found.extend(records);
         let next = cursor + SLOTS_PER_PAGE;
         page.next = (next < core.conntrack.slots() && page.found.len() < page.filter.limit).then_some(next);
@@ -105,15 +105,17 @@ impl Queries {
     }
 }
 
-fn record(worker: usize, flow: &conntrack::Flow, now: Duration) -> FlowRecord {
+fn record(core: &Core, tables: &Snapshot, flow: &conntrack::Flow, now: Duration) -> FlowRecord {
     let key = &flow.original;
+    let real = |address: Ipv4Addr, port| SocketAddr::new(core.real_address(tables, address), port);
+    let conntrack::NatBinding { snat, backend } = flow.binding;
     FlowRecord {
-        worker,
+        worker: core.index,
         protocol: key.protocol,
-        client: SocketAddrV4::new(key.src, key.src_port),
-        vip: SocketAddrV4::new(key.dst, key.dst_port),
-        snat: flow.binding.snat,
-        backend: flow.binding.backend,
+        client: real(key.src, key.src_port),
+        vip: real(key.dst, key.dst_port),
+        snat: real(*snat.ip(), snat.port()),
+        backend: real(*backend.ip(), backend.port()),
         service: ServiceId(flow.service),
         backend_id: BackendId(flow.backend_id),
         state: flow.state().as_str(),

@@ -17,7 +17,7 @@ use wire::Protocol;
 const TIME: Duration = Duration::from_mins(1);
 
 fn persistence(clients: &Arc<Clients>, grouped: bool) -> Persistence {
-    Persistence { time: TIME, prefix: 32, grouped, clients: Arc::clone(clients) }
+    Persistence { time: TIME, prefix: 32, prefix_six: 128, grouped, clients: Arc::clone(clients) }
 }
 
 fn web(clients: &Arc<Clients>, weights: &[u16]) -> VirtualService {

@@ -121,6 +121,7 @@ pub fn tables(profile: &Profile, workers: usize) -> Tables {
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
         services: services(profile).map(|(id, stream)| service(id, stream, workers)).collect(),
+        six: Vec::new(),
     }
 }
 

@@ -72,6 +72,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         exchange: Exchange::new(index, Arc::clone(boxes)),
         ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },
         probes: Arc::new(Probes::none()),
+        surrogates: Arc::new(datapath::Surrogates::new(0)),
         epoch_millis: 0,
     });
     let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));

@@ -48,7 +48,7 @@ pub fn rules(kinds: &[Take]) -> FilterRules {
     for kind in kinds {
         match kind {
             Take::ToVip => {
-                let listen = |protocol| FilterListen { address: VIP, ports: 1..=65_535, protocol };
+                let listen = |protocol| FilterListen { address: VIP.into(), ports: 1..=65_535, protocol };
                 rules.listens.extend([listen(6), listen(17)]);
             }
             Take::ToTasks => rules.overlays.extend(VTEPS.iter().zip(TASKS).map(|(vtep, task)| FilterOverlay {
@@ -58,10 +58,12 @@ pub fn rules(kinds: &[Take]) -> FilterRules {
                 addresses: vec![task],
             })),
             Take::ToClients => {
-                let from_vip = |protocol| sys::FilterPlain { backend: VIP, port: 0, protocol };
+                let from_vip = |protocol| sys::FilterPlain { backend: VIP.into(), port: 0, protocol };
                 rules.plain.extend([from_vip(6), from_vip(17)]);
                 let clients = (1..=250).map(|host| Ipv4Addr::new(198, 19, 0, host));
-                rules.snat.extend(clients.map(|address| sys::FilterSnat { address, ports: 1..=65_535 }));
+                rules
+                    .snat
+                    .extend(clients.map(|address| sys::FilterSnat { address: address.into(), ports: 1..=65_535 }));
             }
         }
     }

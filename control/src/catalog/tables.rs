@@ -19,6 +19,7 @@ impl Catalog {
             interfaces: resolve.interfaces(),
             overlays: self.overlays.iter().map(|config| overlay(config, &self.peers)).collect(),
             services: self.services.iter().map(|service| self.virtual_service(service, resolve)).collect(),
+            six: Vec::new(),
         }
     }
 

@@ -96,7 +96,7 @@ impl Rules {
     /// The filter's own form. `plain_ports` are the SNAT ports of plain backends.
     pub fn to_filter(&self, plain_ports: &RangeInclusive<u16>) -> FilterRules {
         let listen = |&(address, first, last, protocol): &(Ipv4Addr, u16, u16, u8)| FilterListen {
-            address,
+            address: address.into(),
             ports: first..=last,
             protocol,
         };
@@ -106,8 +106,9 @@ impl Rules {
             vni: *vni,
             addresses: addresses.clone(),
         };
-        let plain = |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend, port, protocol };
-        let snat = |&address: &Ipv4Addr| FilterSnat { address, ports: plain_ports.clone() };
+        let plain =
+            |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend: backend.into(), port, protocol };
+        let snat = |&address: &Ipv4Addr| FilterSnat { address: address.into(), ports: plain_ports.clone() };
         FilterRules {
             listens: self.listens.iter().map(listen).collect(),
             overlays: self.overlays.iter().map(overlay).collect(),

@@ -171,13 +171,13 @@ fn the_filter_takes_the_vips_our_overlay_and_answers_of_plain_backends() {
     let compiled = compiled(&config(XDP, ""), &view(&[(NODE, to_node.clone()), (PLAIN, to_node)]));
     let filter = compiled.rules.to_filter(&(1024..=32767));
     let listens: Vec<_> = filter.listens.iter().map(|l| (l.address, l.ports.clone(), l.protocol)).collect();
-    assert_eq!(listens, [(VIP, 8080..=8080, 6), (VIP, 8080..=8080, 17)]);
+    assert_eq!(listens, [(VIP.into(), 8080..=8080, 6), (VIP.into(), 8080..=8080, 17)]);
     let overlay = &filter.overlays[0];
     assert_eq!((overlay.vtep, overlay.port, overlay.vni), (SELF, 4789, 4096));
     assert_eq!(overlay.addresses, [Ipv4Addr::new(10, 0, 0, 3)]);
     let plain: Vec<_> = filter.plain.iter().map(|p| (p.backend, p.port, p.protocol)).collect();
-    assert_eq!(plain, [(PLAIN, 80, 6), (PLAIN, 80, 17)]);
-    assert_eq!((filter.snat[0].address, filter.snat[0].ports.clone()), (SELF, 1024..=32767));
+    assert_eq!(plain, [(PLAIN.into(), 80, 6), (PLAIN.into(), 80, 17)]);
+    assert_eq!((filter.snat[0].address, filter.snat[0].ports.clone()), (SELF.into(), 1024..=32767));
     assert_eq!((filter.overlays.len(), filter.snat.len()), (1, 1));
 }
 

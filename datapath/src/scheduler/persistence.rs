@@ -61,7 +61,7 @@ mod tests {
     const TIME: Duration = Duration::from_mins(5);
 
     fn persistence(prefix: u8, grouped: bool) -> Persistence {
-        Persistence { time: TIME, prefix, grouped, clients: Arc::new(Clients::new(1024)) }
+        Persistence { time: TIME, prefix, prefix_six: 128, grouped, clients: Arc::new(Clients::new(1024)) }
     }
 
     /// A round-robin service whose clients stay.

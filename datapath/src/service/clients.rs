@@ -23,8 +23,10 @@ const PORT_BITS: u32 = 16;
 pub struct Persistence {
     /// For so long after its last new flow.
     pub time: Duration,
-    /// Clients whose addresses agree in so many bits count as one; 1 to 32.
+    /// Clients whose IPv4 addresses agree in so many bits count as one; 1 to 32.
     pub prefix: u8,
+    /// The same for IPv6 addresses; 1 to 128.
+    pub prefix_six: u8,
     /// Other services remember the same clients: a backend is known by its address, whatever its port.
     pub grouped: bool,
     /// What is remembered: control hands the same one to every generation, and to all services of a group.

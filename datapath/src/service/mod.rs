@@ -4,6 +4,7 @@
 //! look things up in. A snapshot is built on control and shared by `Arc`; it is never changed after that.
 
 mod clients;
+mod six;
 mod snapshot;
 mod stats;
 #[cfg(test)]
@@ -13,7 +14,7 @@ pub use clients::{Clients, Home, Moment, Persistence};
 pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
 pub use stats::{BackendStats, BackendTotals, Phase, WorkerStats};
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -198,6 +199,9 @@ pub struct Tables {
     pub overlays: Vec<Overlay>,
     /// All services.
     pub services: Vec<VirtualService>,
+    /// Every IPv6 address of the tables (VIPs, plain backends, our addresses towards those), with the address of
+    /// 240.0.0.0/8 that stands for it wherever else there is an `Ipv4Addr` here. A pair lasts as long as the process.
+    pub six: Vec<(Ipv6Addr, Ipv4Addr)>,
 }
 
 /// What a scheduler keeps from one generation to the next: whose turn it is, and the last table.

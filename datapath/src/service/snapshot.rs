@@ -1,6 +1,6 @@
 //! The immutable, indexed form of the tables that workers read.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use vxlan::Vni;
 use wire::Protocol;
 
+use super::six::FixedSurrogates;
 use super::{
     Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService,
 };
@@ -60,6 +61,9 @@ pub enum TablesError {
     /// A next hop on an interface that is not described.
     #[error("backend {0:?} is reached through interface {1:?}, which is not in the tables")]
     NoInterface(BackendId, InterfaceIndex),
+    /// Not of 240.0.0.0/8, or given twice.
+    #[error("{1} cannot stand for {0}: it is not of 240.0.0.0/8, or one of the two is in the tables already")]
+    BadSurrogate(Ipv6Addr, Ipv4Addr),
 }
 
 /// A backend that was taken out of the tables a short while ago: enough to tell it that its flows have ended.
@@ -123,6 +127,7 @@ pub struct Snapshot {
     tasks: HashMap<(Vni, Ipv4Addr, Ipv4Addr), BackendId>,
     /// Backends that were removed, over all generations up to this one.
     removals: u64,
+    six: FixedSurrogates,
 }
 
 impl Snapshot {
@@ -147,6 +152,7 @@ impl Snapshot {
             overlay_backends: Vec::new(),
             tasks: HashMap::new(),
             removals: 0,
+            six: FixedSurrogates::new(&tables.six)?,
         };
         snapshot.check_overlays()?;
         for overlay in &snapshot.overlays {
@@ -260,6 +266,7 @@ impl Snapshot {
     /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
     pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
         self.removals = previous.removals;
+        self.six.inherit(&previous.six, now, until);
         for (id, place) in &previous.backends {
             if self.backends.contains_key(id) {
                 continue;
@@ -384,6 +391,30 @@ impl Snapshot {
     #[must_use]
     pub fn is_plain_backend(&self, address: Ipv4Addr, port: u16) -> bool {
         self.plain.contains(&(address, Some(port))) || self.plain.contains(&(address, None))
+    }
+
+    /// Whether there is IPv6 in the tables.
+    #[must_use]
+    pub fn has_six(&self) -> bool {
+        !self.six.is_empty()
+    }
+
+    /// What stands for an IPv6 address of the tables.
+    #[must_use]
+    pub fn surrogate(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        self.six.surrogate(address)
+    }
+
+    /// The IPv6 address of the tables that this one stands for.
+    #[must_use]
+    pub fn six_address(&self, surrogate: Ipv4Addr) -> Option<Ipv6Addr> {
+        self.six.address(surrogate)
+    }
+
+    /// An address of the tables as others know it.
+    #[must_use]
+    pub fn real_address(&self, address: Ipv4Addr) -> IpAddr {
+        self.six.real(address)
     }
 
     /// Our places in the overlays.

@@ -82,5 +82,11 @@ pub(crate) fn tables(services: Vec<VirtualService>) -> Tables {
         mtu: 1450,
         peers: Vec::new(),
     };
-    Tables { generation: Generation(1), interfaces: vec![interface], overlays: vec![overlay], services }
+    Tables {
+        generation: Generation(1),
+        interfaces: vec![interface],
+        overlays: vec![overlay],
+        services,
+        six: Vec::new(),
+    }
 }

@@ -206,7 +206,7 @@ impl Worker {
         self.behind = self.core.expire(&self.tables, now);
         self.core.sweep(&self.tables, now);
         self.teacher.teach(&mut self.core, &self.tables, now);
-        self.shared.queries.answer(&self.core, now);
+        self.shared.queries.answer(&self.core, &self.tables, now);
         for event in self.core.events.drain(..) {
             // Lost when nobody listens: the task will be heard again.
             let _ = self.shared.events.push(event);

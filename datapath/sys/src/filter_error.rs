@@ -55,7 +55,7 @@ pub enum FilterError {
     },
     /// Two port ranges of one SNAT address do not touch: the filter knows one range for each.
     #[error("SNAT address {0} has two port ranges that do not touch")]
-    SplitRange(std::net::Ipv4Addr),
+    SplitRange(std::net::IpAddr),
     /// A table of the filter could not be changed.
     #[error("the XDP filter's table `{table}`: {error}")]
     Table {

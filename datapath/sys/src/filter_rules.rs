@@ -1,7 +1,7 @@
 //! What the XDP filter is to take, as control says it and as the program reads it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use crate::FilterError;
@@ -23,7 +23,7 @@ pub struct FilterRules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterListen {
     /// The VIP.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Published ports.
     pub ports: RangeInclusive<u16>,
     /// 6 or 17.
@@ -47,7 +47,7 @@ pub struct FilterOverlay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterPlain {
     /// Its address.
-    pub backend: Ipv4Addr,
+    pub backend: IpAddr,
     /// Its port; 0 = any.
     pub port: u16,
     /// 6 or 17.
@@ -58,7 +58,7 @@ pub struct FilterPlain {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterSnat {
     /// The address, which may be the node's own.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The gateway's ports of it.
     pub ports: RangeInclusive<u16>,
 }
@@ -75,11 +75,34 @@ pub(crate) struct Tables {
     pub(crate) inner_addresses: BTreeMap<[u32; 2], u32>,
     pub(crate) plain_backends: BTreeMap<[u8; 8], u32>,
     pub(crate) snat: BTreeMap<u32, [u16; 2]>,
+    pub(crate) listens_six: BTreeMap<[u32; 5], Box<PortBits>>,
+    pub(crate) vips_six: BTreeMap<[u32; 4], u32>,
+    pub(crate) plain_backends_six: BTreeMap<[u32; 5], u32>,
+    pub(crate) snat_six: BTreeMap<[u32; 4], [u16; 2]>,
 }
 
 /// An address as it lies in a packet.
 fn network(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
+}
+
+/// The same of an IPv6 address.
+fn network_six(address: Ipv6Addr) -> [u32; 4] {
+    let octets = address.octets();
+    let (words, _) = octets.as_chunks::<4>();
+    std::array::from_fn(|n| words.get(n).map_or(0, |word| u32::from_ne_bytes(*word)))
+}
+
+/// An address, and what follows it in a key.
+fn six_and(address: Ipv6Addr, last: u32) -> [u32; 5] {
+    let [a, b, c, d] = network_six(address);
+    [a, b, c, d, last]
+}
+
+/// `struct plain_six_key`.
+fn plain_six_key(address: Ipv6Addr, port: u16, protocol: u8, host: u8) -> [u32; 5] {
+    let [high, low] = port.to_ne_bytes();
+    six_and(address, u32::from_ne_bytes([high, low, protocol, host]))
 }
 
 /// `struct plain_key`.
@@ -92,12 +115,7 @@ impl Tables {
     pub(crate) fn of(rules: &FilterRules) -> Result<Tables, FilterError> {
         let mut tables = Tables::default();
         for listen in &rules.listens {
-            let key = [network(listen.address), u32::from(listen.protocol)];
-            let bits = tables.listens.entry(key).or_insert_with(|| Box::new([0; 1024]));
-            for port in listen.ports.clone() {
-                bits[usize::from(port >> 6)] |= 1 << (port & 63);
-            }
-            tables.vips.insert(network(listen.address), 1);
+            tables.add_listen(listen);
         }
         for overlay in &rules.overlays {
             tables.tunnels.insert([network(overlay.vtep), u32::from(overlay.port)], 1);
@@ -106,13 +124,40 @@ impl Tables {
             }
         }
         for plain in &rules.plain {
-            tables.plain_backends.insert(plain_key(plain.backend, plain.port, plain.protocol, 0), 1);
-            tables.plain_backends.insert(plain_key(plain.backend, 0, plain.protocol, 1), 1);
+            tables.add_plain(plain);
         }
         for snat in &rules.snat {
             tables.add_snat(snat)?;
         }
         Ok(tables)
+    }
+
+    fn add_listen(&mut self, listen: &FilterListen) {
+        let protocol = u32::from(listen.protocol);
+        let bits = match listen.address {
+            IpAddr::V4(address) => {
+                self.vips.insert(network(address), 1);
+                self.listens.entry([network(address), protocol]).or_insert_with(|| Box::new([0; 1024]))
+            }
+            IpAddr::V6(address) => {
+                self.vips_six.insert(network_six(address), 1);
+                self.listens_six.entry(six_and(address, protocol)).or_insert_with(|| Box::new([0; 1024]))
+            }
+        };
+        for port in listen.ports.clone() {
+            bits[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+    }
+
+    fn add_plain(&mut self, plain: &FilterPlain) {
+        for (port, host) in [(plain.port, 0), (0, 1)] {
+            match plain.backend {
+                IpAddr::V4(address) => self.plain_backends.insert(plain_key(address, port, plain.protocol, host), 1),
+                IpAddr::V6(address) => {
+                    self.plain_backends_six.insert(plain_six_key(address, port, plain.protocol, host), 1)
+                }
+            };
+        }
     }
 
     /// Ranges of one address that touch become one.
@@ -121,7 +166,10 @@ impl Tables {
         if first > last {
             return Ok(());
         }
-        let known = self.snat.entry(network(snat.address)).or_insert([first, last]);
+        let known = match snat.address {
+            IpAddr::V4(address) => self.snat.entry(network(address)).or_insert([first, last]),
+            IpAddr::V6(address) => self.snat_six.entry(network_six(address)).or_insert([first, last]),
+        };
         let touch = first <= known[1].saturating_add(1) && known[0] <= last.saturating_add(1);
         if !touch {
             return Err(FilterError::SplitRange(snat.address));
@@ -135,7 +183,7 @@ impl Tables {
 mod tests {
     use super::*;
 
-    const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+    const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 
     fn snat(ports: RangeInclusive<u16>) -> FilterSnat {
         FilterSnat { address: VIP, ports }

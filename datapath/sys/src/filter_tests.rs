@@ -313,10 +313,11 @@ fn holds_many_backends_and_ports() {
     let Some(mut filter) = filter() else { return };
     let mut rules = rules();
     rules.listens = (0..500_u32)
-        .map(|n| FilterListen { address: Ipv4Addr::from(0xc612_0000 + n), ports: 1..=65_535, protocol: TCP })
+        .map(|n| FilterListen { address: Ipv4Addr::from(0xc612_0000 + n).into(), ports: 1..=65_535, protocol: TCP })
         .collect();
-    rules.plain =
-        (0..20_000_u32).map(|n| FilterPlain { backend: Ipv4Addr::from(n << 8), port: 80, protocol: TCP }).collect();
+    rules.plain = (0..20_000_u32)
+        .map(|n| FilterPlain { backend: Ipv4Addr::from(n << 8).into(), port: 80, protocol: TCP })
+        .collect();
     filter.publish(&rules).unwrap();
     assert_eq!(filter.verdict(&packet(CLIENT, [198, 18, 1, 243], TCP, 1, 65_535)), "listen");
     assert_eq!(filter.verdict(&packet(CLIENT, [198, 18, 1, 243], TCP, 1, 0)), "pass_not_ours");

@@ -24,6 +24,7 @@ use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Snapshot, Tables, Turn, VirtualService,
 };
+use datapath::surrogate::Surrogates;
 use datapath::worker::{Shared, TablesDesk, Worker};
 use datapath::{EngineConfig, ProbeLine, Role, Slot, SnatPorts};
 use sys::{FramePool, LinkType, MemoryDevice};
@@ -132,6 +133,7 @@ pub fn tables(services: Vec<VirtualService>) -> Tables {
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
         services,
+        six: Vec::new(),
     }
 }
 
@@ -156,6 +158,7 @@ pub struct Gateway {
     /// As control has it.
     pub line: ProbeLine,
     probes: Arc<Probes>,
+    pub surrogates: Arc<Surrogates>,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
     /// Of every backend there ever was: counters outlive tables.
@@ -186,10 +189,12 @@ impl Gateway {
             now,
             line: ProbeLine::new(Arc::clone(&probes), Arc::clone(&boxes)),
             probes,
+            surrogates: Arc::new(Surrogates::new(2 * flows)),
             publisher,
             generation: 1,
             stats,
         };
+        gateway.surrogates.prepare();
         let mut desks = Vec::new();
         for index in 0..workers {
             let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
@@ -235,6 +240,7 @@ impl Gateway {
             exchange: Exchange::new(index, Arc::clone(boxes)),
             ports: split_ports(&ports()).0,
             probes: Arc::clone(&self.probes),
+            surrogates: Arc::clone(&self.surrogates),
             epoch_millis: 5_000,
         });
         let shared = Arc::new(Shared::new(desk));

@@ -1,7 +1,7 @@
 //! `AF_XDP` sockets and the filter on real veth pairs.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const FRAMES: usize = 1024;
 
 fn rules() -> FilterRules {
     FilterRules {
-        listens: vec![FilterListen { address: Ipv4Addr::from(VIP), ports: 8080..=8089, protocol: 17 }],
+        listens: vec![FilterListen { address: VIP.into(), ports: 8080..=8089, protocol: 17 }],
         ..FilterRules::default()
     }
 }
