@@ -1,6 +1,6 @@
 //! The end of every packet: one [`Verdict`], and for dropped ones a reason that is a counter by construction.
 
-use wire::Malformed;
+use wire::{Malformed, Untranslatable};
 
 /// Position of a device among those of its worker.
 pub type SlotIndex = usize;
@@ -68,6 +68,12 @@ drop_reasons! {
     BadIpHeader = "bad_ip_header",
     /// The IPv4 header checksum is wrong.
     BadIpChecksum = "bad_ip_checksum",
+    /// An IPv6 header or extension header that contradicts itself, or a source that is no host.
+    BadIpv6Header = "bad_ipv6_header",
+    /// The sender chose the way, and it does not end here.
+    SourceRoute = "source_route",
+    /// A packet that has no form in the other IP version: a fragment of an ICMP message, UDP without checksum.
+    Untranslatable = "untranslatable",
     /// A TCP, UDP or ICMP header that contradicts itself.
     BadTransportHeader = "bad_transport_header",
     /// A VXLAN header without the I flag, or cut short.
@@ -161,9 +167,27 @@ impl From<Malformed> for DropReason {
             Malformed::BadVersion | Malformed::BadHeaderLen | Malformed::BadTotalLen => DropReason::BadIpHeader,
             Malformed::BadIpChecksum => DropReason::BadIpChecksum,
             Malformed::BadTcpHeader | Malformed::BadUdpLen | Malformed::BadIcmp => DropReason::BadTransportHeader,
+            Malformed::BadIpv6Extension | Malformed::BadIpv6Fragment | Malformed::BadIpv6Address => {
+                DropReason::BadIpv6Header
+            }
+            Malformed::SourceRoute => DropReason::SourceRoute,
             Malformed::BadArp => DropReason::BadArp,
             Malformed::BadVxlan => DropReason::BadVxlan,
             Malformed::NotIpv4(_) => DropReason::NotIpv4,
+        }
+    }
+}
+
+impl From<Untranslatable> for DropReason {
+    fn from(error: Untranslatable) -> Self {
+        match error {
+            Untranslatable::Malformed(malformed) => malformed.into(),
+            Untranslatable::Protocol(_) => DropReason::UnsupportedProtocol,
+            Untranslatable::NoUdpChecksum | Untranslatable::IcmpFragment => DropReason::Untranslatable,
+            Untranslatable::IcmpMessage(..) => DropReason::IcmpUnhandled,
+            Untranslatable::QuotedAddress => DropReason::IcmpNoFlow,
+            Untranslatable::TooLong => DropReason::TooBig,
+            Untranslatable::NoRoom => DropReason::NoHeadroom,
         }
     }
 }

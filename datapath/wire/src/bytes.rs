@@ -3,7 +3,7 @@
 //! A window is taken once ([`window`], [`window_mut`]) with one bounds check; the accesses inside have constant offsets,
 //! so the compiler drops their checks.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The `N` bytes of `frame` at `offset`.
 #[inline]
@@ -45,4 +45,16 @@ pub(crate) fn set32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) 
 #[inline]
 pub(crate) fn set_address<const N: usize>(bytes: &mut [u8; N], at: usize, address: Ipv4Addr) {
     bytes[at..at + 4].copy_from_slice(&address.octets());
+}
+
+#[inline]
+pub(crate) fn get_address6<const N: usize>(bytes: &[u8; N], at: usize) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&bytes[at..at + 16]);
+    Ipv6Addr::from_octets(octets)
+}
+
+#[inline]
+pub(crate) fn set_address6<const N: usize>(bytes: &mut [u8; N], at: usize, address: Ipv6Addr) {
+    bytes[at..at + 16].copy_from_slice(&address.octets());
 }

@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Sum of the big-endian 16-bit words of `bytes`, an odd last byte padded with zero.
 ///
@@ -37,6 +37,13 @@ pub fn internet(bytes: &[u8]) -> u16 {
 pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> u32 {
     let halves = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);
     halves(src) + halves(dst) + u32::from(protocol) + u32::from(len)
+}
+
+/// As [`pseudo_header`] for IPv6 (RFC 8200 8.1), which `ICMPv6` sums too.
+#[must_use]
+#[inline]
+pub fn pseudo_header6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, len: u16) -> u32 {
+    sum(&src.octets()) + sum(&dst.octets()) + u32::from(protocol) + u32::from(len)
 }
 
 #[inline]

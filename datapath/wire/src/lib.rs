@@ -14,11 +14,13 @@ mod flow;
 pub mod fragment;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 mod mac;
 mod malformed;
 pub mod parse;
 pub mod rewrite;
 pub mod tcp;
+pub mod translate;
 pub mod udp;
 
 pub use arp::Arp;
@@ -30,9 +32,11 @@ pub use icmp::{
     Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, translate_icmp_error, write_icmp_error,
 };
 pub use ipv4::Ipv4;
+pub use ipv6::Ipv6;
 pub use mac::{BadMacAddr, MacAddr};
 pub use malformed::Malformed;
 pub use parse::{Headers, L4};
 pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, set_tos};
 pub use tcp::{Tcp, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, segment, write_tcp_reset};
+pub use translate::{Pair, Untranslatable, four_to_six, six_to_four};
 pub use udp::Udp;

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Malformed {
     /// The frame ends before the header or the packet does.
     Truncated,
-    /// The IP version is not 4.
+    /// The IP version is not what it should be.
     BadVersion,
     /// The IPv4 header claims less than 20 bytes.
     BadHeaderLen,
@@ -25,6 +25,14 @@ pub enum Malformed {
     BadArp,
     /// The VXLAN header is incomplete or lacks the I flag.
     BadVxlan,
+    /// The IPv6 extension headers cannot be walked: cut short, too many, or in an impossible order.
+    BadIpv6Extension,
+    /// An IPv6 fragment whose length is no multiple of eight although more follow, or that ends beyond 65,535 bytes.
+    BadIpv6Fragment,
+    /// The IPv6 source is no single host.
+    BadIpv6Address,
+    /// The sender chose the way (IPv6 routing header, IPv4 source route), and it does not end here.
+    SourceRoute,
     /// The Ethernet payload is something else than IPv4: its ethertype.
     NotIpv4(u16),
 }
@@ -33,7 +41,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Truncated => "truncated",
-            Self::BadVersion => "IP version is not 4",
+            Self::BadVersion => "wrong IP version",
             Self::BadHeaderLen => "bad IPv4 header length",
             Self::BadTotalLen => "bad IPv4 total length",
             Self::BadIpChecksum => "bad IPv4 header checksum",
@@ -42,6 +50,10 @@ impl fmt::Display for Malformed {
             Self::BadIcmp => "bad ICMP message",
             Self::BadArp => "bad ARP packet",
             Self::BadVxlan => "bad VXLAN header",
+            Self::BadIpv6Extension => "bad IPv6 extension headers",
+            Self::BadIpv6Fragment => "bad IPv6 fragment",
+            Self::BadIpv6Address => "IPv6 source is no single host",
+            Self::SourceRoute => "source route",
             Self::NotIpv4(ethertype) => return write!(f, "not IPv4 but ethertype {ethertype:#06x}"),
         };
         f.write_str(text)

@@ -55,8 +55,8 @@ impl IcmpError {
 #[must_use]
 pub fn deserves_icmp_error(headers: &Headers) -> bool {
     let (src, dst) = (headers.ip.src, headers.ip.dst);
-    // 240.0.0.0/4 includes the limited broadcast.
-    let no_host = |address: Ipv4Addr| address.is_multicast() || address.octets()[0] >= 240;
+    // 240.0.0.0/4 never comes from a wire: the data path lets it stand for IPv6 addresses, each of one host.
+    let no_host = |address: Ipv4Addr| address.is_multicast() || address.is_broadcast();
     let quotable = match &headers.l4 {
         L4::Icmp(icmp) => !icmp.is_error(),
         L4::LaterFragment => false,

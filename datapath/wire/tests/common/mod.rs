@@ -1,6 +1,8 @@
 //! What the tests of this package share: golden files, checksums summed from scratch, packets built by etherparse.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod six;
+
 use std::net::Ipv4Addr;
 
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, TcpHeader, UdpHeader};
