@@ -164,9 +164,10 @@ fn no_error_about_what_has_no_sender() {
     };
     assert!(deserves([198, 18, 0, 2], [10, 0, 0, 11]));
     assert!(deserves([10, 0, 0, 1], [223, 0, 0, 0]));
-    for bad in [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [240, 0, 0, 1]] {
+    for bad in [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
         assert!(!deserves(bad, [10, 0, 0, 11]), "{bad:?}");
     }
+    assert!(deserves([248, 0, 0, 1], [240, 0, 0, 1]), "IPv6 hosts");
     assert!(!deserves([198, 18, 0, 2], [239, 1, 1, 1]));
     let later = parse(&common::Golden::read("nat_udp_later_fragment").packet("before"));
     assert!(!deserves_icmp_error(&later));
