@@ -6,6 +6,8 @@ mod lab;
 mod parse;
 #[path = "../../fuzz/checks/pipeline.rs"]
 mod pipeline;
+#[path = "../../fuzz/checks/translate.rs"]
+mod translate;
 
 use std::path::{Path, PathBuf};
 
@@ -40,4 +42,9 @@ fn parse_corpus() {
 #[test]
 fn pipeline_corpus() {
     replay("pipeline", pipeline::run);
+}
+
+#[test]
+fn translate_corpus() {
+    replay("translate", translate::run);
 }

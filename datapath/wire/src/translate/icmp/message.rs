@@ -153,3 +153,90 @@ fn pointer_six(pointer: u32) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All types and codes that `translate` knows, with what becomes of them.
+    fn table(translate: impl Fn(Message) -> Option<Message>) -> Vec<((u8, u8), (u8, u8))> {
+        let all = (0..=255).flat_map(|kind| (0..=255).map(move |code| (kind, code)));
+        let known = all.filter_map(|(kind, code)| {
+            let to = translate(Message { kind, code, rest: 0 })?;
+            Some(((kind, code), (to.kind, to.code)))
+        });
+        known.collect()
+    }
+
+    #[test]
+    fn echoes() {
+        assert_eq!(table(Message::echo_to_four), [((128, 0), (8, 0)), ((129, 0), (0, 0))]);
+        assert_eq!(table(Message::echo_to_six), [((0, 0), (129, 0)), ((8, 0), (128, 0))]);
+    }
+
+    /// RFC 7915 5.2, line by line.
+    #[test]
+    fn errors_to_four() {
+        let mut known = table(|message| message.error_to_four(false));
+        // The code of "packet too big" means nothing (RFC 4443 3.2).
+        known.retain(|((kind, code), _)| *kind != 2 || *code == 0);
+        let unreachable = [((1, 0), (3, 1)), ((1, 1), (3, 10)), ((1, 2), (3, 1)), ((1, 3), (3, 1)), ((1, 4), (3, 3))];
+        let others = [((2, 0), (3, 4)), ((3, 0), (11, 0)), ((3, 1), (11, 1)), ((4, 0), (12, 0)), ((4, 1), (3, 2))];
+        assert_eq!(known, [unreachable, others].concat());
+    }
+
+    /// RFC 7915 4.2, line by line.
+    #[test]
+    fn errors_to_six() {
+        let no_route = [0, 1, 5, 6, 7, 8, 11, 12].map(|code| ((3, code), (1, 0)));
+        let prohibited = [9, 10, 13, 15].map(|code| ((3, code), (1, 1)));
+        let others = [((3, 2), (4, 1)), ((3, 3), (1, 4)), ((3, 4), (2, 0)), ((11, 0), (3, 0)), ((11, 1), (3, 1))];
+        let problems = [((12, 0), (4, 0)), ((12, 2), (4, 0))];
+        let mut expected = [&no_route[..], &prohibited, &others, &problems].concat();
+        expected.sort_unstable();
+        assert_eq!(table(|message| message.error_to_six(1500)), expected);
+    }
+
+    #[test]
+    fn pointers() {
+        let four: Vec<_> = (0..=41).map(pointer_four).collect();
+        let mut expected = vec![Some(0), Some(1), None, None, Some(2), Some(2), Some(9), Some(8)];
+        expected.extend([Some(12); 16]);
+        expected.extend([Some(16); 16]);
+        expected.extend([None; 2]);
+        assert_eq!(four, expected);
+
+        let six: Vec<_> = (0..=21).map(pointer_six).collect();
+        let mut expected =
+            vec![Some(0), Some(1), Some(4), Some(4), None, None, None, None, Some(7), Some(6), None, None];
+        expected.extend([Some(8); 4]);
+        expected.extend([Some(24); 4]);
+        expected.extend([None; 2]);
+        assert_eq!(six, expected);
+    }
+
+    #[test]
+    fn where_the_pointer_and_the_mtu_stand() {
+        let problem = Message { kind: 4, code: 0, rest: 7 }.error_to_four(false);
+        assert_eq!(problem, Some(Message { kind: 12, code: 0, rest: 8 << 24 }));
+        let problem = Message { kind: 12, code: 0, rest: 0x0900_4d4d }.error_to_six(1500);
+        assert_eq!(problem, Some(Message { kind: 4, code: 0, rest: 6 }));
+        let protocol = Message { kind: 3, code: 2, rest: 5 }.error_to_six(1500);
+        assert_eq!(protocol, Some(Message { kind: 4, code: 1, rest: 6 }), "the next header");
+        let narrow = Message { kind: 3, code: 4, rest: 0x0909_05aa }.error_to_six(1500);
+        assert_eq!(narrow, Some(Message { kind: 2, code: 0, rest: 1470 }));
+    }
+
+    #[test]
+    fn mtus() {
+        assert_eq!([1500, 1280, 1279, 0].map(|mtu| mtu_four(mtu, false)), [1480, 1260, 1260, 1260]);
+        assert_eq!([1500, 1280, 68].map(|mtu| mtu_four(mtu, true)), [1472, 1252, 1252]);
+        assert_eq!(mtu_four(u32::MAX, false), 65_515);
+        assert_eq!([1450, 1260, 1259, 68, 65_535].map(|mtu| mtu_six(mtu, 1500)), [1470, 1280, 1280, 1280, 65_555]);
+        // Routers that tell no MTU: the next plateau below what was too long.
+        assert_eq!(
+            [65_535, 17_914, 4353, 1500, 1492, 60].map(|len| mtu_six(0, len)),
+            [32_020, 8186, 4372, 1512, 1280, 1280]
+        );
+    }
+}
