@@ -19,6 +19,8 @@ pub struct Resets {
 /// A flow that has expired and is removed.
 #[derive(Clone, Debug)]
 pub struct Expired {
+    /// The place that it had: valid for what the data path kept beside it, until another flow is opened.
+    pub id: FlowId,
     /// The flow as it was.
     pub flow: Flow,
     /// What to tell its ends: of TCP flows that were established or closing, nothing of others.
@@ -60,7 +62,7 @@ impl Conntrack {
         };
         let flow = self.finish(entry, tick);
         let resets = if speaks_at_expiry(&flow) { resets(&flow) } else { Resets::default() };
-        Some(Expired { flow, resets })
+        Some(Expired { id: FlowId(entry), flow, resets })
     }
 
     /// Whether [`Conntrack::expire`] has stopped at its budget for this `now`: there may be more.

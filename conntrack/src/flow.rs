@@ -113,6 +113,7 @@ pub struct Flow {
     pub(crate) deadline: u32,
     packets: [u32; 2],
     bytes_low: [u32; 2],
+    /// 15 bits each; the uppermost bit of the first one says `SPLICED`.
     bytes_high: [u16; 2],
     /// The sequence number after the last one sent.
     pub(crate) ends: [u32; 2],
@@ -131,6 +132,7 @@ const VACANT: u8 = 15;
 const STATE_BITS: u8 = 0x0f;
 const ACKED: u8 = 0x10;
 const FIN: u8 = 0x40;
+const SPLICED: u16 = 0x8000;
 
 impl Flow {
     pub(crate) fn vacant() -> Flow {
@@ -193,7 +195,23 @@ impl Flow {
         self.packets[side] = self.packets[side].saturating_add(1);
         let (low, carry) = self.bytes_low[side].overflowing_add(bytes);
         self.bytes_low[side] = low;
-        self.bytes_high[side] = self.bytes_high[side].wrapping_add(u16::from(carry));
+        if carry {
+            let high = self.bytes_high[side];
+            self.bytes_high[side] = high & SPLICED | high.wrapping_add(1) & !SPLICED;
+        }
+    }
+
+    /// The data path's own mark: the two ends count in different sequence spaces, and it knows how. Kept for it, opaque
+    /// here: the numbers that the tracker sees are the client's.
+    #[must_use]
+    #[inline]
+    pub fn is_spliced(&self) -> bool {
+        self.bytes_high[0] & SPLICED != 0
+    }
+
+    /// Sets the mark.
+    pub fn set_spliced(&mut self) {
+        self.bytes_high[0] |= SPLICED;
     }
 
     /// Packets counted in one direction; stops at the largest number that 32 bits hold.
@@ -206,7 +224,7 @@ impl Flow {
     #[must_use]
     pub fn bytes(&self, direction: Direction) -> u64 {
         let side = direction.index();
-        u64::from(self.bytes_high[side]) << 32 | u64::from(self.bytes_low[side])
+        u64::from(self.bytes_high[side] & !SPLICED) << 32 | u64::from(self.bytes_low[side])
     }
 
     /// Reads from both cache lines, so that they are in the cache. (The compiler sorts the fields by alignment: words
@@ -290,6 +308,19 @@ mod tests {
         assert_eq!(flow.bytes(Direction::Reply), 3 * u64::from(u32::MAX));
         assert_eq!((flow.packets(Direction::Reply), flow.packets(Direction::Original)), (3, 0));
         assert_eq!(flow.bytes(Direction::Original), 0);
+    }
+
+    #[test]
+    fn bytes_and_the_mark_do_not_mix() {
+        let mut flow = Flow::vacant();
+        assert!(!flow.is_spliced());
+        flow.set_spliced();
+        flow.bytes_high = [SPLICED | !SPLICED, !SPLICED];
+        for side in [Direction::Original, Direction::Reply] {
+            flow.bytes_low[side.index()] = u32::MAX;
+            flow.count(side, 2);
+            assert_eq!((flow.bytes(side), flow.is_spliced()), (1, true), "2^47 bytes later it begins anew");
+        }
     }
 
     #[test]

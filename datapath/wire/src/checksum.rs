@@ -104,6 +104,17 @@ impl Delta {
             .replace16_at(position, old as u16, new as u16)
     }
 
+    /// As [`replace16_at`](Self::replace16_at) for any number of bytes; both must be equally long.
+    #[must_use]
+    pub fn replace_bytes_at(self, position: usize, old: &[u8], new: &[u8]) -> Self {
+        let word =
+            |at: usize, byte: u8| if (position + at).is_multiple_of(2) { u16::from(byte) << 8 } else { byte.into() };
+        old.iter()
+            .zip(new)
+            .enumerate()
+            .fold(self, |delta, (at, (old, new))| delta.replace16(word(at, *old), word(at, *new)))
+    }
+
     /// The checksum after the change.
     #[must_use]
     #[inline]

@@ -3,10 +3,12 @@
 mod echo;
 mod error;
 mod inner;
+mod sequence;
 
 pub use echo::echo_reply_in_place;
 pub use error::{IcmpError, deserves_icmp_error, write_icmp_error};
 pub use inner::{IcmpInner, translate_icmp_error};
+pub use sequence::map_quoted_seq;
 
 use crate::Malformed;
 use crate::bytes::{get32, window};

@@ -18,6 +18,7 @@ pub mod ipv6;
 mod mac;
 mod malformed;
 pub mod parse;
+pub mod proxy;
 pub mod rewrite;
 pub mod tcp;
 pub mod translate;
@@ -29,14 +30,19 @@ pub use ethernet::{ETHERNET_LEN, Ethernet, ethernet, ethertype, write_ethernet};
 pub use flow::{FiveTuple, Protocol, UnknownProtocol};
 pub use fragment::{FragmentKey, split};
 pub use icmp::{
-    Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, translate_icmp_error, write_icmp_error,
+    Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, map_quoted_seq, translate_icmp_error,
+    write_icmp_error,
 };
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;
 pub use mac::{BadMacAddr, MacAddr};
 pub use malformed::Malformed;
 pub use parse::{Headers, L4};
+pub use proxy::{LOCAL_PROXY_HEADER, MAX_PROXY_HEADER_LEN, ProxyHeader};
 pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, set_tos};
-pub use tcp::{Tcp, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, segment, write_tcp_reset};
+pub use tcp::{
+    Tcp, TcpData, TcpFlags, TcpOptions, TcpReset, Timestamps, reset_for, segment, without_fast_open, write_tcp_data,
+    write_tcp_reset,
+};
 pub use translate::{Pair, Untranslatable, four_to_six, six_to_four};
-pub use udp::Udp;
+pub use udp::{Udp, prepend_to_datagram};

@@ -1,12 +1,17 @@
 //! The TCP header (RFC 9293).
 
+mod data;
 mod edit;
+mod fast_open;
 mod options;
 mod reset;
 mod segment;
+mod sequence;
 
 use std::fmt;
 
+pub use data::{TcpData, write_tcp_data};
+pub use fast_open::without_fast_open;
 pub use options::{TcpOptions, Timestamps};
 pub use reset::{TcpReset, reset_for, write_tcp_reset};
 pub use segment::segment;
@@ -22,7 +27,9 @@ pub(crate) mod field {
     pub const SRC_PORT: usize = 0;
     pub const DST_PORT: usize = 2;
     pub const SEQ: usize = 4;
+    pub const ACK: usize = 8;
     pub const FLAGS: usize = 13;
+    pub const WINDOW: usize = 14;
     pub const CHECKSUM: usize = 16;
 }
 
@@ -149,9 +156,9 @@ impl Tcp {
             src_port: get16(header, field::SRC_PORT),
             dst_port: get16(header, field::DST_PORT),
             seq: get32(header, field::SEQ),
-            ack: get32(header, 8),
+            ack: get32(header, field::ACK),
             flags: TcpFlags(header[field::FLAGS]),
-            window: get16(header, 14),
+            window: get16(header, field::WINDOW),
             payload_len: available - header_len,
         })
     }

@@ -1,7 +1,7 @@
 //! The UDP header (RFC 768).
 
-use crate::Malformed;
-use crate::bytes::{get16, window};
+use crate::bytes::{get16, set16, window, window_mut};
+use crate::{Delta, Headers, L4, Malformed, ipv4};
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 8;
@@ -62,4 +62,45 @@ impl Udp {
 #[inline]
 pub(crate) const fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
+}
+
+/// Puts `extra` in front of the payload of a datagram. The frame has that much room in front of the packet: `headers` are
+/// those of the packet, which begins at `extra.len()`, and which begins at 0 afterwards. Lengths and checksums follow; DF
+/// goes, since how long the packet is has nothing to do any more with what its sender knows of the way.
+///
+/// False, and nothing is done, if the packet is no whole UDP datagram, or gets too long for one, or `extra` is of odd
+/// length, by which the checksum could not be corrected.
+pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8]) -> bool {
+    let (L4::Udp(udp), ip) = (&headers.l4, &headers.ip) else { return false };
+    let (total_len, len) = (ip.total_len + extra.len(), udp.len + extra.len());
+    let fits = total_len <= ipv4::MAX_LEN && ip.offset == extra.len() && extra.len().is_multiple_of(2);
+    if ip.is_fragment() || !fits || frame.len() < total_len {
+        return false;
+    }
+    frame.copy_within(ip.offset..udp.payload(), 0);
+    let (udp_at, payload) = (udp.offset - ip.offset, udp.payload() - ip.offset);
+    frame[payload..payload + extra.len()].copy_from_slice(extra);
+    lengthen_ip(frame, total_len as u16);
+    let Some(header) = window_mut::<HEADER_LEN>(frame, udp_at) else { return false };
+    set16(header, field::LEN, len as u16);
+    if udp.checksum != 0 {
+        // The length counts twice: in the header, and in the pseudo header.
+        let (old, new) = (udp.len as u16, len as u16);
+        let zeros = [0; 64];
+        let delta = Delta::new().replace16(old, new).replace16(old, new);
+        let delta = extra.chunks(64).fold(delta, |delta, part| delta.replace_bytes_at(0, &zeros[..part.len()], part));
+        set16(header, field::CHECKSUM, never_zero(delta.apply(udp.checksum)));
+    }
+    true
+}
+
+fn lengthen_ip(frame: &mut [u8], total_len: u16) {
+    let Some(header) = window_mut::<{ ipv4::MIN_HEADER_LEN }>(frame, 0) else { return };
+    let (old_len, old_flags) = (get16(header, ipv4::field::TOTAL_LEN), get16(header, ipv4::field::FRAGMENT));
+    let flags = old_flags & !ipv4::DONT_FRAGMENT;
+    set16(header, ipv4::field::TOTAL_LEN, total_len);
+    set16(header, ipv4::field::FRAGMENT, flags);
+    let delta = Delta::new().replace16(old_len, total_len).replace16(old_flags, flags);
+    let sum = delta.apply(get16(header, ipv4::field::CHECKSUM));
+    set16(header, ipv4::field::CHECKSUM, sum);
 }

@@ -35,7 +35,7 @@ impl Tcp {
         self.fix_checksum(frame, delta);
     }
 
-    fn fix_checksum(&self, frame: &mut [u8], delta: Delta) {
+    pub(super) fn fix_checksum(&self, frame: &mut [u8], delta: Delta) {
         if let Some(bytes) = window_mut::<2>(frame, self.offset + field::CHECKSUM) {
             let checksum = delta.apply(get16(bytes, 0));
             set16(bytes, 0, checksum);

@@ -7,10 +7,11 @@ use super::{MIN_HEADER_LEN, Tcp};
 use crate::bytes::{get32, window};
 
 const END: u8 = 0;
-const NOP: u8 = 1;
+pub(super) const NOP: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
+pub(super) const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 /// How almost every segment with timestamps begins its options: two NOPs, kind 8, length 10.
 const ALIGNED_TIMESTAMPS: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
@@ -84,13 +85,13 @@ impl Tcp {
 }
 
 /// Walks over (kind, offset of the body in the frame, body); NOPs are skipped.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     rest: &'a [u8],
     offset: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(tcp: &Tcp, frame: &'a [u8]) -> Self {
+    pub(super) fn new(tcp: &Tcp, frame: &'a [u8]) -> Self {
         let offset = tcp.offset + MIN_HEADER_LEN;
         let rest = frame.get(offset..tcp.offset + tcp.header_len).unwrap_or_default();
         Self { rest, offset }
