@@ -92,6 +92,7 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
         direct: false,
+        proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
         backends,

@@ -201,6 +201,12 @@ impl Flow {
         }
     }
 
+    /// The highest acknowledgment that this side has sent and that was believed, if there is one (TCP).
+    #[must_use]
+    pub fn acknowledged(&self, side: Direction) -> Option<u32> {
+        self.has_acked(side).then_some(self.acks[side.index()])
+    }
+
     /// The data path's own mark: the two ends count in different sequence spaces, and it knows how. Kept for it, opaque
     /// here: the numbers that the tracker sees are the client's.
     #[must_use]

@@ -19,6 +19,7 @@ use crate::packet::Packet;
 use crate::probes::Probes;
 use crate::scheduler;
 use crate::service::{InterfaceIndex, Snapshot};
+use crate::splice::Splices;
 use crate::surrogate::{Surrogates, is_surrogate};
 use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
 use crate::worker::Event;
@@ -98,6 +99,8 @@ pub struct Core {
     pub(crate) probes: Arc<Probes>,
     pub(crate) limiter: Limiter,
     pub(crate) schedulers: scheduler::Memory,
+    /// Of flows whose ends count in different sequence spaces.
+    pub(crate) splices: Splices,
     /// Ports of all workers; `ports` is our slice of them.
     pub(crate) all_ports: SnatPorts,
     pub(crate) ports: SnatPorts,
@@ -160,6 +163,7 @@ impl Core {
             probes: parts.probes,
             limiter: Limiter::new(),
             schedulers: scheduler::Memory::new(parts.index as u64 + 1),
+            splices: Splices::new(),
             ports: parts.ports.slice(parts.index, workers),
             all_ports: parts.ports,
             next_ip_id: 0,

@@ -88,6 +88,10 @@ counters! {
     probes_sent,
     /// Answers to health checks that were passed on to control.
     probes_answered,
+    /// PROXY headers sent for the first time.
+    proxy_headers,
+    /// PROXY headers sent again.
+    proxy_headers_repeated,
     /// Bursts that were not empty.
     bursts,
     /// Times that the worker went to sleep.

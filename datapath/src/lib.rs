@@ -19,6 +19,7 @@ pub mod probes;
 pub mod query;
 pub mod scheduler;
 pub mod service;
+mod splice;
 mod stage;
 pub mod surrogate;
 pub mod verdict;

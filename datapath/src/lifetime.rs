@@ -29,7 +29,11 @@ impl Core {
             self.lookups_stale = true;
             self.counters.flows_expired.add(1);
             self.count_closed(tables, &expired.flow);
-            self.tell(tables, &FlowFacts::of(&expired.flow), &expired.resets);
+            let mut resets = expired.resets;
+            if expired.flow.is_spliced() {
+                self.renumber_resets(expired.id, &mut resets);
+            }
+            self.tell(tables, &FlowFacts::of(&expired.flow), &resets);
         }
         self.expire_fragments(now);
         self.conntrack.expiry_is_behind(now, TIMERS_PER_TURN)
@@ -46,9 +50,12 @@ impl Core {
             return;
         }
         let facts = FlowFacts::of(flow);
-        let before = Phase::of(flow.state());
+        let (before, spliced) = (Phase::of(flow.state()), flow.is_spliced());
         let service = tables.backend_or_retired(facts.backend).map(|target| &target.service.idle);
-        let resets = self.conntrack.reset(id, service.unwrap_or(&Idle::default()), now);
+        let mut resets = self.conntrack.reset(id, service.unwrap_or(&Idle::default()), now);
+        if spliced {
+            self.renumber_resets(id, &mut resets);
+        }
         self.counters.flows_reset.add(1);
         if let Some(stats) = self.stats_of(tables, facts.backend) {
             stats.moved(before, Phase::Over);

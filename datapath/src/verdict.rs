@@ -158,6 +158,14 @@ drop_reasons! {
     ProbeUnexpected = "probe_unexpected",
     /// An answer to a health check that control is not quick enough to take.
     ProbeQueueFull = "probe_queue_full",
+    /// A SYN-ACK that acknowledges data which was taken out of the SYN, for a PROXY header goes first.
+    ProxySynAck = "proxy_syn_ack",
+    /// A segment of a client that would lie over the PROXY header in front of its stream.
+    ProxyOverlap = "proxy_overlap",
+    /// The first datagram of a flow is fragmented: no PROXY header can go in front of it.
+    ProxyFragment = "proxy_fragment",
+    /// A backend has not acknowledged the PROXY header, however often it was sent: its flow was reset.
+    ProxyUnacknowledged = "proxy_unacknowledged",
 }
 
 impl From<Malformed> for DropReason {

@@ -165,6 +165,7 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
         direct: false,
+        proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
         backends: (0..TASKS.len()).map(backend).collect(),

@@ -30,6 +30,7 @@ impl Catalog {
             scheduler: service.settings.scheduler,
             rewrite_timestamps: service.settings.rewrite_timestamps,
             direct: service.settings.direct,
+            proxy_protocol: service.settings.proxy_protocol,
             idle: service.settings.timeouts.idle(service.settings.timeout),
             backends: self.backends(service, resolve),
             persistence: self.persistence(service),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub rewrite_timestamps: bool,
     /// Direct server return: backends get the clients' packets as they are, and answer around the gateway.
     pub direct: bool,
+    /// Backends get a PROXY protocol header (version 2) in front of what a client sends.
+    pub proxy_protocol: bool,
     /// How long open connections and UDP flows may be idle; `None`: as `[timeouts]` says.
     pub timeout: Option<Duration>,
     /// How clients stay with their backends.
@@ -45,6 +47,7 @@ impl Default for Settings {
             scheduler: SchedulerKind::default(),
             rewrite_timestamps: true,
             direct: false,
+            proxy_protocol: false,
             timeout: None,
             persistence: Persistence::default(),
             life: Life::default(),
@@ -63,6 +66,8 @@ pub struct SettingsChange {
     pub rewrite_timestamps: Option<bool>,
     /// See [`Settings::direct`].
     pub direct: Option<bool>,
+    /// See [`Settings::proxy_protocol`].
+    pub proxy_protocol: Option<bool>,
     /// See [`Settings::timeout`].
     pub timeout: Option<Option<Duration>>,
     /// See [`Settings::persistence`].
@@ -80,6 +85,7 @@ impl SettingsChange {
             scheduler: self.scheduler.unwrap_or(to.scheduler),
             rewrite_timestamps: self.rewrite_timestamps.unwrap_or(to.rewrite_timestamps),
             direct: self.direct.unwrap_or(to.direct),
+            proxy_protocol: self.proxy_protocol.unwrap_or(to.proxy_protocol),
             timeout: self.timeout.unwrap_or(to.timeout),
             persistence: self.persistence.apply(to.persistence),
             life: self.life.apply(to.life),
@@ -93,11 +99,13 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
     let scheduler = section.text("scheduler", report, value::scheduler);
     let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
     let direct = section.find("direct").and_then(|found| switch(found, report));
+    let proxy_protocol = section.find("proxy_protocol").and_then(|found| switch(found, report));
     let timeout = section.nullable("timeout", report, read_timeout);
     SettingsChange {
         scheduler: scheduler.map(|found| found.value),
         rewrite_timestamps: timestamps.map(|found| found.value),
         direct,
+        proxy_protocol,
         timeout,
         persistence: persistence::read(section, report),
         life: life::read(section, report),

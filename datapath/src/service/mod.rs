@@ -68,6 +68,8 @@ pub struct VirtualService {
     pub rewrite_timestamps: bool,
     /// Direct server return: backends get the clients' packets as they are, and answer around us.
     pub direct: bool,
+    /// Backends get a PROXY protocol header in front of what a client sends. Not together with `direct`.
+    pub proxy_protocol: bool,
     /// Its own idle time.
     pub idle: Idle,
     /// Clients stay with their backends.

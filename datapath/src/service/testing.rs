@@ -36,6 +36,7 @@ pub(crate) fn service(weights: &[u16]) -> VirtualService {
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
         direct: false,
+        proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
         backends,

@@ -70,6 +70,9 @@ impl Core {
         let frame = packet.frame.bytes_mut();
         wire::decrement_ttl(frame, &packet.headers.ip);
         wire::translate_icmp_error(frame, &packet.headers.ip, icmp, outer.src, outer.dst, tuple);
+        if self.conntrack.flow(hit.id).is_spliced() {
+            self.renumber_quote(packet, icmp, hit);
+        }
         self.forward(tables, &mut packet.frame, &facts, hit.direction, &target)
     }
 

@@ -98,8 +98,17 @@ impl Core {
                 return self.new_flow(tables, packet, key, now);
             }
         }
+        let spliced = self.conntrack.flow(hit.id).is_spliced();
+        if spliced && let Some(verdict) = self.arrive(packet, hit) {
+            return verdict;
+        }
         match self.track(packet, hit, &target, now) {
-            Track::Forward => self.pass(tables, packet, &facts, hit, &target, now),
+            Track::Forward => {
+                if spliced {
+                    self.tracked(tables, packet, hit, now);
+                }
+                self.pass(tables, packet, &facts, hit, &target, now)
+            }
             Track::Reopen => {
                 self.close_flow(tables, hit.id);
                 self.new_flow(tables, packet, key, now)
@@ -169,10 +178,12 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if packet.headers.ip.ttl <= 1 {
+            self.restore(packet, hit);
             return self.time_exceeded(tables, packet, facts, hit.direction, now);
         }
         let len = packet.frame.len();
         let flow = self.conntrack.flow_mut(hit.id);
+        let spliced = flow.is_spliced();
         flow.count(hit.direction, len as u32);
         if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
             flow.client = link;
@@ -189,6 +200,9 @@ impl Core {
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
             return self.segment(tables, packet, facts, target, mtu.min(target.adjacency.mtu));
+        }
+        if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
+            return verdict;
         }
         if len > mtu {
             return self.too_big(tables, packet, facts, hit.direction, target, mtu, now);

@@ -9,8 +9,10 @@ mod handle;
 mod icmp;
 mod known;
 mod probe;
+mod proxy;
 mod reply;
 mod schedule;
+mod splice;
 mod tunnel;
 
 pub(crate) use arp::TEACH_EVERY;

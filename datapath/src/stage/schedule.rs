@@ -7,6 +7,7 @@ use conntrack::{Direction, Hit, Open, OpenError, Opened, SnatRange};
 use wire::{FiveTuple, L4, Protocol, TcpFlags};
 
 use super::known::FlowFacts;
+use super::proxy::make_room;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::scheduler::{self, Request};
@@ -50,8 +51,19 @@ impl Core {
         let Some(target) = service.backends.get(position).and_then(|backend| tables.backend(backend.id)) else {
             return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
         };
+        if service.proxy_protocol
+            && let Err(reason) = make_room(packet)
+        {
+            return Verdict::Drop(reason);
+        }
         match self.open(tables, packet, key, service.get(), &target, now) {
             Ok(hit) => {
+                if service.proxy_protocol
+                    && let Err(reason) = self.introduce(packet, hit)
+                {
+                    self.close_flow(tables, hit.id);
+                    return Verdict::Drop(reason);
+                }
                 let facts = FlowFacts::of(self.conntrack.flow(hit.id));
                 self.pass(tables, packet, &facts, hit, &target, now)
             }

@@ -82,6 +82,7 @@ pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> Virtu
         scheduler: SchedulerKind::RoundRobin,
         rewrite_timestamps: true,
         direct: false,
+        proxy_protocol: false,
         idle: Idle::default(),
         persistence: None,
         backends,

@@ -1,0 +1,281 @@
+//! Connections whose two ends count in different sequence spaces: because the gateway has put bytes in front of the
+//! client's stream, or because it has answered the client's SYN with a number of its own.
+//!
+//! Numbers only: the packets are edited in `stage/splice.rs`. The tracker, the answers made here and everything that looks
+//! at a flow see the *client's* numbers: what the backend sends is renumbered before it is tracked, what the client sends
+//! after it.
+//!
+//! A flow says with one bit ([`conntrack::Flow::is_spliced`]) that there is a [`Splice`] in its place here. What is in the
+//! place of a flow without the bit is left over from an earlier one and means nothing, so that nothing need be removed when
+//! a flow ends, in whatever way. Memory is bounded by the flow table.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use conntrack::FlowId;
+
+/// Splices of a page: pages are made when a flow in them needs one, and kept.
+const PAGE: usize = 64;
+/// How long the first wait is for the backend to acknowledge what was put in front; each next one is twice as long.
+pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// So many waits, 25.4 s in all; then the backend is taken for one that does not listen.
+pub(crate) const WAITS: usize = 7;
+/// As long as the stream has not come so far, numbers around its beginning mean its beginning; after that the circle of
+/// sequence numbers may come round to them again.
+const NEAR_START_BYTES: u32 = 1 << 30;
+/// How much beyond a SYN a SYN-ACK is taken for one of the same SYN.
+const MAX_SYN_DATA_BYTES: u32 = 65_535;
+
+/// How far what was put in front of the client's stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The backend has not answered the client's SYN.
+    Opening,
+    /// It has; nothing was sent yet.
+    Unsent,
+    /// On its way.
+    Sent,
+    /// The backend has all of it.
+    Acknowledged,
+}
+
+/// How the numbers of one connection differ between its ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Splice {
+    /// Bytes that were put in front of the client's stream.
+    inserted: u32,
+    /// What is added to the backend's sequence numbers for the client.
+    pub(crate) backend_shift: u32,
+    /// Sequence number of the client's first byte, in the client's space; at the backend, of the first byte inserted.
+    start: u32,
+    /// The backend's initial sequence number, in its own space.
+    backend_isn: u32,
+    progress: Progress,
+    /// Near its start, see [`NEAR_START_BYTES`].
+    near_start: bool,
+    /// The backend's window scale.
+    scale: u8,
+    /// The newest acknowledgment of the backend that has not gone through the tracker, in the backend's space.
+    pub(crate) arriving: u32,
+    /// Of the client's newest segment, for what is sent in its name: its window, its clock and ours, as the backend sees
+    /// them.
+    pub(crate) window: u16,
+    pub(crate) timestamps: Option<(u32, u32)>,
+    /// When it was last sent.
+    pub(crate) sent_at: Duration,
+    /// When it is sent again.
+    due: Duration,
+}
+
+impl Splice {
+    /// A connection that has begun with a SYN whose first byte of data would be `start`.
+    pub(crate) fn new(inserted: u32, start: u32) -> Self {
+        Self {
+            inserted,
+            backend_shift: 0,
+            start,
+            backend_isn: 0,
+            progress: Progress::Opening,
+            near_start: true,
+            scale: 0,
+            arriving: 0,
+            window: 0,
+            timestamps: None,
+            sent_at: Duration::ZERO,
+            due: Duration::ZERO,
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The client's first byte; at the backend, the first one inserted.
+    pub(crate) fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// The client sends another SYN before the backend has answered.
+    pub(crate) fn syn(&mut self, start: u32) {
+        if self.progress == Progress::Opening {
+            self.start = start;
+        }
+    }
+
+    /// Whether a SYN-ACK acknowledges more than the client's SYN: data, which was taken out of it.
+    pub(crate) fn goes_beyond(&self, ack: u32) -> bool {
+        self.progress == Progress::Opening && (1..=MAX_SYN_DATA_BYTES).contains(&ack.wrapping_sub(self.start))
+    }
+
+    /// The backend has answered the SYN.
+    pub(crate) fn answered(&mut self, start: u32, backend_isn: u32, scale: Option<u8>) {
+        let again = self.progress != Progress::Opening && (self.start, self.backend_isn) == (start, backend_isn);
+        if again {
+            return;
+        }
+        let progress = if self.inserted == 0 { Progress::Acknowledged } else { Progress::Unsent };
+        let begun =
+            Self { backend_isn, progress, scale: scale.unwrap_or(0).min(14), ..Self::new(self.inserted, start) };
+        *self = Self { backend_shift: self.backend_shift, ..begun };
+    }
+
+    /// Number of the client's stream: from the backend's space into the client's. What lies before or within what was
+    /// inserted is the stream's beginning.
+    pub(crate) fn for_client(&self, number: u32) -> u32 {
+        if self.progress == Progress::Opening {
+            return number;
+        }
+        if self.near_start {
+            let distance = number.wrapping_sub(self.start).cast_signed();
+            if distance <= 0 {
+                return number;
+            }
+            if distance.cast_unsigned() < self.inserted {
+                return self.start;
+            }
+        }
+        number.wrapping_sub(self.inserted)
+    }
+
+    /// The other way. As long as the backend does not have all that was inserted, what lies before the client's first byte
+    /// stays there.
+    pub(crate) fn for_backend(&self, number: u32) -> u32 {
+        let stays = match self.progress {
+            Progress::Opening => true,
+            Progress::Acknowledged => false,
+            Progress::Unsent | Progress::Sent => self.is_before_start(number),
+        };
+        if stays { number } else { number.wrapping_add(self.inserted) }
+    }
+
+    /// The number that a RST of ours to the backend must have: what the backend expects if it has got all that was sent.
+    pub(crate) fn reset_to_backend(&self, number: u32) -> u32 {
+        if self.progress == Progress::Unsent { number } else { self.for_backend(number) }
+    }
+
+    /// Before the client's first byte, near the connection's beginning.
+    pub(crate) fn is_before_start(&self, number: u32) -> bool {
+        self.near_start && number.wrapping_sub(self.start).cast_signed() < 0
+    }
+
+    /// How much of the backend's window what was inserted still takes, in units of the window field.
+    pub(crate) fn window_taken(&self, ack: u32, is_syn: bool) -> u16 {
+        if is_syn {
+            return self.inserted as u16;
+        }
+        if matches!(self.progress, Progress::Opening | Progress::Acknowledged) {
+            return 0;
+        }
+        let end = self.start.wrapping_add(self.inserted);
+        let missing = end.wrapping_sub(ack);
+        if missing > self.inserted { 0 } else { missing.div_ceil(1 << self.scale) as u16 }
+    }
+
+    /// A segment of the backend that was tracked acknowledges this, in the backend's space.
+    pub(crate) fn hear(&mut self, ack: u32) {
+        let distance = ack.wrapping_sub(self.start);
+        if self.progress == Progress::Opening || distance.cast_signed() < 0 {
+            return;
+        }
+        if distance >= NEAR_START_BYTES {
+            self.near_start = false;
+        }
+        if self.progress == Progress::Sent && distance >= self.inserted {
+            self.progress = Progress::Acknowledged;
+        }
+    }
+
+    /// Takes over what the client's newest segment says, as the backend sees it.
+    pub(crate) fn follow(&mut self, window: u16, timestamps: Option<(u32, u32)>) {
+        self.window = window;
+        let older = |new: u32, old: u32| new.wrapping_sub(old).cast_signed() < 0;
+        match (timestamps, self.timestamps) {
+            (Some((value, _)), Some((known, _))) if older(value, known) => {}
+            (Some(_), _) => self.timestamps = timestamps,
+            (None, _) => {}
+        }
+    }
+}
+
+/// The splices of one worker's flows, and which of them wait for the backend.
+pub(crate) struct Splices {
+    pages: Vec<Option<Box<[Splice; PAGE]>>>,
+    /// By wait: all in one queue wait equally long, so each is in the order of its ends.
+    waiting: [VecDeque<(Duration, FlowId)>; WAITS],
+}
+
+impl Splices {
+    pub(crate) fn new() -> Self {
+        Self { pages: Vec::new(), waiting: Default::default() }
+    }
+
+    /// Puts a splice beside a flow. The flow's bit is the caller's.
+    pub(crate) fn insert(&mut self, id: FlowId, splice: Splice) {
+        let page = id.slot() / PAGE;
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
+        }
+        if let Some(place) = self.pages.get_mut(page) {
+            place.get_or_insert_with(|| Box::new([splice; PAGE]))[id.slot() % PAGE] = splice;
+        }
+    }
+
+    /// The splice of a flow that has one.
+    pub(crate) fn get(&self, id: FlowId) -> Option<&Splice> {
+        self.pages.get(id.slot() / PAGE)?.as_ref()?.get(id.slot() % PAGE)
+    }
+
+    /// As [`Splices::get`], to write to.
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut Splice> {
+        self.pages.get_mut(id.slot() / PAGE)?.as_mut()?.get_mut(id.slot() % PAGE)
+    }
+
+    /// What was inserted has been sent. The first time, the waiting begins.
+    pub(crate) fn sent(&mut self, id: FlowId, now: Duration) {
+        let Some(splice) = self.get_mut(id) else { return };
+        splice.sent_at = now;
+        if splice.progress == Progress::Unsent {
+            splice.progress = Progress::Sent;
+            let due = now + FIRST_WAIT;
+            splice.due = due;
+            self.waiting[0].push_back((due, id));
+        }
+    }
+
+    /// A flow whose wait is over, while the backend has not acknowledged what was inserted; to be asked again until it
+    /// says `None`. `is_spliced` tells whether the flow in that place has a splice at all.
+    pub(crate) fn overdue(&mut self, now: Duration, is_spliced: impl Fn(FlowId) -> bool) -> Option<Overdue> {
+        for wait in 0..WAITS {
+            while let Some((due, id)) = self.waiting[wait].front().copied()
+                && due <= now
+            {
+                self.waiting[wait].pop_front();
+                let waits = |splice: &Splice| splice.progress == Progress::Sent && splice.due == due;
+                if is_spliced(id) && self.get(id).is_some_and(waits) {
+                    return Some(self.wait_again(id, wait + 1, now));
+                }
+            }
+        }
+        None
+    }
+
+    fn wait_again(&mut self, id: FlowId, wait: usize, now: Duration) -> Overdue {
+        let Some(queue) = self.waiting.get_mut(wait) else { return Overdue::Over(id) };
+        let due = now + FIRST_WAIT * (1 << wait);
+        queue.push_back((due, id));
+        if let Some(splice) = self.get_mut(id) {
+            splice.due = due;
+        }
+        Overdue::Repeat(id)
+    }
+}
+
+/// What to do about a flow whose backend has not acknowledged in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// Send it again.
+    Repeat(FlowId),
+    /// It was sent often enough.
+    Over(FlowId),
+}
