@@ -117,6 +117,10 @@ pub struct XdpFilter {
     inner_addresses: Table<[u32; 2], u32>,
     plain_backends: Table<[u8; 8], u32>,
     snat: Table<u32, [u16; 2]>,
+    listens_six: Table<[u32; 5], PortBits, Box<PortBits>>,
+    vips_six: Table<[u32; 4], u32>,
+    plain_backends_six: Table<[u32; 5], u32>,
+    snat_six: Table<[u32; 4], [u16; 2]>,
 }
 
 impl XdpFilter {
@@ -138,6 +142,10 @@ impl XdpFilter {
             inner_addresses: Table::take(&mut program, "inner_addresses")?,
             plain_backends: Table::take(&mut program, "plain_backends")?,
             snat: Table::take(&mut program, "snat")?,
+            listens_six: Table::take(&mut program, "listens_six")?,
+            vips_six: Table::take(&mut program, "vips_six")?,
+            plain_backends_six: Table::take(&mut program, "plain_backends_six")?,
+            snat_six: Table::take(&mut program, "snat_six")?,
             program,
         })
     }
@@ -234,6 +242,7 @@ impl XdpFilter {
     /// A table is full. What was done so far stays, and the next call goes on from there.
     pub fn publish(&mut self, rules: &FilterRules) -> Result<(), FilterError> {
         let wanted = Tables::of(rules)?;
+        self.publish_six(&wanted)?;
         self.snat.add(&wanted.snat)?;
         self.plain_backends.add(&wanted.plain_backends)?;
         self.inner_addresses.add(&wanted.inner_addresses)?;
@@ -247,6 +256,19 @@ impl XdpFilter {
         self.inner_addresses.trim(&wanted.inner_addresses)?;
         self.plain_backends.trim(&wanted.plain_backends)?;
         self.snat.trim(&wanted.snat)
+    }
+
+    /// The same for IPv6.
+    fn publish_six(&mut self, wanted: &Tables) -> Result<(), FilterError> {
+        self.snat_six.add(&wanted.snat_six)?;
+        self.plain_backends_six.add(&wanted.plain_backends_six)?;
+        self.vips_six.add(&wanted.vips_six)?;
+        self.listens_six.add(&wanted.listens_six)?;
+
+        self.listens_six.trim(&wanted.listens_six)?;
+        self.vips_six.trim(&wanted.vips_six)?;
+        self.plain_backends_six.trim(&wanted.plain_backends_six)?;
+        self.snat_six.trim(&wanted.snat_six)
     }
 
     /// Packets by verdict since the filter was loaded; names that begin with `pass_` went to the kernel.

@@ -188,7 +188,7 @@ fn leaves_other_protocols_and_nonsense_to_the_kernel() {
     };
     expect(&[
         ("arp", "pass_not_ipv4", arp(VIP)),
-        ("ipv6", "pass_not_ipv4", ethernet(0x86dd, &good[14..])),
+        ("a cut ipv6 header", "pass_malformed", ethernet(0x86dd, &good[14..])),
         ("vlan", "pass_not_ipv4", ethernet(0x8100, &[&[0, 5, 8, 0][..], &good[14..]].concat())),
         ("cut in the address", "pass_malformed", good[..33].to_vec()),
         ("cut in the ports", "pass_malformed", good[..36].to_vec()),
@@ -345,3 +345,6 @@ fn any_bytes_are_judged() {
         })
         .unwrap();
 }
+
+#[path = "filter_six_tests.rs"]
+mod six;

@@ -2,7 +2,8 @@
 // and whatever it does not understand, stays with the kernel.
 //
 // It decides, and changes nothing. Checksums and lengths are the data path's business: here only as much is read as the decision
-// needs. No header is included, so that clang alone can build it. `src/filter.rs` fills the maps and knows the numbers below.
+// needs. No header of the system is included, so that clang alone can build it. `src/filter.rs` fills the maps and knows the numbers
+// below. IPv6 is in six.h.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -322,6 +323,8 @@ INLINE enum verdict icmp_to_us(struct ipv4 *ip, struct icmp *icmp, void *end)
 	return PLAIN_ICMP;
 }
 
+#include "six.h"
+
 INLINE enum verdict judge(void *data, void *end)
 {
 	struct ethernet *ethernet = data;
@@ -329,7 +332,11 @@ INLINE enum verdict judge(void *data, void *end)
 	enum verdict verdict;
 	void *payload;
 
-	if (!INSIDE(ethernet, sizeof(*ethernet), end) || ethernet->type != host16(ETHERTYPE_IPV4))
+	if (!INSIDE(ethernet, sizeof(*ethernet), end))
+		return NOT_IPV4;
+	if (ethernet->type == host16(ETHERTYPE_IPV6))
+		return judge_six((void *)ip, end);
+	if (ethernet->type != host16(ETHERTYPE_IPV4))
 		return NOT_IPV4;
 	if (!INSIDE(ip, sizeof(*ip), end))
 		return MALFORMED;
