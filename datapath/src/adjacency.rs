@@ -2,9 +2,11 @@
 //! control and patched per packet.
 
 use vxlan::{Encap, Tunnel};
+use wire::translate::GROWTH;
 use wire::{ETHERNET_LEN, MacAddr, ethertype, write_ethernet};
 
-use crate::service::{Hop, Interface, InterfaceIndex, Overlay, Path};
+use crate::service::{Backend, Hop, Interface, InterfaceIndex, Overlay, Path};
+use crate::surrogate::is_surrogate;
 
 /// The prepared way to a backend.
 #[derive(Clone, Debug)]
@@ -13,8 +15,10 @@ pub struct Adjacency {
     pub encap: Option<Encap>,
     /// The next hop on the underlay.
     pub hop: PreparedHop,
-    /// Largest IP packet (inner, with VXLAN) in bytes.
+    /// Largest IPv4 packet (inner, with VXLAN; before it becomes an IPv6 packet) in bytes.
     pub mtu: usize,
+    /// The backend has an IPv6 address.
+    pub six: bool,
 }
 
 /// A next hop, ready to be written.
@@ -24,7 +28,7 @@ pub enum PreparedHop {
     Ethernet {
         /// Which `[[interface]]`.
         interface: InterfaceIndex,
-        /// Destination, source, IPv4.
+        /// Destination, source, IPv4 or IPv6.
         header: [u8; ETHERNET_LEN],
     },
     /// To the kernel as it is.
@@ -34,10 +38,11 @@ pub enum PreparedHop {
 }
 
 impl Adjacency {
-    /// Prepares a path. `interfaces` are those of the same tables.
+    /// Prepares the way to a backend. `interfaces` are those of the same tables.
     #[must_use]
-    pub fn new(path: &Path, overlay: Option<&Overlay>, interfaces: &[Interface]) -> Self {
-        let hop = PreparedHop::new(path.hop(), interfaces);
+    pub fn new(backend: &Backend, overlay: Option<&Overlay>, interfaces: &[Interface]) -> Self {
+        let (path, six) = (&backend.path, is_surrogate(backend.address));
+        let hop = PreparedHop::new(path.hop(), interfaces, if six { ethertype::IPV6 } else { ethertype::IPV4 });
         let link_mtu = match path.hop() {
             Hop::Ethernet { interface, .. } => {
                 interfaces.get(usize::from(interface.0)).map_or(1500, |i| usize::from(i.mtu))
@@ -54,9 +59,9 @@ impl Adjacency {
                     inner_src: overlay.mac,
                     inner_dst: *mac,
                 };
-                Self { encap: Some(Encap::new(&tunnel)), hop, mtu: usize::from(overlay.mtu) }
+                Self { encap: Some(Encap::new(&tunnel)), hop, mtu: usize::from(overlay.mtu), six: false }
             }
-            _ => Self { encap: None, hop, mtu: link_mtu },
+            _ => Self { encap: None, hop, mtu: link_mtu.saturating_sub(if six { GROWTH } else { 0 }), six },
         }
     }
 }
@@ -64,12 +69,12 @@ impl Adjacency {
 impl PreparedHop {
     /// Prepares the Ethernet header of a hop.
     #[must_use]
-    pub fn new(hop: Hop, interfaces: &[Interface]) -> Self {
+    pub fn new(hop: Hop, interfaces: &[Interface], ethertype: u16) -> Self {
         match hop {
             Hop::Ethernet { interface, mac } => {
                 let source = interfaces.get(usize::from(interface.0)).map_or(MacAddr::default(), |i| i.mac);
                 let mut header = [0; ETHERNET_LEN];
-                write_ethernet(&mut header, mac, source, ethertype::IPV4);
+                write_ethernet(&mut header, mac, source, ethertype);
                 PreparedHop::Ethernet { interface, header }
             }
             Hop::Kernel => PreparedHop::Kernel,

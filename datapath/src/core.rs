@@ -107,6 +107,8 @@ pub struct Core {
     pub(crate) next_ip_id: u16,
     /// Of IPv6 clients.
     pub(crate) surrogates: Arc<Surrogates>,
+    /// When this burst came: surrogates are as old as that says.
+    pub(crate) second: u32,
     /// Wall clock at `now` = 0, in milliseconds.
     pub(crate) epoch_millis: u32,
     /// Flows were opened or closed since the burst was looked up.
@@ -168,6 +170,7 @@ impl Core {
             all_ports: parts.ports,
             next_ip_id: 0,
             surrogates: parts.surrogates,
+            second: 0,
             epoch_millis: parts.epoch_millis,
             lookups_stale: false,
             sweep: None,

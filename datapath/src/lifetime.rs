@@ -28,12 +28,12 @@ impl Core {
             let Some(expired) = self.conntrack.expire(now, TIMERS_PER_TURN) else { break };
             self.lookups_stale = true;
             self.counters.flows_expired.add(1);
-            self.count_closed(tables, &expired.flow);
             let mut resets = expired.resets;
             if expired.flow.is_spliced() {
                 self.renumber_resets(expired.id, &mut resets);
             }
             self.tell(tables, &FlowFacts::of(&expired.flow), &resets);
+            self.count_closed(tables, &expired.flow);
         }
         self.expire_fragments(now);
         self.conntrack.expiry_is_behind(now, TIMERS_PER_TURN)
@@ -99,6 +99,7 @@ impl Core {
 
     /// A flow has left the table.
     pub(crate) fn count_closed(&self, tables: &Snapshot, flow: &Flow) {
+        self.release_client(flow.original.src);
         if let Some(stats) = self.stats_of(tables, BackendId(flow.backend_id)) {
             stats.closed(Phase::of(flow.state()));
         }

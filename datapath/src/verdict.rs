@@ -80,10 +80,16 @@ drop_reasons! {
     BadVxlan = "bad_vxlan",
     /// An ARP packet that is not Ethernet and IPv4, or cut short.
     BadArp = "bad_arp",
-    /// Neither IPv4 nor ARP.
+    /// Neither IPv4, nor IPv6, nor ARP; in the overlay no IPv6 either.
     NotIpv4 = "not_ipv4",
     /// Not addressed to anything that we serve.
     NotOurs = "not_ours",
+    /// From or to 240.0.0.0/4, which is on no wire: here it stands for IPv6 addresses.
+    ReservedAddress = "reserved_address",
+    /// No room for one more IPv6 client.
+    ClientsFull = "clients_full",
+    /// The IPv6 client that a packet belongs to has been silent for too long.
+    ClientForgotten = "client_forgotten",
     /// A TCP flag combination that no stack sends.
     BadTcpFlags = "bad_tcp_flags",
     /// A protocol that we do not balance.

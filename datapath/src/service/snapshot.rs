@@ -244,7 +244,7 @@ impl Snapshot {
         {
             return Err(TablesError::NoInterface(backend.id, interface));
         }
-        Ok(Adjacency::new(&backend.path, overlay, &self.interfaces))
+        Ok(Adjacency::new(backend, overlay, &self.interfaces))
     }
 
     fn index_backend(&mut self, backend: &Backend, direct: bool) {

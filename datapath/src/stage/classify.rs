@@ -7,6 +7,7 @@ use wire::{ETHERNET_LEN, Headers, L4, Malformed, ethertype};
 use crate::core::{Core, Role};
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
+use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, SlotIndex, Verdict};
 
 /// A frame that has reached its end already.
@@ -16,6 +17,7 @@ pub(crate) type Done = (Frame, Verdict);
 struct Link {
     offset: usize,
     origin: Origin,
+    six: bool,
 }
 
 impl Core {
@@ -34,10 +36,18 @@ impl Core {
             Err(reason) => return Err((frame, Verdict::Drop(reason))),
         };
         frame.trim_front(link.offset);
+        if link.six
+            && let Err(reason) = self.arrive_six(tables, &mut frame)
+        {
+            return Err((frame, Verdict::Drop(reason)));
+        }
         let headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
             Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
+        if !link.six && (is_surrogate(headers.ip.src) || is_surrogate(headers.ip.dst)) {
+            return Err((frame, Verdict::Drop(DropReason::ReservedAddress)));
+        }
         match (tables.tunnel(), &headers.l4) {
             (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel => {
                 if headers.ip.is_fragment() {
@@ -61,15 +71,18 @@ impl Core {
         };
         match info.link {
             LinkType::Ip => {
-                Ok(Link { offset: 0, origin: Origin::Link(ClientLink { interface, ..ClientLink::default() }) })
+                let origin = Origin::Link(ClientLink { interface, ..ClientLink::default() });
+                let six = bytes.first().is_some_and(|first| first >> 4 == 6);
+                Ok(Link { offset: 0, origin, six })
             }
             LinkType::Ethernet => {
                 let ethernet = wire::ethernet(bytes)?;
-                if ethernet.ethertype != ethertype::IPV4 {
+                let six = ethernet.ethertype == ethertype::IPV6;
+                if ethernet.ethertype != ethertype::IPV4 && !six {
                     return Err(Malformed::NotIpv4(ethernet.ethertype).into());
                 }
                 let origin = Origin::Link(ClientLink { mac: ethernet.src, interface });
-                Ok(Link { offset: ETHERNET_LEN, origin })
+                Ok(Link { offset: ETHERNET_LEN, origin, six })
             }
         }
     }

@@ -6,6 +6,7 @@ use vxlan::OVERHEAD;
 use wire::{ETHERNET_LEN, IcmpError, ethertype};
 
 use super::known::{FlowFacts, our_address, translate};
+use super::six::{is_for_six, piece_mtu};
 use crate::adjacency::{Adjacency, PreparedHop};
 use crate::core::{Core, Role};
 use crate::packet::Packet;
@@ -25,13 +26,26 @@ impl Core {
         target: &BackendRef<'_>,
     ) -> Verdict {
         match direction {
-            Direction::Original => self.send_to_backend(frame, target.adjacency, vxlan::entropy(&facts.original)),
+            Direction::Original => {
+                self.send_to_backend(tables, frame, target.adjacency, vxlan::entropy(&facts.original))
+            }
             Direction::Reply => self.send_to_client(tables, frame, facts.client),
         }
     }
 
     /// Towards a task: through the tunnel if there is one.
-    pub(crate) fn send_to_backend(&mut self, frame: &mut Frame, adjacency: &Adjacency, entropy: u16) -> Verdict {
+    pub(crate) fn send_to_backend(
+        &mut self,
+        tables: &Snapshot,
+        frame: &mut Frame,
+        adjacency: &Adjacency,
+        entropy: u16,
+    ) -> Verdict {
+        if adjacency.six
+            && let Err(reason) = self.leave_six(tables, frame)
+        {
+            return Verdict::Drop(reason);
+        }
         self.tunnelled(frame, adjacency, entropy, ethertype::IPV4)
     }
 
@@ -65,10 +79,17 @@ impl Core {
         let Some(info) = self.interfaces.get(usize::from(client.interface)) else {
             return Verdict::Drop(DropReason::NoDevice);
         };
-        if info.link == LinkType::Ip {
+        let (link, mut protocol) = (info.link, ethertype::IPV4);
+        if is_for_six(frame.bytes()) {
+            protocol = ethertype::IPV6;
+            if let Err(reason) = self.leave_six(tables, frame) {
+                return Verdict::Drop(reason);
+            }
+        }
+        if link == LinkType::Ip {
             return self.hand_to_kernel(false);
         }
-        match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces()) {
+        match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces(), protocol) {
             PreparedHop::Ethernet { interface, header } => self.through(frame, interface, &header),
             PreparedHop::Kernel | PreparedHop::Unresolved => Verdict::Drop(DropReason::NoDevice),
         }
@@ -119,6 +140,7 @@ impl Core {
         }
         translate(packet, &facts.rewrite(direction));
         let bytes = packet.frame.bytes();
+        let mtu = piece_mtu(facts, direction, target.adjacency, mtu);
         let write = |piece, buf: &mut [u8]| wire::split(bytes, mtu, piece, buf);
         self.in_pieces(tables, facts, direction, target, mtu, write)
     }

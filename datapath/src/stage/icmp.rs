@@ -8,6 +8,7 @@ use super::known::FlowFacts;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
+use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
@@ -39,6 +40,10 @@ impl Core {
             Ok(_) => return Verdict::Drop(DropReason::IcmpNoFlow),
             Err(error) => return Verdict::Drop(error.into()),
         };
+        // Only what came as IPv6 quotes IPv6.
+        if is_surrogate(inner.tuple.src) && !is_surrogate(packet.headers.ip.dst) {
+            return Verdict::Drop(DropReason::ReservedAddress);
+        }
         // The packet inside went the other way: it is what we sent.
         let key = inner.tuple.reversed();
         let Some(hit) = self.conntrack.lookup(&key) else {

@@ -7,6 +7,7 @@ use conntrack::{ClientLink, Direction, Flow, Hit, Invalid, NatBinding, State, Tr
 use wire::{FiveTuple, L4, Rewrite};
 
 use super::schedule::opens;
+use super::six;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::{BackendId, BackendRef, Phase, Snapshot};
@@ -194,6 +195,7 @@ impl Core {
         let client_mtu = tables
             .interface(crate::service::InterfaceIndex(facts.client.interface))
             .map_or(1500, |i| usize::from(i.mtu));
+        let client_mtu = six::client_mtu(facts, client_mtu);
         if !facts.is_direct() {
             edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         }
@@ -201,6 +203,7 @@ impl Core {
         if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
             return self.segment(tables, packet, facts, target, mtu.min(target.adjacency.mtu));
         }
+        let mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
         if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
             return verdict;
         }

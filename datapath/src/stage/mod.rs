@@ -12,6 +12,7 @@ mod probe;
 mod proxy;
 mod reply;
 mod schedule;
+mod six;
 mod splice;
 mod tunnel;
 

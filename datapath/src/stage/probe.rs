@@ -47,7 +47,7 @@ impl Core {
         }
         let tuple = Headers::parse(frame.bytes(), 0).ok().and_then(|headers| headers.five_tuple());
         let entropy = tuple.map_or(0, |tuple| vxlan::entropy(&tuple));
-        let verdict = self.send_to_backend(&mut frame, target.adjacency, entropy);
+        let verdict = self.send_to_backend(tables, &mut frame, target.adjacency, entropy);
         if !matches!(verdict, Verdict::Drop(_)) {
             self.counters.probes_sent.add(1);
         }

@@ -1,7 +1,7 @@
 //! The PROXY protocol: the header goes in front of the client's stream in a segment of its own, as often as it takes, or in
 //! front of the first datagram of a flow.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use conntrack::{Direction, FlowId, Hit};
@@ -21,13 +21,6 @@ const GAP: Duration = Duration::from_millis(2);
 /// Headers that are sent again per turn of the worker.
 const REPEATS_PER_TURN: usize = 32;
 
-/// Who the client is and what it asked for.
-fn header(original: &FiveTuple) -> ProxyHeader {
-    let client = SocketAddr::new(IpAddr::V4(original.src), original.src_port);
-    let destination = SocketAddr::new(IpAddr::V4(original.dst), original.dst_port);
-    ProxyHeader::new(client, destination, original.protocol)
-}
-
 /// Makes the first packet of a flow one that a header can go in front of.
 pub(crate) fn make_room(packet: &mut Packet) -> Result<(), DropReason> {
     match &packet.headers.l4 {
@@ -38,10 +31,17 @@ pub(crate) fn make_room(packet: &mut Packet) -> Result<(), DropReason> {
 }
 
 impl Core {
+    /// Who the client is and what it asked for.
+    fn header(&self, tables: &Snapshot, original: &FiveTuple) -> ProxyHeader {
+        let client = SocketAddr::new(self.real_address(tables, original.src), original.src_port);
+        let destination = SocketAddr::new(self.real_address(tables, original.dst), original.dst_port);
+        ProxyHeader::new(client, destination, original.protocol)
+    }
+
     /// A flow of a service with the PROXY protocol begins with this packet.
-    pub(crate) fn introduce(&mut self, packet: &mut Packet, hit: Hit) -> Result<(), DropReason> {
+    pub(crate) fn introduce(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit) -> Result<(), DropReason> {
         let original = self.conntrack.flow(hit.id).original;
-        let header = header(&original);
+        let header = self.header(tables, &original);
         if let L4::Tcp(tcp) = &packet.headers.l4 {
             let start = tcp.seq.wrapping_add(1);
             self.attach(hit.id, Splice::new(header.bytes().len() as u32, start));
@@ -117,7 +117,7 @@ impl Core {
             dst_port: to.dst_port,
             protocol: Protocol::Tcp,
         };
-        let header = header(&facts.original);
+        let header = self.header(tables, &facts.original);
         let data = TcpData {
             tuple,
             seq: splice.start(),
@@ -136,7 +136,7 @@ impl Core {
         frame.grow_back(room);
         let len = wire::write_tcp_data(frame.bytes_mut(), &data);
         frame.truncate(len);
-        let verdict = self.send_to_backend(&mut frame, target.adjacency, vxlan::entropy(&facts.original));
+        let verdict = self.send_to_backend(tables, &mut frame, target.adjacency, vxlan::entropy(&facts.original));
         self.conclude_frame(frame, verdict);
         if first { &self.counters.proxy_headers } else { &self.counters.proxy_headers_repeated }.add(1);
         self.splices.sent(id, now);

@@ -108,7 +108,7 @@ impl Core {
         match (direction, tables.backend_or_retired(facts.backend)) {
             (Direction::Original, _) => as_reply(self.send_to_client(tables, frame, facts.client)),
             (Direction::Reply, Some(target)) => {
-                as_reply(self.send_to_backend(frame, target.adjacency, vxlan::entropy(&facts.original)))
+                as_reply(self.send_to_backend(tables, frame, target.adjacency, vxlan::entropy(&facts.original)))
             }
             (Direction::Reply, None) => Verdict::Drop(DropReason::BackendGone),
         }

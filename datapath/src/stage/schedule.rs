@@ -59,7 +59,7 @@ impl Core {
         match self.open(tables, packet, key, service.get(), &target, now) {
             Ok(hit) => {
                 if service.proxy_protocol
-                    && let Err(reason) = self.introduce(packet, hit)
+                    && let Err(reason) = self.introduce(tables, packet, hit)
                 {
                     self.close_flow(tables, hit.id);
                     return Verdict::Drop(reason);
@@ -104,10 +104,13 @@ impl Core {
             generation: tables.generation().0 as u32,
             client,
         };
-        let Opened { id, evicted } = self.conntrack.open(&open, now).map_err(|error| match error {
-            OpenError::TableFull => DropReason::TableFull,
-            OpenError::PortsExhausted => DropReason::PortsExhausted,
-            OpenError::Duplicate => DropReason::InvalidSegment,
+        if !self.hold_client(key.src) {
+            return Err(DropReason::ClientForgotten);
+        }
+        let opened = self.conntrack.open(&open, now);
+        let Opened { id, evicted } = opened.map_err(|error| {
+            self.release_client(key.src);
+            refused(error)
         })?;
         self.lookups_stale = true;
         self.counters.flows_opened.add(1);
@@ -173,6 +176,14 @@ impl Core {
             self.counters.dropped(reason);
         }
         verdict
+    }
+}
+
+fn refused(error: OpenError) -> DropReason {
+    match error {
+        OpenError::TableFull => DropReason::TableFull,
+        OpenError::PortsExhausted => DropReason::PortsExhausted,
+        OpenError::Duplicate => DropReason::InvalidSegment,
     }
 }
 

@@ -7,6 +7,7 @@ use super::classify::Done;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::{Overlay, Snapshot};
+use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
@@ -35,6 +36,9 @@ impl Core {
         };
         if !overlay.addresses.contains(&headers.ip.dst) {
             return Err((frame, Verdict::Drop(DropReason::WrongInnerAddress)));
+        }
+        if is_surrogate(headers.ip.src) {
+            return Err((frame, Verdict::Drop(DropReason::ReservedAddress)));
         }
         let Some(tos) = vxlan::decap_ecn(outer.tos, headers.ip.tos) else {
             return Err((frame, Verdict::Drop(DropReason::EcnMismatch)));

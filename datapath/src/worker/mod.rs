@@ -154,6 +154,7 @@ impl Worker {
         if count == 0 {
             return 0;
         }
+        self.core.second = now.as_secs() as u32;
         self.core.counters.bursts.add(1);
         self.core.counters.rx_packets.add(count as u64);
         self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());

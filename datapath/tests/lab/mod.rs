@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs, reason = "test code")]
 
 pub mod packets;
+pub mod six;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

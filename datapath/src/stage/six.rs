@@ -1,0 +1,131 @@
+//! The edge towards IPv6: packets become IPv4 ones between surrogates when they come, and IPv6 ones when they go
+//! (`docs/decisions/016`). In between nothing knows the difference, but for the lengths.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use conntrack::Direction;
+use sys::Frame;
+use wire::ipv6::protocol::ICMP;
+use wire::translate::{DONT_FRAGMENT_ABOVE, FRAGMENT_MTU, GROWTH, ROOM, four_to_six, six_to_four};
+use wire::{Ipv4, Ipv6, Pair};
+
+use super::known::FlowFacts;
+use crate::adjacency::Adjacency;
+use crate::core::Core;
+use crate::service::Snapshot;
+use crate::surrogate::{SOMEBODY, is_client, is_surrogate};
+use crate::verdict::DropReason;
+
+/// Where the destination stands in an IPv6 header.
+const DESTINATION: usize = 24;
+/// `ICMPv6` types below this are errors (RFC 4443 2.1).
+const FIRST_QUESTION: u8 = 128;
+
+impl Core {
+    /// The frame begins with an IPv6 packet: makes it the IPv4 packet that the stages see.
+    #[cold]
+    pub(crate) fn arrive_six(&mut self, tables: &Snapshot, frame: &mut Frame) -> Result<(), DropReason> {
+        let dst = destination(frame.bytes()).and_then(|address| tables.surrogate(address));
+        // What is not for us need not be well formed: hosts on the link say all kinds of things to all of it.
+        let dst = dst.ok_or(DropReason::NotOurs)?;
+        let ip = Ipv6::parse(frame.bytes(), 0)?;
+        let from_backends = tables.is_source(dst);
+        let backend = |address| if from_backends { tables.surrogate(address) } else { None };
+        let src = match backend(ip.src) {
+            Some(backend) => backend,
+            None if is_error(frame.bytes(), &ip) => SOMEBODY,
+            None => self.surrogates.hear(ip.src, self.second).ok_or(DropReason::ClientsFull)?,
+        };
+        let quoted = |address: Ipv6Addr| {
+            let ours = (address == ip.dst).then_some(dst);
+            ours.or_else(|| backend(address)).or_else(|| self.surrogates.find(address))
+        };
+        let id = self.next_ip_id.wrapping_add(1);
+        let lies = six_to_four(frame.bytes_mut(), &ip, Pair { src, dst }, id, quoted)?;
+        self.next_ip_id = id;
+        frame.truncate(lies.end);
+        frame.trim_front(lies.start);
+        Ok(())
+    }
+
+    /// The frame begins with an IPv4 packet to a surrogate: makes it the IPv6 packet that it stands for.
+    #[cold]
+    pub(crate) fn leave_six(&self, tables: &Snapshot, frame: &mut Frame) -> Result<(), DropReason> {
+        let real = |address| match self.real_address(tables, address) {
+            IpAddr::V6(real) => Some(real),
+            IpAddr::V4(_) => None,
+        };
+        let (src, dst) = ends(frame.bytes()).ok_or(DropReason::Truncated)?;
+        let to = real(src).zip(real(dst)).map(|(src, dst)| Pair { src, dst }).ok_or(DropReason::ClientForgotten)?;
+        if !frame.grow_front(ROOM) {
+            return Err(DropReason::NoHeadroom);
+        }
+        let lies = four_to_six(frame.bytes_mut(), ROOM, to, real)?;
+        frame.truncate(lies.end);
+        frame.trim_front(lies.start);
+        Ok(())
+    }
+
+    /// A flow begins: its client keeps its surrogate until the flow has left the table. False: it has lost it already.
+    #[inline]
+    pub(crate) fn hold_client(&self, client: Ipv4Addr) -> bool {
+        !is_client(client) || self.surrogates.hold(client)
+    }
+
+    /// The flow has left the table, or was not opened after all.
+    #[inline]
+    pub(crate) fn release_client(&self, client: Ipv4Addr) {
+        if is_client(client) {
+            self.surrogates.release(client);
+        }
+    }
+}
+
+/// The longest IPv4 packet that goes to this flow's client.
+#[inline]
+pub(crate) fn client_mtu(facts: &FlowFacts, link_mtu: usize) -> usize {
+    if is_surrogate(facts.original.src) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
+}
+
+/// The longest packet like this one that goes out in this direction, where `mtu` is for packets that may not be cut.
+/// What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that (RFC 7915 4).
+#[inline]
+pub(crate) fn mtu_for(ip: &Ipv4, facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
+    if ip.dont_fragment || !leaves_as_six(facts, direction, adjacency) {
+        return mtu;
+    }
+    mtu.min(if ip.is_fragment() { FRAGMENT_MTU } else { DONT_FRAGMENT_ABOVE })
+}
+
+/// The longest piece that a packet may be cut into.
+pub(crate) fn piece_mtu(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
+    if leaves_as_six(facts, direction, adjacency) { mtu.min(FRAGMENT_MTU) } else { mtu }
+}
+
+fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {
+    match direction {
+        Direction::Original => adjacency.six,
+        Direction::Reply => is_surrogate(facts.original.src),
+    }
+}
+
+/// Whether an IPv4 packet goes to a surrogate.
+#[inline]
+pub(crate) fn is_for_six(packet: &[u8]) -> bool {
+    packet.get(16).is_some_and(|first| *first >= 0xf0)
+}
+
+fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
+    let octets: &[u8; 16] = packet.get(DESTINATION..)?.first_chunk()?;
+    Some(Ipv6Addr::from(*octets))
+}
+
+/// Source and destination of an IPv4 packet.
+fn ends(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let at = |offset: usize| packet.get(offset..)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets));
+    at(12).zip(at(16))
+}
+
+fn is_error(packet: &[u8], ip: &Ipv6) -> bool {
+    ip.protocol == ICMP && packet.get(ip.payload()).is_some_and(|kind| *kind < FIRST_QUESTION)
+}
