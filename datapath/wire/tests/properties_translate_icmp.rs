@@ -147,6 +147,22 @@ fn about_echoes() {
     assert_eq!(to_six(&four, widened(pair)), Ok(six));
 }
 
+/// A UDP checksum that comes out as 0 is written as 0xffff, also in a quote.
+#[test]
+fn checksums_that_come_out_as_zero() {
+    let (_, _, pair) = echo_pair();
+    let plan = |payload: &[u8]| Plan { payload: payload.to_vec(), ..sample() };
+    let (six, four) = both(&plan(&[0, 0]), pair);
+    for (zero_in_six, word) in [(true, &six[46..48]), (false, &four[26..28])] {
+        let (six, four) = both(&plan(word), pair);
+        assert_eq!(if zero_in_six { &six[46..48] } else { &four[26..28] }, [0xff; 2]);
+        assert_eq!(to_six(&four, widened(pair)), Ok(six.clone()));
+        let (six, four) = (message6(widened(pair), [1, 4], 0, &six), message4(pair, [3, 3], 0, &four));
+        assert_eq!(to_four(&six, pair), Ok(four.clone()));
+        assert_eq!(to_six(&four, widened(pair)), Ok(six));
+    }
+}
+
 #[test]
 fn what_the_other_family_does_not_know() {
     let (_, _, pair) = echo_pair();
