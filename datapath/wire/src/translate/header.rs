@@ -20,7 +20,8 @@ pub(super) fn write_four(
 ) -> Result<usize, Untranslatable> {
     let number = if ip.protocol == ipv6::protocol::ICMP { ipv4::protocol::ICMP } else { ip.protocol };
     let total_len = MIN_HEADER_LEN + payload_len;
-    if total_len > MAX_LEN {
+    let offset = ip.fragment.map_or(0, |fragment| fragment.offset_bytes);
+    if offset + total_len > MAX_LEN {
         return Err(Untranslatable::TooLong);
     }
     let (id, fragment) = fragment_word(ip, id, total_len);
