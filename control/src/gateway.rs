@@ -19,7 +19,7 @@ mod tests_running;
 mod tun_routes;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use datapath::{Engine, Event};
 use sys::DeviceState;
 use tokio::sync::watch;
 
-pub use compile::{TunWants, compile, has_tun, taken_by_kernel, vips};
+pub use compile::{TunWants, compile, has_tun, taken_by_kernel};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
 pub use start_error::StartError;
@@ -183,8 +183,7 @@ impl Gateway {
     fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
         let Compiled { tables, rules, findings, ways, targets } = compiled;
         let generation = tables.generation;
-        let vips = tables.services.iter().flat_map(|service| &service.listens).map(|listen| listen.address);
-        let wants = TunWants::of(vips.collect(), &rules, &self.view, &self.plain_ports);
+        let wants = TunWants::of(&rules, &self.view, &self.plain_ports);
         let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
         if let Some(filter) = &mut self.filter
             && rules != self.rules
@@ -219,7 +218,7 @@ impl Gateway {
     fn follow_addresses(&self) {
         let nodes = self.swarm.as_ref().map(SwarmState::vteps);
         let mut asked = self.findings.asked.clone();
-        asked.extend(nodes.into_iter().flatten());
+        asked.extend(nodes.into_iter().flatten().copied().map(IpAddr::V4));
         self.kernel.follow(asked);
     }
 
@@ -324,7 +323,8 @@ impl Gateway {
     pub fn guessed_overlay_macs(&self) -> usize {
         let backends = self.catalog.services().iter().flat_map(|service| &service.backends);
         let overlay = backends.filter(|backend| backend.config.vtep.is_some() && backend.config.mac.is_none());
-        overlay.filter(|backend| !self.learned.contains_key(&backend.config.address.ip)).count()
+        let is_learned = |ip| matches!(ip, IpAddr::V4(ip) if self.learned.contains_key(&ip));
+        overlay.filter(|backend| !is_learned(backend.config.address.ip)).count()
     }
 
     /// Whether all workers use the newest table.
@@ -356,5 +356,5 @@ pub enum PublishError {
     Filter(sys::FilterError),
     /// Over TUN: the kernel would take the packets.
     #[error("{0} is an address of {1}: the kernel would take its packets")]
-    TakenByKernel(Ipv4Addr, String),
+    TakenByKernel(IpAddr, String),
 }

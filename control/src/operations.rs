@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
-use datapath::service::{BackendId, BackendTotals, Listen};
+use datapath::service::{BackendId, BackendTotals};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
 use crate::catalog::{Catalog, Changes};
-use crate::config::{BackendAddress, BackendConfig, CheckConfig, Problem, ServiceConfig, SettingsChange};
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, Listen, Problem, ServiceConfig, SettingsChange};
 
 /// The running gateway, as the API sees it. Calls are short, except [`Operations::flows`], which asks the workers and may
 /// take up to a second.

@@ -39,8 +39,10 @@ pub struct ServiceView {
     pub drain_deadline: Option<String>,
     /// How long clients stay with their backends, e.g. `5m`; null: they do not.
     pub persistence: Option<String>,
-    /// Clients whose addresses agree in so many bits count as one; null without `persistence`, as what follows.
+    /// Clients whose IPv4 addresses agree in so many bits count as one; null without `persistence`, as what follows.
     pub persistence_prefix: Option<u8>,
+    /// The same for IPv6 addresses.
+    pub persistence_prefix_ipv6: Option<u8>,
     /// How many clients there is room for.
     pub persistence_clients: Option<u32>,
     /// Services with the same group share their clients.
@@ -130,6 +132,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         drain_deadline: service.settings.life.drain_deadline.map(show_duration),
         persistence: persistence.time.map(show_duration),
         persistence_prefix: persistence.time.map(|_| persistence.prefix()),
+        persistence_prefix_ipv6: persistence.time.map(|_| persistence.prefix_of_six()),
         persistence_clients: persistence.time.map(|_| persistence.clients()),
         persistence_group: persistence.group.clone(),
         remembered_clients: remembered.map(|remembered| remembered.now),

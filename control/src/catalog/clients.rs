@@ -50,7 +50,7 @@ impl Catalog {
         Some(Persistence {
             time: settings.time?,
             prefix: settings.prefix(),
-            prefix_six: 128,
+            prefix_six: settings.prefix_of_six(),
             grouped: settings.group.is_some(),
             clients: Arc::clone(self.memories.get(&scope(service)?)?),
         })

@@ -1,11 +1,9 @@
 //! One change to the catalog, asked for over the API. Everything is checked before anything is touched.
 
-use datapath::service::Listen;
-
 use super::{Catalog, Changes, Origin, ServiceEntry};
 use crate::config::report::{Complaint, nearest};
 use crate::config::rules::{self, Overlay};
-use crate::config::{BackendAddress, BackendConfig, CheckConfig, ServiceConfig, Settings, SettingsChange};
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, Listen, ServiceConfig, Settings, SettingsChange};
 use crate::operations::{BackendChange, Edit, EditError, EditErrorKind};
 
 impl Catalog {

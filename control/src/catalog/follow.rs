@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use datapath::service::{BackendId, Listen};
+use datapath::service::BackendId;
 
 use super::{BackendEntry, Catalog, Origin, ServiceEntry, replace};
 use crate::config::rules::{self, overlap};
 use crate::config::value::show_listen;
-use crate::config::{OverlayConfig, ServiceConfig};
+use crate::config::{Listen, OverlayConfig, ServiceConfig};
 use crate::swarm::{Wanted, WantedTask};
 
 impl Catalog {

@@ -6,22 +6,24 @@ mod edit;
 mod follow;
 mod life;
 mod replace;
+mod surrogates;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use edit::no_backend;
+pub use surrogates::Surrogates;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use datapath::service::{BackendId, BackendStats, Hop, Interface, Listen, ServiceId, Turn};
+use datapath::service::{BackendId, BackendStats, Hop, Interface, ServiceId, Turn};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
 use crate::check::Health;
-use crate::config::{BackendAddress, BackendConfig, CheckConfig, Config, OverlayConfig, Settings};
+use crate::config::{BackendAddress, BackendConfig, CheckConfig, Config, Listen, OverlayConfig, Settings};
 
 /// All services. Ids are never used again within a process: a backend that is removed and returns is another one.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Catalog {
     next_service: u32,
     next_backend: u32,
     workers: usize,
+    /// What stands for IPv6 addresses in the tables.
+    surrogates: Surrogates,
 }
 
 /// A service and what is kept for it across generations.
@@ -107,11 +111,11 @@ pub struct Changes {
 /// What the kernel knows and the catalog does not: where packets must go.
 pub trait Resolve {
     /// How to reach an address of the underlay (a VTEP, or a plain backend).
-    fn hop(&self, address: Ipv4Addr) -> Hop;
-    /// The source addresses for a backend without a VTEP.
-    fn plain_snat(&self, backend: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr>;
+    fn hop(&self, address: IpAddr) -> Hop;
+    /// The source addresses for a backend without a VTEP, of its family; empty: none is known.
+    fn plain_snat(&self, backend: IpAddr, vip: IpAddr) -> Vec<IpAddr>;
     /// As [`Resolve::hop`], for a backend that is to get packets for another address: it must be on the link.
-    fn direct_hop(&self, address: Ipv4Addr) -> Hop;
+    fn direct_hop(&self, address: IpAddr) -> Hop;
     /// The MAC address of an address in the overlay.
     fn overlay_mac(&self, address: Ipv4Addr) -> MacAddr;
     /// The interfaces; `InterfaceIndex` counts in this list.
@@ -129,6 +133,7 @@ impl Catalog {
             next_service: 1,
             next_backend: 1,
             workers,
+            surrogates: Surrogates::default(),
         };
         catalog.replace(config);
         catalog
@@ -137,6 +142,11 @@ impl Catalog {
     /// All services, in the order of the file, then of the API's additions.
     pub fn services(&self) -> &[ServiceEntry] {
         &self.services
+    }
+
+    /// What stands for IPv6 addresses in the tables.
+    pub fn surrogates(&self) -> &Surrogates {
+        &self.surrogates
     }
 
     /// The service with that name.

@@ -1,32 +1,33 @@
 //! From the catalog to the tables that workers read.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use datapath::service::{Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
+use datapath::service::{self, Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use vxlan::Vni;
 
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
-use crate::config::OverlayConfig;
+use crate::config::{Listen, OverlayConfig};
 
 impl Catalog {
     /// The tables of this moment. `resolve` says where packets must go.
     pub fn tables(&self, generation: Generation, resolve: &dyn Resolve) -> Tables {
+        let services: Vec<_> = self.services.iter().map(|service| self.virtual_service(service, resolve)).collect();
         Tables {
             generation,
             interfaces: resolve.interfaces(),
             overlays: self.overlays.iter().map(|config| overlay(config, &self.peers)).collect(),
-            services: self.services.iter().map(|service| self.virtual_service(service, resolve)).collect(),
-            six: Vec::new(),
+            six: self.surrogates.among(services.iter().flat_map(addresses)),
+            services,
         }
     }
 
     fn virtual_service(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {
         VirtualService {
             id: service.id,
-            listens: service.listens.clone(),
+            listens: service.listens.iter().map(|listen| self.listen(listen)).collect(),
             scheduler: service.settings.scheduler,
             rewrite_timestamps: service.settings.rewrite_timestamps,
             direct: service.settings.direct,
@@ -44,27 +45,43 @@ impl Catalog {
     }
 
     fn backend(&self, service: &ServiceEntry, entry: &BackendEntry, weight: u16, resolve: &dyn Resolve) -> Backend {
-        let address = entry.config.address.ip;
-        let path = match entry.config.vtep {
-            Some(vtep) => {
+        let ip = entry.config.address.ip;
+        let path = match (entry.config.vtep, ip) {
+            (Some(vtep), IpAddr::V4(address)) => {
                 let vni = self.vni_of(address);
                 let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
-                Path::Overlay { vni, vtep, mac, hop: resolve.hop(vtep) }
+                Path::Overlay { vni, vtep, mac, hop: resolve.hop(vtep.into()) }
             }
-            None if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(address) },
-            None => Path::Plain { snat: plain_snat(service, address, resolve), hop: resolve.hop(address) },
+            _ if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(ip) },
+            _ => self.plain_path(service, ip, resolve),
         };
         // What failed its checks gets no new flows. Nor does a task that cannot be reached, or does not answer, while others may.
         let rests = !entry.health.is_up() || entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
         Backend {
             id: entry.id,
-            address,
+            address: self.surrogates.of(ip),
             port: entry.config.address.port,
             weight: if rests { 0 } else { weight },
             max_connections: entry.config.max_connections,
             sorry: entry.config.sorry,
             path,
             stats: Arc::clone(&entry.stats),
+        }
+    }
+
+    fn listen(&self, listen: &Listen) -> service::Listen {
+        let address = self.surrogates.of(listen.address);
+        service::Listen { address, ports: listen.ports.clone(), protocol: listen.protocol }
+    }
+
+    /// Without a source address nothing can be sent.
+    fn plain_path(&self, service: &ServiceEntry, ip: IpAddr, resolve: &dyn Resolve) -> Path {
+        let hop = resolve.hop(ip);
+        match plain_snat(service, ip, resolve) {
+            none if none.is_empty() => Path::Plain { snat: vec![Ipv4Addr::UNSPECIFIED], hop: Hop::Unresolved },
+            sources => {
+                Path::Plain { snat: sources.into_iter().map(|source| self.surrogates.of(source)).collect(), hop }
+            }
         }
     }
 
@@ -87,8 +104,18 @@ fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {
     }
 }
 
+/// Everything in a service that may be a surrogate.
+fn addresses(service: &VirtualService) -> impl Iterator<Item = Ipv4Addr> {
+    let sources = service.backends.iter().filter_map(|backend| match &backend.path {
+        Path::Plain { snat, .. } => Some(snat.iter().copied()),
+        Path::Overlay { .. } => None,
+    });
+    let listens = service.listens.iter().map(|listen| listen.address);
+    listens.chain(service.backends.iter().map(|backend| backend.address)).chain(sources.flatten())
+}
+
 /// A service may listen on several VIPs: the sources for any of them, each once.
-fn plain_snat(service: &ServiceEntry, address: Ipv4Addr, resolve: &dyn Resolve) -> Vec<Ipv4Addr> {
+fn plain_snat(service: &ServiceEntry, address: IpAddr, resolve: &dyn Resolve) -> Vec<IpAddr> {
     let mut sources = Vec::new();
     for listen in &service.listens {
         for source in resolve.plain_snat(address, listen.address) {

@@ -1,7 +1,7 @@
 //! Ids, counters and turns across reloads and edits; the refusals; the tables that come out.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,14 +218,15 @@ fn refusals_change_nothing() {
 struct OneNode;
 
 impl Resolve for OneNode {
-    fn hop(&self, address: Ipv4Addr) -> Hop {
-        if address == Ipv4Addr::new(198, 18, 1, 11) { Hop::Kernel } else { Hop::Unresolved }
+    fn hop(&self, address: IpAddr) -> Hop {
+        if address == IpAddr::from([198, 18, 1, 11]) { Hop::Kernel } else { Hop::Unresolved }
     }
-    fn direct_hop(&self, address: Ipv4Addr) -> Hop {
+    fn direct_hop(&self, address: IpAddr) -> Hop {
         self.hop(address)
     }
-    fn plain_snat(&self, _: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr> {
-        vec![Ipv4Addr::new(198, 18, 1, 1), vip]
+    fn plain_snat(&self, backend: IpAddr, vip: IpAddr) -> Vec<IpAddr> {
+        let own = [IpAddr::from([198, 18, 1, 1]), IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1]), vip];
+        own.into_iter().filter(|source| source.is_ipv4() == backend.is_ipv4()).collect()
     }
     fn overlay_mac(&self, address: Ipv4Addr) -> MacAddr {
         MacAddr::docker(address)
@@ -277,7 +278,9 @@ proptest! {
                 prop_assert_eq!(*meaning.entry(entry.id.0).or_insert(entry.config.address), entry.config.address);
             }
             gone.extend(meaning.keys().filter(|id| !now.iter().any(|entry| entry.id.0 == **id)).copied());
-            prop_assert_eq!(now.iter().map(|entry| entry.config.address.ip.octets()[3]).collect::<Vec<_>>(), backends);
+            let present: Vec<_> = now.iter().map(|entry| entry.config.address.ip).collect();
+            let wanted: Vec<_> = backends.iter().map(|last| IpAddr::from([192, 0, 2, *last])).collect();
+            prop_assert_eq!(present, wanted);
         }
     }
 }

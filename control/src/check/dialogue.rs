@@ -43,10 +43,10 @@ impl Dialogue {
             CheckKind::Udp(udp) => return Dialogue::Datagram(udp.clone()),
             CheckKind::Http(http) => http,
         };
-        let request = request(http, target.address);
+        let request = request(http, target.real);
         let reader = Box::new(Reader::new(http));
         let talk = if http.tls {
-            match Tls::new(http, target.address, &request) {
+            match Tls::new(http, target.real, &request) {
                 Ok(tls) => Talk::Https(Box::new(tls), reader),
                 Err(error) => Talk::Hopeless(format!("TLS: {error}")),
             }

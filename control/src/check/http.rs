@@ -1,11 +1,12 @@
 //! HTTP/1.0 as far as a check needs it: one GET; the status of the answer, and its body as it comes.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use memchr::memmem;
 use ring::digest::{Context, SHA256};
 
 use crate::config::HttpCheck;
+use crate::config::value::bracketed;
 
 /// Head of an answer at most.
 const LONGEST_HEAD: usize = 16_384;
@@ -21,10 +22,10 @@ fn failed(what: impl Into<String>) -> Verdict {
 }
 
 /// The request.
-pub fn request(check: &HttpCheck, address: SocketAddrV4) -> Vec<u8> {
+pub fn request(check: &HttpCheck, address: SocketAddr) -> Vec<u8> {
     let default_port = if check.tls { 443 } else { 80 };
     let of_address = || match address.port() {
-        port if port == default_port => address.ip().to_string(),
+        port if port == default_port => bracketed(address.ip()),
         _ => address.to_string(),
     };
     let host = check.host.clone().unwrap_or_else(of_address);

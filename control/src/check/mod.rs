@@ -18,7 +18,7 @@ mod testing;
 mod tests;
 mod tls;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -43,8 +43,10 @@ pub struct Target {
     pub kind: ProbeKind,
     /// The address that it sees.
     pub source: Ipv4Addr,
-    /// Its address and the port that is asked.
+    /// Its address, as the data path knows it, and the port that is asked.
     pub address: SocketAddrV4,
+    /// The same as others know it.
+    pub real: SocketAddr,
     /// The largest IP packet on the way.
     pub mtu: usize,
     /// There is a route and a neighbour.

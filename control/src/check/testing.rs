@@ -41,6 +41,7 @@ pub fn target(check: CheckConfig) -> Target {
         kind: ProbeKind::Overlay,
         source: [10, 0, 0, 3].into(),
         address: "10.0.0.11:8000".parse().unwrap(),
+        real: "10.0.0.11:8000".parse().unwrap(),
         mtu: 1450,
         reachable: true,
     }

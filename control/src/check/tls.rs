@@ -2,7 +2,7 @@
 //! tasks have addresses that no certificate names.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use smoltcp::socket::tcp::Socket;
@@ -70,7 +70,7 @@ pub struct Tls {
 
 impl Tls {
     /// The request goes out as soon as the handshake is done.
-    pub fn new(check: &HttpCheck, address: SocketAddrV4, request: &[u8]) -> Result<Tls, Error> {
+    pub fn new(check: &HttpCheck, address: SocketAddr, request: &[u8]) -> Result<Tls, Error> {
         let config = CONFIG.clone()?;
         let mut connection = ClientConnection::new(config, name(check, address))?;
         connection.writer().write_all(request).map_err(|error| Error::General(error.to_string()))?;
@@ -142,10 +142,10 @@ impl Tls {
 }
 
 /// The name that the backend is asked for; an address is none, and is not sent.
-fn name(check: &HttpCheck, address: SocketAddrV4) -> ServerName<'static> {
+fn name(check: &HttpCheck, address: SocketAddr) -> ServerName<'static> {
     let of_host = check.host.as_deref().and_then(|host| {
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         ServerName::try_from(host.to_owned()).ok()
     });
-    of_host.unwrap_or_else(|| ServerName::from(std::net::IpAddr::V4(*address.ip())))
+    of_host.unwrap_or_else(|| ServerName::from(address.ip()))
 }

@@ -1,6 +1,6 @@
 //! What the command line may say.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -48,9 +48,9 @@ pub enum Verb {
         /// Whose file it is; left out: seen from what it says
         #[arg(long, value_name = "FORMAT")]
         format: Option<Format>,
-        /// The address that clients connect to, where the file says any (`bind *:80`)
+        /// The address that clients connect to, where the file says any (`bind *:80`); one for IPv4, one for IPv6
         #[arg(long, value_name = "ADDRESS", value_parser = checked(value::host))]
-        vip: Option<Ipv4Addr>,
+        vip: Vec<IpAddr>,
     },
     #[command(flatten)]
     Ask(Question),
@@ -104,7 +104,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -169,9 +169,12 @@ pub struct ServiceChange {
     /// How long a client's new flows go to the backend of its last one, e.g. 5m; `default`: not at all
     #[arg(long, value_name = "TIME", value_parser = checked(or_default(|text| value::duration(text).and_then(persistence::time).map(value::show_duration))))]
     pub persistence: Option<String>,
-    /// Clients whose addresses agree in so many bits count as one
+    /// Clients whose IPv4 addresses agree in so many bits count as one
     #[arg(long, value_name = "BITS", value_parser = checked(or_default(persistence::prefix)))]
     pub persistence_prefix: Option<String>,
+    /// Clients whose IPv6 addresses agree in so many bits count as one
+    #[arg(long, value_name = "BITS", value_parser = checked(or_default(persistence::prefix_of_six)))]
+    pub persistence_prefix_ipv6: Option<String>,
     /// How many clients there is room for
     #[arg(long, value_name = "N", value_parser = checked(or_default(persistence::clients)))]
     pub persistence_clients: Option<String>,
@@ -236,7 +239,7 @@ pub struct BackendChange {
     #[arg(short, long)]
     pub weight: Option<u16>,
     /// The underlay address of the node that runs it; left out: plain routing
-    #[arg(long, value_parser = checked(value::host))]
+    #[arg(long, value_parser = checked(value::ipv4_host))]
     pub vtep: Option<Ipv4Addr>,
     /// Its MAC address in the overlay
     #[arg(long, value_parser = checked(value::mac))]

@@ -100,9 +100,13 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
 }
 
 fn persistence_body(change: &ServiceChange) -> impl Iterator<Item = (String, Value)> {
-    let [time, prefix, clients, group] = persistence::KEYS;
+    let [time, prefix, prefix_of_six, clients, group] = persistence::KEYS;
     let texts = [(time, &change.persistence), (group, &change.persistence_group)];
-    let numbers = [(prefix, &change.persistence_prefix), (clients, &change.persistence_clients)];
+    let numbers = [
+        (prefix, &change.persistence_prefix),
+        (prefix_of_six, &change.persistence_prefix_ipv6),
+        (clients, &change.persistence_clients),
+    ];
     let text = |text: &String| if text == DEFAULT { Value::Null } else { json!(text) };
     let number = |text: &String| text.parse::<u32>().map_or(Value::Null, |number| json!(number));
     let texts = texts.map(|(key, given)| (key, given.as_ref().map(text)));
@@ -142,7 +146,7 @@ fn backend(verb: &BackendVerb, client: &Client<'_>, output: &mut Output<'_>) -> 
 }
 
 fn backend_path(place: &BackendPlace) -> String {
-    format!("/v1/services/{}/backends/{}", segment(&place.service), place.address)
+    format!("/v1/services/{}/backends/{}", segment(&place.service), segment(&place.address.to_string()))
 }
 
 fn backend_body(change: &BackendChange) -> Map<String, Value> {

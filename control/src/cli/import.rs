@@ -1,7 +1,7 @@
 //! `import`: the config goes to the output, what could not be carried over to standard error.
 
 use std::io::{Read as _, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::Failed;
@@ -19,7 +19,7 @@ const LARGEST_BYTES: u64 = 1 << 20;
 pub fn import(
     path: &Path,
     format: Option<Format>,
-    vip: Option<Ipv4Addr>,
+    vips: &[IpAddr],
     output: &mut Output<'_>,
     errors: &mut dyn Write,
 ) -> Result<u8, Failed> {
@@ -29,7 +29,7 @@ pub fn import(
         let hint = "say what it is with --format haproxy, keepalived or ipvsadm";
         return Err(Failed::Wrong(format!("error: {name} is not understood\n  help: {hint}\n")));
     };
-    let imported = read(&text, format, vip);
+    let imported = read(&text, format, vips);
     output.print(&imported, |imported| imported.config.clone())?;
     if !output.json {
         errors.write_all(notes(&imported, &name).as_bytes())?;

@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     let outcome = match &arguments.verb {
         Verb::Run { config } => return crate::run::run(config),
         Verb::Check { config } => check::check(config, &sys::allowed_cpus(), &mut output, &mut std::io::stderr()),
-        Verb::Import { file, format, vip } => import::import(file, *format, *vip, &mut output, &mut std::io::stderr()),
+        Verb::Import { file, format, vip } => import::import(file, *format, vip, &mut output, &mut std::io::stderr()),
         Verb::Ask(question) => ask::ask(question, &arguments.socket, &mut output),
     };
     match outcome {

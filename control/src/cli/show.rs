@@ -94,12 +94,15 @@ fn life(service: &ServiceView) -> String {
     format!("{start}on down {}{end}", service.on_down)
 }
 
-/// `5m, prefix 32, group shop; remembers 7 of 65536 clients`
+/// `5m, prefix 32, 64 in IPv6, group shop; remembers 7 of 65536 clients`
 fn persistence(service: &ServiceView) -> String {
     let Some(time) = &service.persistence else { return "no".to_owned() };
     let group = service.persistence_group.as_ref().map(|group| format!(", group {group}")).unwrap_or_default();
+    let has_six = service.listen.iter().any(|listen| listen.starts_with('['));
+    let of_six = service.persistence_prefix_ipv6.filter(|_| has_six);
+    let of_six = of_six.map(|bits| format!(", {bits} in IPv6")).unwrap_or_default();
     format!(
-        "{time}, prefix {}{group}; remembers {} of {} clients",
+        "{time}, prefix {}{of_six}{group}; remembers {} of {} clients",
         service.persistence_prefix.unwrap_or_default(),
         service.remembered_clients.unwrap_or_default(),
         service.persistence_clients.unwrap_or_default()

@@ -24,7 +24,7 @@ fn run(socket: &Path, line: &str) -> (u8, String, String) {
     let outcome = match &arguments.verb {
         Verb::Ask(question) => ask::ask(question, socket, &mut output),
         Verb::Check { config } => check::check(config, &[0, 1], &mut output, &mut stderr),
-        Verb::Import { file, format, vip } => import::import(file, *format, *vip, &mut output, &mut stderr),
+        Verb::Import { file, format, vip } => import::import(file, *format, vip, &mut output, &mut stderr),
         Verb::Run { .. } => panic!("that would run"),
     };
     let text = |bytes| String::from_utf8(bytes).unwrap();

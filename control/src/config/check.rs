@@ -7,16 +7,15 @@ use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use datapath::service::Listen;
 use serde_json::{Map, Value, json};
 use wire::Protocol;
 
 pub use read::{CheckDraft, read};
 pub use status::StatusSet;
 
-use super::BackendAddress;
 use super::report::Complaint;
 use super::value::show_duration;
+use super::{BackendAddress, Listen};
 
 /// `[service.check]`
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `[gateway]`
 
-use std::net::Ipv4Addr;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::report::{At, Complaint, Located, Report};
@@ -96,11 +96,11 @@ fn api_path(text: &str) -> Result<PathBuf, Complaint> {
 }
 
 /// The addresses, with a complaint about each that comes again.
-pub fn distinct(addresses: Vec<Located<Ipv4Addr>>, report: &mut Report) -> Vec<Ipv4Addr> {
+pub fn distinct<A: PartialEq + Display>(addresses: Vec<Located<A>>, report: &mut Report) -> Vec<A> {
     let mut seen = Vec::new();
     for address in addresses {
         if seen.contains(&address.value) {
-            twice(&address.at, address.value, report);
+            twice(&address.at, &address.value, report);
         } else {
             seen.push(address.value);
         }
@@ -108,6 +108,6 @@ pub fn distinct(addresses: Vec<Located<Ipv4Addr>>, report: &mut Report) -> Vec<I
     seen
 }
 
-fn twice(at: &At, address: Ipv4Addr, report: &mut Report) {
+fn twice(at: &At, address: &impl Display, report: &mut Report) {
     report.error(at, Complaint::hinted(format!("`{address}` is listed twice"), "remove one of them"));
 }

@@ -4,10 +4,12 @@
 //! for each table), applies the [`rules`] between tables, and hands back either a [`Config`] or all [`Problem`]s. The API
 //! reads the bodies of its requests with the same code.
 
+mod address;
 pub mod check;
 mod gateway;
 mod interface;
 pub mod life;
+mod listen;
 mod model;
 pub mod node;
 mod overlay;
@@ -34,6 +36,7 @@ use toml::de::DeTable;
 
 pub use check::{CheckConfig, CheckKind, HttpCheck, UdpCheck};
 pub use gateway::DEFAULT_API;
+pub use listen::Listen;
 pub use model::{
     BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, MoreOverlay,
     OverlayConfig, OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,

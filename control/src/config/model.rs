@@ -1,18 +1,17 @@
 //! What a valid config says.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use conntrack::Timeouts;
-use datapath::service::Listen;
 use vxlan::Vni;
 use wire::MacAddr;
 
-use super::Settings;
 use super::check::CheckConfig;
+use super::{Listen, Settings, address, value};
 
 /// A whole config file, valid.
 #[derive(Debug, Clone)]
@@ -41,7 +40,7 @@ pub struct SwarmConfig {
     /// Certificates for `tcp://`.
     pub tls: Option<TlsConfig>,
     /// Where published ports are served.
-    pub vips: Vec<Ipv4Addr>,
+    pub vips: Vec<IpAddr>,
     /// Whether this machine is in the swarm; `None`: find out.
     pub member: Option<bool>,
     /// The overlay network that is served; `None`: the one for published ports.
@@ -126,7 +125,7 @@ pub struct GatewayConfig {
     /// Where Prometheus may ask.
     pub metrics: Option<SocketAddr>,
     /// Source addresses for backends without a VTEP; empty: the kernel's choice for the route (AF_XDP) or the VIP (TUN).
-    pub snat: Vec<Ipv4Addr>,
+    pub snat: Vec<IpAddr>,
 }
 
 /// `[[interface]]`
@@ -237,11 +236,12 @@ impl BackendConfig {
     }
 }
 
-/// Where a backend is: `10.0.0.11:8000`, or `10.0.0.11` to keep the port that the client asked for.
+/// Where a backend is: `10.0.0.11:8000`, or `10.0.0.11` to keep the port that the client asked for; IPv6 stands in
+/// brackets before a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendAddress {
     /// Its address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Its port; `None`: the port that the client asked for.
     pub port: Option<NonZeroU16>,
 }
@@ -249,7 +249,7 @@ pub struct BackendAddress {
 impl fmt::Display for BackendAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
-            Some(port) => write!(f, "{}:{port}", self.ip),
+            Some(port) => write!(f, "{}:{port}", address::bracketed(self.ip)),
             None => self.ip.fmt(f),
         }
     }
@@ -259,13 +259,6 @@ impl FromStr for BackendAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (ip, port) = match text.rsplit_once(':') {
-            Some((ip, port)) => (ip, Some(port)),
-            None => (text, None),
-        };
-        let ip = ip.parse().map_err(|_| format!("`{ip}` is not an IPv4 address"))?;
-        let port =
-            port.map(|port| port.parse().map_err(|_| format!("`{port}` is not a port (1 to 65535)"))).transpose()?;
-        Ok(BackendAddress { ip, port })
+        value::backend_address(text).map_err(|complaint| complaint.message)
     }
 }

@@ -26,7 +26,7 @@ pub fn read(mut section: Section<'_>, with_swarm: bool, report: &mut Report) -> 
     let errors = report.findings.len();
     let vni = section.integer::<u32>("vni", 1..=LARGEST_VNI, report).and_then(|vni| Vni::try_from(vni.value).ok());
     let port = section.integer("port", 1..=65_535, report);
-    let vtep = section.text("vtep", report, value::host);
+    let vtep = section.text("vtep", report, value::ipv4_host);
     let seed = OverlaySeed {
         vni,
         port: port.map(|port| port.value),
@@ -39,7 +39,7 @@ pub fn read(mut section: Section<'_>, with_swarm: bool, report: &mut Report) -> 
 /// Reads the rest of a table: what differs from network to network.
 pub fn read_place(mut section: Section<'_>, report: &mut Report) -> OverlaySeed {
     let address = section.text("address", report, value::subnet);
-    let snat = section.texts("snat", report, value::host);
+    let snat = section.texts("snat", report, value::ipv4_host);
     let mac = section.text("mac", report, value::mac);
     let mtu = section.integer("mtu", MTUS, report);
     section.close(report);

@@ -11,20 +11,26 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 const PREFIXES: std::ops::RangeInclusive<i64> = 1..=32;
 const DEFAULT_PREFIX: u8 = 32;
+const PREFIXES_OF_SIX: std::ops::RangeInclusive<i64> = 1..=128;
+/// A host changes its address within these bits from day to day (RFC 8981), and a household has as many or more.
+const DEFAULT_PREFIX_OF_SIX: u8 = 64;
 /// 16 bytes each: 16 KiB to 16 MiB.
 const CLIENTS: std::ops::RangeInclusive<i64> = 1_024..=1_048_576;
 const DEFAULT_CLIENTS: u32 = 65_536;
 
 /// All keys, the first without which the others mean nothing.
-pub const KEYS: [&str; 4] = ["persistence", "persistence_prefix", "persistence_clients", "persistence_group"];
+pub const KEYS: [&str; 5] =
+    ["persistence", "persistence_prefix", "persistence_prefix_ipv6", "persistence_clients", "persistence_group"];
 
 /// What a service says of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Persistence {
     /// How long a client stays after its last new flow; `None`: not at all.
     pub time: Option<Duration>,
-    /// Clients whose addresses agree in so many bits count as one.
+    /// Clients whose IPv4 addresses agree in so many bits count as one.
     pub prefix: Option<u8>,
+    /// The same for IPv6.
+    pub prefix_of_six: Option<u8>,
     /// How many clients there is room for.
     pub clients: Option<u32>,
     /// Services with the same group share their clients.
@@ -39,6 +45,8 @@ pub struct PersistenceChange {
     pub time: Option<Option<Duration>>,
     /// See [`Persistence::prefix`].
     pub prefix: Option<Option<u8>>,
+    /// See [`Persistence::prefix_of_six`].
+    pub prefix_of_six: Option<Option<u8>>,
     /// See [`Persistence::clients`].
     pub clients: Option<Option<u32>>,
     /// See [`Persistence::group`].
@@ -52,6 +60,7 @@ impl PersistenceChange {
         Persistence {
             time: self.time.unwrap_or(to.time),
             prefix: self.prefix.unwrap_or(to.prefix),
+            prefix_of_six: self.prefix_of_six.unwrap_or(to.prefix_of_six),
             clients: self.clients.unwrap_or(to.clients),
             group: self.group.clone().unwrap_or(to.group),
         }
@@ -59,9 +68,14 @@ impl PersistenceChange {
 }
 
 impl Persistence {
-    /// The prefix length that counts.
+    /// The prefix length that counts for IPv4.
     pub fn prefix(&self) -> u8 {
         self.prefix.unwrap_or(DEFAULT_PREFIX)
+    }
+
+    /// The prefix length that counts for IPv6.
+    pub fn prefix_of_six(&self) -> u8 {
+        self.prefix_of_six.unwrap_or(DEFAULT_PREFIX_OF_SIX)
     }
 
     /// The room that counts.
@@ -71,9 +85,13 @@ impl Persistence {
 
     /// What is wrong with it: the key at fault, and the complaint.
     pub fn fault(&self) -> Option<(&'static str, Complaint)> {
-        let [_, prefix, clients, group] = KEYS;
-        let others =
-            [(prefix, self.prefix.is_some()), (clients, self.clients.is_some()), (group, self.group.is_some())];
+        let [_, prefix, prefix_of_six, clients, group] = KEYS;
+        let others = [
+            (prefix, self.prefix.is_some()),
+            (prefix_of_six, self.prefix_of_six.is_some()),
+            (clients, self.clients.is_some()),
+            (group, self.group.is_some()),
+        ];
         let (key, _) = others.into_iter().find(|(_, is_there)| *is_there && self.time.is_none())?;
         let hint = "say how long clients stay, e.g. `persistence = \"5m\"`";
         Some((key, Complaint::hinted(format!("`{key}` without `persistence` means nothing"), hint)))
@@ -82,13 +100,15 @@ impl Persistence {
     /// What is wrong between it and that of another service, if both are of one group.
     pub fn group_fault(&self, name: &str, other: &Persistence) -> Option<Complaint> {
         let group = self.group.as_ref().filter(|group| other.group.as_ref() == Some(group))?;
-        if (self.time, self.prefix(), self.clients()) == (other.time, other.prefix(), other.clients()) {
+        let said = |of: &Persistence| (of.time, of.prefix(), of.prefix_of_six(), of.clients());
+        if said(self) == said(other) {
             return None;
         }
         let time = other.time.map(value::show_duration).unwrap_or_default();
         let message = format!(
-            "service `{name}` of the same group `{group}` says otherwise: persistence {time}, prefix {}, {} clients",
+            "service `{name}` of the same group `{group}` says otherwise: persistence {time}, prefix {} and {} in IPv6, {} clients",
             other.prefix(),
+            other.prefix_of_six(),
             other.clients()
         );
         Some(Complaint::hinted(message, "services of a group share what they remember: give all of them the same"))
@@ -97,10 +117,12 @@ impl Persistence {
 
 /// Reads the keys out of a service's table.
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> PersistenceChange {
-    let [time, prefix, clients, group] = KEYS;
+    let [time, prefix, prefix_of_six, clients, group] = KEYS;
+    let bits = PREFIXES_OF_SIX;
     PersistenceChange {
         time: section.nullable(time, report, |found, report| settings::read_duration(found, self::time, report)),
         prefix: section.nullable(prefix, report, |found, report| value_of(integer(found, PREFIXES, report))),
+        prefix_of_six: section.nullable(prefix_of_six, report, |found, report| value_of(integer(found, bits, report))),
         clients: section.nullable(clients, report, |found, report| value_of(integer(found, CLIENTS, report))),
         group: section.nullable(group, report, |found, report| value_of(text(found, report, group_name))),
     }
@@ -121,6 +143,11 @@ pub fn time(duration: Duration) -> Result<Duration, Complaint> {
 /// The length of a prefix, as text.
 pub fn prefix(text: &str) -> Result<u8, Complaint> {
     number(text, "prefix length", PREFIXES)
+}
+
+/// The length of a prefix of IPv6, as text.
+pub fn prefix_of_six(text: &str) -> Result<u8, Complaint> {
+    number(text, "prefix length", PREFIXES_OF_SIX)
 }
 
 /// So many clients, as text.

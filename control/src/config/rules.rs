@@ -1,9 +1,8 @@
 //! What must hold between the parts: listens that don't collide, backends that fit the overlay. The file and the API
 //! share these.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use datapath::service::Listen;
 use wire::Protocol;
 
 use super::check::CheckDraft;
@@ -11,7 +10,7 @@ use super::persistence::Persistence;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
-use super::{BackendConfig, OverlayConfig, state_times};
+use super::{BackendConfig, Listen, OverlayConfig, state_times};
 
 /// The overlay as far as it is known.
 #[derive(Debug, Clone, Copy)]
@@ -61,11 +60,19 @@ pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<(&'s
             vec![("vtep", Complaint::hinted("the backend has a `vtep`, but there is no [overlay]", hint))]
         }
         Overlay::Known(overlays) => {
-            let ip = backend.address.ip;
+            let ip = match backend.address.ip {
+                IpAddr::V4(ip) => ip,
+                IpAddr::V6(ip) => return vec![("address", six_in_overlay(ip))],
+            };
             let overlay = overlays.iter().find(|overlay| overlay.contains(ip)).or(overlays.first());
             overlay.map(|overlay| overlay_faults(ip, vtep, overlay)).unwrap_or_default()
         }
     }
+}
+
+fn six_in_overlay(ip: Ipv6Addr) -> Complaint {
+    let hint = "a VIP in IPv6 reaches it there too; or leave `vtep` out to route to the IPv6 address plainly";
+    Complaint::hinted(format!("`{ip}` can't be in the overlay, which is IPv4: give the task's overlay address"), hint)
 }
 
 fn plain_faults(backend: &BackendConfig) -> Vec<(&'static str, Complaint)> {
@@ -94,15 +101,22 @@ fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<
 /// What is wrong between a listen and the overlay.
 pub fn listen_fault(listen: &Listen, overlay: Overlay<'_>) -> Option<Complaint> {
     let Overlay::Known([overlay, ..]) = overlay else { return None };
-    let tunnel = Listen { address: overlay.vtep, ports: overlay.port..=overlay.port, protocol: Protocol::Udp };
+    let tunnel = Listen { address: overlay.vtep.into(), ports: overlay.port..=overlay.port, protocol: Protocol::Udp };
     overlap(listen, &tunnel).then(|| {
         let message = format!("`{}` takes the overlay's own tunnel port", show_listen(listen));
         Complaint::hinted(message, format!("leave {} to [overlay]", show_listen(&tunnel)))
     })
 }
 
-/// What is wrong between a direct service's listens and a backend: nothing is translated, so the port stays.
+/// What is wrong between a direct service's listens and a backend: nothing is translated, so family and port stay.
 pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Complaint> {
+    let ip = backend.address.ip;
+    if let Some(other) = listens.iter().find(|listen| listen.address.is_ipv6() != ip.is_ipv6()) {
+        let message = format!("a direct service can't lead {} to {ip}", show_listen(other));
+        let hint = "the task gets the packet as the client sent it: make a service for each of IPv4 and IPv6, the \
+                    second without `direct` if its backends have only IPv4";
+        return Some(Complaint::hinted(message, hint));
+    }
     let port = backend.address.port?.get();
     let other = listens.iter().find(|listen| listen.ports != (port..=port))?;
     let message = format!("a direct service can't lead {} to port {port}", show_listen(other));

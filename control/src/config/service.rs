@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
-use datapath::service::Listen;
 use wire::MacAddr;
 
 use super::check::{self, CheckDraft};
@@ -11,8 +10,8 @@ use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
 use super::{
-    BackendAddress, BackendConfig, ServiceConfig, Settings, SettingsChange, life, persistence, settings, state_times,
-    value,
+    BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, persistence, settings,
+    state_times, value,
 };
 
 /// A service as far as it could be read.
@@ -99,7 +98,7 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
         section.require("address", "\"10.0.0.11:8000\"", report);
         address = section.text("address", report, value::backend_address);
     }
-    let vtep = nullable(&mut section, "vtep", report, value::host);
+    let vtep = nullable(&mut section, "vtep", report, value::ipv4_host);
     let mac = nullable(&mut section, "mac", report, value::mac);
     let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value);
     let max_connections = section.nullable("max_connections", report, |found, report| {

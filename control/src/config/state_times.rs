@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use conntrack::{Idle, State};
-use datapath::service::Listen;
+use super::Listen;
 use wire::Protocol;
 
 use super::report::{Complaint, Report, suggest};

@@ -1,129 +1,29 @@
 //! The texts that stand in strings: addresses, listens, durations. Each is understood or complained about.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use datapath::service::{Listen, SchedulerKind};
-use wire::{MacAddr, Protocol};
+use datapath::service::SchedulerKind;
+use wire::MacAddr;
 
-use super::BackendAddress;
-use super::report::{Complaint, nearest, suggest};
+use super::report::{Complaint, suggest};
+use super::{BackendAddress, Listen};
 
-/// An IPv4 address of one host.
-pub fn host(text: &str) -> Result<Ipv4Addr, Complaint> {
-    let address = ipv4(text)?;
-    match oddity(address) {
-        Some(kind) => Err(Complaint::hinted(
-            format!("`{address}` is {kind}"),
-            "give the address of one host, as others on the network reach it",
-        )),
-        None => Ok(address),
-    }
-}
-
-fn oddity(address: Ipv4Addr) -> Option<&'static str> {
-    match address {
-        _ if address.is_unspecified() => Some("the unspecified address"),
-        _ if address.is_broadcast() => Some("the broadcast address"),
-        _ if address.is_multicast() => Some("a multicast address"),
-        _ if address.is_loopback() => Some("a loopback address"),
-        _ if address.octets()[0] == 0 => Some("in 0.0.0.0/8, where no host is"),
-        _ if address.octets()[0] >= 240 => Some("in the reserved range 240.0.0.0/4"),
-        _ => None,
-    }
-}
-
-fn ipv4(text: &str) -> Result<Ipv4Addr, Complaint> {
-    text.parse().map_err(|_| {
-        let hint = match text {
-            _ if text.parse::<std::net::Ipv6Addr>().is_ok() => "IPv6 is not supported yet",
-            _ if text.contains('/') => "give the address without a prefix",
-            _ if text.contains(':') => "give the address without a port",
-            _ => "four numbers from 0 to 255 with dots between, e.g. 198.18.1.1",
-        };
-        Complaint::hinted(format!("`{text}` is not an IPv4 address"), hint)
-    })
-}
-
-/// `10.0.0.3/24`: an address and its prefix length.
-pub fn subnet(text: &str) -> Result<(Ipv4Addr, u8), Complaint> {
-    let Some((address, bits)) = text.split_once('/') else {
-        let address = host(text)?;
-        return Err(Complaint::hinted(
-            format!("`{text}` has no prefix length"),
-            format!("write the subnet's length behind it, e.g. {address}/24"),
-        ));
-    };
-    let address = host(address)?;
-    match bits.parse::<u8>() {
-        Ok(bits @ 1..=30) => Ok((address, bits)),
-        _ => Err(Complaint::hinted(format!("`{bits}` is not a usable prefix length"), "from 1 to 30, e.g. 24")),
-    }
-}
-
-fn port(text: &str) -> Result<NonZeroU16, Complaint> {
-    match text.parse::<u16>().map(NonZeroU16::new) {
-        Ok(Some(port)) => Ok(port),
-        Ok(None) => Err(Complaint::hinted("port 0 can't be used", "ports are 1 to 65535")),
-        Err(_) => Err(Complaint::hinted(format!("`{text}` is not a port"), "ports are 1 to 65535")),
-    }
-}
-
-/// `198.18.0.1:8080/tcp`, `198.18.0.1:8000-8010/udp`; TCP if it does not say.
-pub fn listen(text: &str) -> Result<Listen, Complaint> {
-    let (place, protocol) = match text.split_once('/') {
-        Some((place, protocol)) => (place, parse_protocol(protocol)?),
-        None => (text, Protocol::Tcp),
-    };
-    let Some((address, ports)) = place.rsplit_once(':') else {
-        host(place)?;
-        return Err(Complaint::hinted(
-            format!("`{text}` has no port"),
-            format!("write VIP:port/protocol, e.g. {place}:8080/tcp"),
-        ));
-    };
-    Ok(Listen { address: host(address)?, ports: port_range(ports)?, protocol })
-}
-
-fn parse_protocol(text: &str) -> Result<Protocol, Complaint> {
-    text.parse().map_err(|_| {
-        let hint = match nearest(text, ["tcp", "udp"]) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => "tcp or udp".to_owned(),
-        };
-        Complaint::hinted(format!("unknown protocol `{text}`"), hint)
-    })
-}
-
-fn port_range(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (port(first)?.get(), port(last)?.get());
-    if first > last {
-        let hint = format!("write {last}-{first}");
-        return Err(Complaint::hinted(format!("the port range {text} runs backwards"), hint));
-    }
-    Ok(first..=last)
-}
+pub use super::address::{bracketed, host, ipv4_host, subnet};
+use super::address::{host_before_port, port, split};
+pub use super::listen::listen;
 
 /// A listen as it is written in the config, with its protocol.
 pub fn show_listen(listen: &Listen) -> String {
-    let (first, last) = (listen.ports.start(), listen.ports.end());
-    if first == last {
-        format!("{}:{first}/{}", listen.address, listen.protocol)
-    } else {
-        format!("{}:{first}-{last}/{}", listen.address, listen.protocol)
-    }
+    listen.to_string()
 }
 
-/// `10.0.0.11:8000`, or `10.0.0.11` to keep the port.
+/// `10.0.0.11:8000`, or `10.0.0.11` to keep the port; `[2001:db8::11]:8000` or `2001:db8::11`.
 pub fn backend_address(text: &str) -> Result<BackendAddress, Complaint> {
-    let (ip, port_text) = match text.rsplit_once(':') {
-        Some((ip, port)) if text.parse::<std::net::Ipv6Addr>().is_err() => (ip, Some(port)),
-        _ => (text, None),
-    };
-    Ok(BackendAddress { ip: host(ip)?, port: port_text.map(port).transpose()? })
+    match split(text) {
+        (ip, Some(port_text)) => Ok(BackendAddress { ip: host_before_port(ip)?, port: Some(port(port_text)?) }),
+        (ip, None) => Ok(BackendAddress { ip: host(ip)?, port: None }),
+    }
 }
 
 /// `127.0.0.1:9180`

@@ -1,6 +1,6 @@
 //! Active health checks: which backends are to be asked, and what is made of what was found.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use datapath::ProbeKind;
@@ -12,6 +12,8 @@ use crate::check::{Change, Checks, Outcome, Target};
 
 /// Where the kernel routes, as the TUN device does.
 const USUAL_MTU: u16 = 1500;
+/// By so much an IPv6 header is longer than one of IPv4.
+const LONGER_IN_SIX: u16 = 20;
 
 /// The backends of these tables, made of this catalog, that are to be checked.
 pub fn targets(catalog: &Catalog, tables: &Tables) -> Vec<Target> {
@@ -31,7 +33,10 @@ fn target(service: &ServiceEntry, entry: &BackendEntry, backend: &Backend, table
             let overlay = tables.overlays.iter().find(|overlay| overlay.vni == *vni)?;
             (ProbeKind::Overlay, *overlay.addresses.first()?, overlay.mtu)
         }
-        Path::Plain { snat, .. } => (ProbeKind::Plain, *snat.first()?, link_mtu(backend, tables)),
+        Path::Plain { snat, .. } => {
+            let longer = if entry.config.address.ip.is_ipv6() { LONGER_IN_SIX } else { 0 };
+            (ProbeKind::Plain, *snat.first()?, link_mtu(backend, tables).saturating_sub(longer))
+        }
     };
     Some(Target {
         backend: entry.id,
@@ -39,6 +44,7 @@ fn target(service: &ServiceEntry, entry: &BackendEntry, backend: &Backend, table
         kind,
         source,
         address: SocketAddrV4::new(backend.address, port.get()),
+        real: SocketAddr::new(entry.config.address.ip, port.get()),
         mtu: usize::from(mtu),
         reachable: backend.path.hop() != Hop::Unresolved,
     })

@@ -1,7 +1,7 @@
 //! From catalog and kernel to tables, and what goes with them.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use datapath::service::{BackendId, Generation, Interface, Path, Tables};
@@ -53,20 +53,20 @@ pub fn compile(
     let paths = backends.map(|backend| (backend.id, backend.path.clone())).collect();
     let ways = Ways { interfaces: tables.interfaces.clone(), paths };
     let targets = checks::targets(catalog, &tables);
-    let mut rules = Rules::of(&tables);
+    let mut rules = Rules::of(&tables, catalog.surrogates());
     for target in &targets {
         rules.add_target(target);
     }
     Compiled { tables, rules, findings, ways, targets }
 }
 
-fn vteps(catalog: &Catalog) -> BTreeSet<Ipv4Addr> {
+fn vteps(catalog: &Catalog) -> BTreeSet<IpAddr> {
     let backends = catalog.services().iter().flat_map(|service| &service.backends);
-    backends.filter_map(|backend| backend.config.vtep).collect()
+    backends.filter_map(|backend| backend.config.vtep.map(IpAddr::V4)).collect()
 }
 
 /// The addresses that services listen on.
-pub fn vips(catalog: &Catalog) -> BTreeSet<Ipv4Addr> {
+pub fn vips(catalog: &Catalog) -> BTreeSet<IpAddr> {
     let listens = catalog.services().iter().flat_map(|service| &service.listens);
     listens.map(|listen| listen.address).collect()
 }
@@ -80,16 +80,16 @@ pub fn has_tun(config: &Config) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunWants {
     /// What comes to these: VIPs, and SNAT addresses that are not this machine's.
-    pub addresses: BTreeSet<Ipv4Addr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// Answers of plain backends to SNAT addresses that are this machine's.
     pub replies: BTreeSet<ReplyRule>,
 }
 
 impl TunWants {
     /// What these tables want; `ports` are the SNAT ports of plain backends.
-    pub fn of(vips: BTreeSet<Ipv4Addr>, rules: &Rules, view: &KernelView, ports: &RangeInclusive<u16>) -> Self {
-        let is_local = |address| view.owner_of(address).is_some();
-        let mut addresses = vips;
+    pub fn of(rules: &Rules, view: &KernelView, ports: &RangeInclusive<u16>) -> Self {
+        let is_local = |address: IpAddr| view.owner_of(address).is_some();
+        let mut addresses: BTreeSet<_> = rules.vips().collect();
         addresses.extend(rules.snat().filter(|address| !is_local(*address)));
         Self { addresses, replies: rules.replies(ports, is_local) }
     }
@@ -97,7 +97,7 @@ impl TunWants {
 
 /// Over TUN, a VIP that is an address of the machine itself never reaches us: the kernel takes its packets. Says which
 /// one, and where it is.
-pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Option<(Ipv4Addr, String)> {
+pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Option<(IpAddr, String)> {
     if !has_tun(config) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use datapath::service::{Hop, Interface, InterfaceIndex};
 use wire::MacAddr;
@@ -19,8 +19,8 @@ pub struct Resolver<'a> {
     config: &'a Config,
     view: &'a KernelView,
     learned: &'a OverlayMacs,
-    vteps: &'a BTreeSet<Ipv4Addr>,
-    asked: RefCell<BTreeSet<Ipv4Addr>>,
+    vteps: &'a BTreeSet<IpAddr>,
+    asked: RefCell<BTreeSet<IpAddr>>,
     problems: RefCell<BTreeSet<String>>,
 }
 
@@ -28,7 +28,7 @@ pub struct Resolver<'a> {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Findings {
     /// The underlay addresses that the table leads to: the kernel is to follow them.
-    pub asked: BTreeSet<Ipv4Addr>,
+    pub asked: BTreeSet<IpAddr>,
     /// One sentence for each address that cannot be reached now.
     pub problems: BTreeSet<String>,
 }
@@ -39,7 +39,7 @@ impl<'a> Resolver<'a> {
         config: &'a Config,
         view: &'a KernelView,
         learned: &'a OverlayMacs,
-        vteps: &'a BTreeSet<Ipv4Addr>,
+        vteps: &'a BTreeSet<IpAddr>,
     ) -> Resolver<'a> {
         Resolver { config, view, learned, vteps, asked: RefCell::default(), problems: RefCell::default() }
     }
@@ -62,18 +62,21 @@ impl<'a> Resolver<'a> {
         Some(InterfaceIndex(u16::try_from(position).ok()?))
     }
 
-    fn unresolved(&self, address: Ipv4Addr, why: &str) -> Hop {
+    fn unresolved(&self, address: IpAddr, why: &str) -> Hop {
         let kind = if self.vteps.contains(&address) { "vtep" } else { "backend" };
         self.problems.borrow_mut().insert(format!("{kind} {address}: {why}"));
         Hop::Unresolved
     }
 
     /// The hop out of a link that the kernel's route names.
-    fn over_link(&self, address: Ipv4Addr, link: u32, next_hop: Ipv4Addr, mac: Option<MacAddr>) -> Hop {
+    fn over_link(&self, address: IpAddr, link: u32, next_hop: IpAddr, mac: Option<MacAddr>) -> Hop {
         let name = self.view.link_name(link);
         match (self.xdp_interface(link), mac) {
             (Some(interface), Some(mac)) => Hop::Ethernet { interface, mac },
-            (Some(_), None) => self.unresolved(address, &format!("no ARP answer from {next_hop} on {name}")),
+            (Some(_), None) => {
+                let question = if next_hop.is_ipv4() { "ARP" } else { "neighbour discovery" };
+                self.unresolved(address, &format!("no {question} answer from {next_hop} on {name}"))
+            }
             (None, _) if self.has_tun() => Hop::Kernel,
             (None, _) => {
                 let why = format!("the route leaves by {name}, which is no [[interface]]");
@@ -84,7 +87,7 @@ impl<'a> Resolver<'a> {
 }
 
 impl Resolve for Resolver<'_> {
-    fn hop(&self, address: Ipv4Addr) -> Hop {
+    fn hop(&self, address: IpAddr) -> Hop {
         self.asked.borrow_mut().insert(address);
         match self.view.paths.get(&address) {
             Some(Path::Link { link, next_hop, mac, .. }) => self.over_link(address, *link, *next_hop, *mac),
@@ -97,7 +100,7 @@ impl Resolve for Resolver<'_> {
         }
     }
 
-    fn direct_hop(&self, address: Ipv4Addr) -> Hop {
+    fn direct_hop(&self, address: IpAddr) -> Hop {
         if let Some(Path::Link { next_hop, .. }) = self.view.paths.get(&address)
             && *next_hop != address
         {
@@ -111,18 +114,25 @@ impl Resolve for Resolver<'_> {
         }
     }
 
-    /// Never empty: without a route nothing is sent, and the VIP stands in for what is not known.
-    fn plain_snat(&self, backend: Ipv4Addr, vip: Ipv4Addr) -> Vec<Ipv4Addr> {
-        if !self.config.gateway.snat.is_empty() {
-            return self.config.gateway.snat.clone();
+    /// Without a route nothing is sent, and the VIP stands in for what is not known.
+    fn plain_snat(&self, backend: IpAddr, vip: IpAddr) -> Vec<IpAddr> {
+        let fits = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
+        let wanted: Vec<_> = self.config.gateway.snat.iter().copied().filter(fits).collect();
+        if !wanted.is_empty() {
+            return wanted;
         }
         match self.view.paths.get(&backend) {
             Some(Path::Link { link, source: Some(source), .. })
-                if self.has_tun() || self.xdp_interface(*link).is_some() =>
+                if fits(source) && (self.has_tun() || self.xdp_interface(*link).is_some()) =>
             {
                 vec![*source]
             }
-            _ => vec![vip],
+            _ if fits(&vip) => vec![vip],
+            Some(Path::Link { .. } | Path::Local) => {
+                self.unresolved(backend, "no source address of its family is known: give one with `snat` in [gateway]");
+                Vec::new()
+            }
+            _ => Vec::new(),
         }
     }
 

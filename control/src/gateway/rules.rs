@@ -1,7 +1,7 @@
 //! What the XDP filter is to take, derived from the tables.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use datapath::ProbeKind;
@@ -9,69 +9,78 @@ use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
 use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 use wire::Protocol;
 
+use crate::catalog::Surrogates;
 use crate::check::Target;
 use crate::kernel::{ReplyPart, ReplyRule};
 
 /// The filter's rules as sets, so that two of them can be joined and compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    listens: BTreeSet<(Ipv4Addr, u16, u16, u8)>,
+    listens: BTreeSet<(IpAddr, u16, u16, u8)>,
     overlays: BTreeSet<(Ipv4Addr, u16, u32, Vec<Ipv4Addr>)>,
-    plain: BTreeSet<(Ipv4Addr, u16, u8)>,
-    snat: BTreeSet<Ipv4Addr>,
+    plain: BTreeSet<(IpAddr, u16, u8)>,
+    snat: BTreeSet<IpAddr>,
 }
 
 impl Rules {
     /// The rules that these tables need.
-    pub fn of(tables: &Tables) -> Rules {
+    pub fn of(tables: &Tables, surrogates: &Surrogates) -> Rules {
         let mut rules = Rules::default();
         rules.overlays.extend(tables.overlays.iter().map(overlay));
         for service in &tables.services {
-            rules.add_service(service);
+            rules.add_service(service, surrogates);
         }
         rules
     }
 
-    fn add_service(&mut self, service: &VirtualService) {
+    fn add_service(&mut self, service: &VirtualService, surrogates: &Surrogates) {
         let mut protocols = BTreeSet::new();
         for listen in &service.listens {
             let protocol = listen.protocol as u8;
-            self.listens.insert((listen.address, *listen.ports.start(), *listen.ports.end(), protocol));
+            let real = surrogates.real(listen.address);
+            self.listens.extend(real.map(|real| (real, *listen.ports.start(), *listen.ports.end(), protocol)));
             protocols.insert(protocol);
         }
         for backend in &service.backends {
-            self.add_backend(backend, &protocols);
+            self.add_backend(backend, &protocols, surrogates);
         }
     }
 
     /// Replies of a plain backend come to the SNAT address, which may be the node's own: only what
     /// comes from a backend, to our ports, is ours.
-    fn add_backend(&mut self, backend: &Backend, protocols: &BTreeSet<u8>) {
+    fn add_backend(&mut self, backend: &Backend, protocols: &BTreeSet<u8>, surrogates: &Surrogates) {
         let Path::Plain { snat, .. } = &backend.path else { return };
         let port = backend.port.map_or(0, std::num::NonZeroU16::get);
-        self.plain.extend(protocols.iter().map(|protocol| (backend.address, port, *protocol)));
-        self.snat.extend(snat);
+        let Some(address) = surrogates.real(backend.address) else { return };
+        self.plain.extend(protocols.iter().map(|protocol| (address, port, *protocol)));
+        self.snat.extend(snat.iter().filter_map(|source| surrogates.real(*source)));
     }
 
     /// A check may ask another port, or in another protocol, than clients do.
     pub fn add_target(&mut self, target: &Target) {
         if target.kind == ProbeKind::Plain {
             let protocol = target.check.kind.protocol() as u8;
-            self.plain.insert((*target.address.ip(), target.address.port(), protocol));
+            self.plain.insert((target.real.ip(), target.real.port(), protocol));
         }
     }
 
+    /// The addresses that services listen on.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.listens.iter().map(|(address, ..)| *address)
+    }
+
     /// The SNAT addresses of plain backends.
-    pub fn snat(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn snat(&self) -> impl Iterator<Item = IpAddr> {
         self.snat.iter().copied()
     }
 
     /// The answers of plain backends to addresses that `is_local`: over TUN they must be led past the kernel.
-    pub fn replies(&self, ports: &RangeInclusive<u16>, is_local: impl Fn(Ipv4Addr) -> bool) -> BTreeSet<ReplyRule> {
+    pub fn replies(&self, ports: &RangeInclusive<u16>, is_local: impl Fn(IpAddr) -> bool) -> BTreeSet<ReplyRule> {
         let ports = (*ports.start(), *ports.end());
         let mut rules = BTreeSet::new();
         for snat in self.snat().filter(|snat| is_local(*snat)) {
-            for &(backend, port, protocol) in &self.plain {
+            let of_family = self.plain.iter().filter(|(backend, ..)| backend.is_ipv4() == snat.is_ipv4());
+            for &(backend, port, protocol) in of_family {
                 let mut add = |part| rules.insert(ReplyRule { backend, snat, protocol, part });
                 add(ReplyPart::Answers { port, ports });
                 if protocol == Protocol::Udp as u8 {
@@ -95,8 +104,8 @@ impl Rules {
 
     /// The filter's own form. `plain_ports` are the SNAT ports of plain backends.
     pub fn to_filter(&self, plain_ports: &RangeInclusive<u16>) -> FilterRules {
-        let listen = |&(address, first, last, protocol): &(Ipv4Addr, u16, u16, u8)| FilterListen {
-            address: address.into(),
+        let listen = |&(address, first, last, protocol): &(IpAddr, u16, u16, u8)| FilterListen {
+            address,
             ports: first..=last,
             protocol,
         };
@@ -106,9 +115,8 @@ impl Rules {
             vni: *vni,
             addresses: addresses.clone(),
         };
-        let plain =
-            |&(backend, port, protocol): &(Ipv4Addr, u16, u8)| FilterPlain { backend: backend.into(), port, protocol };
-        let snat = |&address: &Ipv4Addr| FilterSnat { address: address.into(), ports: plain_ports.clone() };
+        let plain = |&(backend, port, protocol): &(IpAddr, u16, u8)| FilterPlain { backend, port, protocol };
+        let snat = |&address: &IpAddr| FilterSnat { address, ports: plain_ports.clone() };
         FilterRules {
             listens: self.listens.iter().map(listen).collect(),
             overlays: self.overlays.iter().map(overlay).collect(),

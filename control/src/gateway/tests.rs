@@ -1,6 +1,6 @@
 //! Tables from made-up kernels.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use datapath::service::{Generation, Hop, InterfaceIndex, Path as Way};
 use wire::MacAddr;
@@ -52,15 +52,15 @@ fn link(index: u32, name: &str) -> (u32, Link) {
 }
 
 fn on_link(link: u32, mac: Option<MacAddr>) -> Path {
-    Path::Link { link, next_hop: NODE, mac, source: Some(SELF) }
+    Path::Link { link, next_hop: NODE.into(), mac, source: Some(SELF.into()) }
 }
 
 /// `eth0` is link 2, `eth1` is link 3; the machine is 198.18.1.1.
 fn view(paths: &[(Ipv4Addr, Path)]) -> KernelView {
     KernelView {
         links: [link(2, "eth0"), link(3, "eth1"), link(4, "front")].into(),
-        addresses: [LocalAddress { address: SELF, prefix_len: 24, link: 2 }].into(),
-        paths: paths.iter().cloned().collect(),
+        addresses: [LocalAddress { address: SELF.into(), prefix_len: 24, link: 2 }].into(),
+        paths: paths.iter().map(|(address, path)| ((*address).into(), path.clone())).collect(),
     }
 }
 
@@ -86,7 +86,7 @@ fn over_af_xdp_a_hop_is_an_interface_and_a_mac() {
     let overlay = Way::Overlay { vni: compiled.tables.overlays[0].vni, vtep: NODE, mac: MacAddr::docker(TASK), hop };
     assert_eq!(ways(&compiled), [overlay, Way::Plain { snat: vec![SELF], hop }]);
     assert_eq!(problems(&compiled), [""; 0]);
-    assert_eq!(compiled.findings.asked, [NODE, PLAIN].into());
+    assert_eq!(compiled.findings.asked, [NODE, PLAIN].map(IpAddr::V4).into());
     let interface = &compiled.tables.interfaces[1];
     assert_eq!((interface.name.as_str(), interface.mac.0[5], interface.mtu, interface.up), ("eth0", 2, 1500, true));
 }
@@ -137,18 +137,17 @@ fn over_tun_answers_are_led_to_the_device() {
     let ports = 1024..=32767;
     let wants = |gateway| {
         let (config, view) = (config(TUN, gateway), view(&[(NODE, on_link(3, None)), (PLAIN, on_link(2, None))]));
-        let vips = compile::vips(&Catalog::from_config(&config, 1));
-        compile::TunWants::of(vips, &compiled(&config, &view).rules, &view, &ports)
+        compile::TunWants::of(&compiled(&config, &view).rules, &view, &ports)
     };
     let own = wants("");
-    assert_eq!(own.addresses, [VIP].into());
-    let rule = |protocol, part| ReplyRule { backend: PLAIN, snat: SELF, protocol, part };
+    assert_eq!(own.addresses, [VIP.into()].into());
+    let rule = |protocol, part| ReplyRule { backend: PLAIN.into(), snat: SELF.into(), protocol, part };
     let answers = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
     let expected =
         [rule(6, answers), rule(17, answers), rule(17, ReplyPart::WithPorts), rule(17, ReplyPart::Fragments)];
     assert_eq!(own.replies, expected.into());
     let foreign = wants("snat = [\"198.18.1.77\"]");
-    assert_eq!(foreign.addresses, [VIP, Ipv4Addr::new(198, 18, 1, 77)].into());
+    assert_eq!(foreign.addresses, [VIP, Ipv4Addr::new(198, 18, 1, 77)].map(IpAddr::V4).into());
     assert!(foreign.replies.is_empty());
 }
 
@@ -199,7 +198,7 @@ fn the_same_ways_need_no_new_table() {
     let config = config(XDP, "");
     let here = view(&[(NODE, on_link(2, Some(NODE_MAC)))]);
     let mut elsewhere = here.clone();
-    let address = LocalAddress { address: Ipv4Addr::LOCALHOST, prefix_len: 8, link: 1 };
+    let address = LocalAddress { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8, link: 1 };
     elsewhere.addresses.insert(address);
     assert_eq!(compiled(&config, &here).ways, compiled(&config, &elsewhere).ways);
     let moved = view(&[(NODE, on_link(2, Some(MacAddr([2, 0, 0, 0, 0, 0x22]))))]);
@@ -212,11 +211,11 @@ fn the_same_ways_need_no_new_table() {
 #[test]
 fn over_tun_a_vip_must_not_be_the_machines_own() {
     let mut here = view(&[]);
-    here.addresses.insert(LocalAddress { address: VIP, prefix_len: 32, link: 3 });
+    here.addresses.insert(LocalAddress { address: VIP.into(), prefix_len: 32, link: 3 });
     let taken = |interfaces| {
         let config = config(interfaces, "");
         taken_by_kernel(&config, &Catalog::from_config(&config, 1), &here)
     };
-    assert_eq!(taken(TUN), Some((VIP, "eth1".to_owned())));
+    assert_eq!(taken(TUN), Some((VIP.into(), "eth1".to_owned())));
     assert_eq!(taken(XDP), None);
 }

@@ -1,14 +1,14 @@
 //! Keeps a host route to the TUN device for every VIP, and the rules for answers of plain backends.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::TunWants;
-use crate::kernel::{Kernel, KernelError, ReplyRule};
+use crate::kernel::{self, Family, Kernel, KernelError, ReplyRule};
 
 /// How long after a refusal to try again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -19,10 +19,12 @@ pub struct TunRoutes {
     kernel: Arc<Kernel>,
     name: String,
     link: u32,
-    present: BTreeSet<Ipv4Addr>,
+    present: BTreeSet<IpAddr>,
     rules: BTreeSet<ReplyRule>,
-    /// The kernel has what rules need.
-    prepared: bool,
+    /// For these the kernel has what rules need.
+    prepared: BTreeSet<Family>,
+    /// This machine forwards IPv6, as it must once there is an address of it.
+    forwards_six: bool,
 }
 
 impl TunRoutes {
@@ -35,7 +37,8 @@ impl TunRoutes {
             link,
             present: BTreeSet::new(),
             rules: BTreeSet::new(),
-            prepared: false,
+            prepared: BTreeSet::new(),
+            forwards_six: false,
         };
         routes.clear_rules().await?;
         Ok(routes)
@@ -44,17 +47,38 @@ impl TunRoutes {
     /// Makes routes and rules those of `wanted`.
     pub async fn set(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
         self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
-        if !self.prepared && !wanted.replies.is_empty() {
-            self.kernel.prepare_reply_rules(self.link).await?;
-            self.prepared = true;
+        for family in wanted.replies.iter().map(|rule| Family::of(rule.backend)) {
+            if !self.prepared.contains(&family) {
+                self.kernel.prepare_reply_rules(self.link, family).await?;
+                self.prepared.insert(family);
+            }
         }
-        self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await
+        self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await?;
+        self.forward_six(wanted)
+    }
+
+    /// The kernel carries IPv6 between the device and the interfaces only if it is told to.
+    fn forward_six(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
+        if self.forwards_six || !wanted.addresses.iter().any(IpAddr::is_ipv6) {
+            return Ok(());
+        }
+        let failed = |error| KernelError::new("switch on net.ipv6.conf.all.forwarding", error);
+        if kernel::forward_six().map_err(failed)? {
+            tracing::info!(
+                "switched on net.ipv6.conf.all.forwarding: the kernel carries packets between TUN and the interfaces"
+            );
+        }
+        self.forwards_six = true;
+        Ok(())
     }
 
     /// Rules outlive their device: those of a gateway that was killed, or of this one when it ends.
     async fn clear_rules(&self) -> Result<(), KernelError> {
-        let links = self.kernel.view().borrow().links.keys().copied().collect();
-        self.kernel.clear_reply_rules(self.link, &links).await
+        let links: BTreeSet<u32> = self.kernel.view().borrow().links.keys().copied().collect();
+        for family in Family::ALL {
+            self.kernel.clear_reply_rules(self.link, &links, family).await?;
+        }
+        Ok(())
     }
 
     /// Follows `wanted` until its sender is gone. A device that was down has lost its routes: they are
@@ -73,7 +97,7 @@ impl TunRoutes {
             let up = view.borrow_and_update().link_named(&self.name).is_some_and(|link| link.up);
             if !up {
                 self.present.clear();
-                self.prepared = false;
+                self.prepared.clear();
             }
             let now = wanted.borrow_and_update().clone();
             let done = if up { self.set(&now).await } else { Ok(()) };

@@ -1,13 +1,13 @@
 //! What the readers understood, in Sluicegate's terms.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Everything that a file says.
 #[derive(Debug, Default)]
 pub struct Site {
-    /// Stands where the file says "any address".
-    pub vip: Option<Ipv4Addr>,
+    /// Stand where the file says "any address".
+    pub vips: Vec<IpAddr>,
     /// Interfaces that the file names.
     pub interfaces: Vec<String>,
     /// In the order of the file.
@@ -21,7 +21,7 @@ pub struct Service {
     pub line: usize,
     /// What the file calls it.
     pub name: String,
-    /// `address:port/protocol`, each with its line; the address may be `*`.
+    /// `address:port/protocol`, each with its line; the address may be `*` or `[*]`: any of IPv4, of IPv6.
     pub listens: Vec<(usize, String)>,
     /// Sluicegate's word for how it is scheduled.
     pub scheduler: Option<&'static str>,
@@ -82,11 +82,16 @@ pub fn ipvs_scheduler(name: &str) -> Option<&'static str> {
     name.parse().ok().map(datapath::service::SchedulerKind::name)
 }
 
-/// `255.255.255.0` or `24` as a prefix length.
+/// An address before a port: IPv6 gets its brackets.
+pub fn bracketed(address: &str) -> String {
+    if address.parse::<Ipv6Addr>().is_ok() { format!("[{address}]") } else { address.to_owned() }
+}
+
+/// `255.255.255.0`, `24`, or `64` for IPv6 as a prefix length.
 pub fn prefix(text: &str) -> Option<u8> {
     if let Ok(mask) = text.parse::<Ipv4Addr>() {
         let bits = mask.to_bits();
         return (bits.leading_ones() + bits.trailing_zeros() == 32).then_some(bits.leading_ones() as u8);
     }
-    text.parse().ok().filter(|bits| (1..=32).contains(bits))
+    text.parse().ok().filter(|bits| (1..=128).contains(bits))
 }

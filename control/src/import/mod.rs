@@ -12,7 +12,7 @@ mod notes;
 mod tests;
 mod write;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -63,10 +63,10 @@ pub fn recognise(text: &str) -> Option<Format> {
     })
 }
 
-/// Reads it. `vip` stands where the file says "any address".
-pub fn import(text: &str, format: Format, vip: Option<Ipv4Addr>) -> Imported {
+/// Reads it. `vips`, at most one of each family, stand where the file says "any address".
+pub fn import(text: &str, format: Format, vips: &[IpAddr]) -> Imported {
     let mut notes = Notes::new(text);
-    let mut site = Site { vip, ..Site::default() };
+    let mut site = Site { vips: vips.to_vec(), ..Site::default() };
     match format {
         Format::Haproxy => haproxy::read(text, &mut site, &mut notes),
         Format::Keepalived => keepalived::read(text, &mut site, &mut notes),

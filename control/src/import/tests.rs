@@ -25,7 +25,7 @@ fn passes_check(imported: &Imported) {
 /// The config, and below it the notes.
 fn words((text, format): (&str, Format)) -> String {
     assert_eq!(recognise(text), Some(format));
-    let imported = import(text, format, Some("203.0.113.1".parse().unwrap()));
+    let imported = import(text, format, &["203.0.113.1".parse().unwrap()]);
     passes_check(&imported);
     let notes = imported.notes.iter().map(|note| format!("{}: `{}`: {}\n", note.line, note.text, note.why));
     format!("{}\n---\n{}", imported.config, notes.collect::<String>())
@@ -53,7 +53,7 @@ fn ipvsadm_saved() {
 
 #[test]
 fn any_address_needs_a_vip() {
-    let imported = import("listen x\nbind :80\nserver a 192.0.2.9:80\n", Format::Haproxy, None);
+    let imported = import("listen x\nbind :80\nserver a 192.0.2.9:80\n", Format::Haproxy, &[]);
     passes_check(&imported);
     assert!(imported.config.contains("listen = \"192.0.2.1:80/tcp\""), "{}", imported.config);
     assert!(imported.notes.iter().any(|note| note.line == 2 && note.why.contains("--vip")), "{:?}", imported.notes);
@@ -64,7 +64,7 @@ fn services_that_cannot_stand_together_do_not_spoil_the_rest() {
     let text = "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m\n\
                 -A -t 192.0.2.1:80 -s wlc\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m\n\
                 -A -t 127.0.0.1:80\n-a -t 127.0.0.1:80 -r 10.0.0.2:80 -m\n-A -t 192.0.2.2:80\n";
-    let imported = import(text, Format::Ipvsadm, None);
+    let imported = import(text, Format::Ipvsadm, &[]);
     passes_check(&imported);
     assert_eq!(imported.services, 1);
     let lines: Vec<usize> = imported.notes.iter().map(|note| note.line).collect();
@@ -85,7 +85,7 @@ fn any_format() -> impl Strategy<Value = Format> {
 proptest! {
     #[test]
     fn no_text_does_harm(text in "\\PC{0,300}", format in any_format()) {
-        passes_check(&import(&text, format, None));
+        passes_check(&import(&text, format, &[]));
     }
 
     /// Lines of real configs in any order, cut anywhere, with anything put in.
@@ -101,7 +101,7 @@ proptest! {
             let cut = line.char_indices().nth(*at).map_or(line.len(), |(at, _)| at);
             format!("{}{put}{}\n", &line[..cut], line[cut..].get(1..).unwrap_or_default())
         });
-        passes_check(&import(&mangled.collect::<String>(), format, None));
+        passes_check(&import(&mangled.collect::<String>(), format, &[]));
     }
 
     /// A slip of the finger in a whole config.
@@ -111,6 +111,6 @@ proptest! {
         let mut chars: Vec<char> = text.chars().collect();
         let at = at.index(chars.len());
         chars.splice(at..=at, put.chars());
-        passes_check(&import(&chars.into_iter().collect::<String>(), format, None));
+        passes_check(&import(&chars.into_iter().collect::<String>(), format, &[]));
     }
 }

@@ -1,26 +1,27 @@
 //! From drafts to the text of a config that passes `check`.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-
-use datapath::service::Listen;
 
 use super::draft::{Backend, Check, Service, Site};
 use super::notes::Notes;
 use crate::config::rules::overlap;
 use crate::config::value::{backend_address, listen, show_duration, show_listen};
-use crate::config::{BackendAddress, Severity, parse};
+use crate::config::{BackendAddress, Listen, Severity, parse};
 
-/// An address of nobody (RFC 5737) where the file says "any".
+/// Addresses of nobody (RFC 5737, RFC 3849) where the file says "any".
 const PLACEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PLACEHOLDER_OF_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// IPVS and HAProxy take each IPv6 address for a client of its own.
+const PREFIX_OF_SIX: u8 = 128;
 const LONGEST_NAME: usize = 63;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The config, and how many services it has.
 pub fn config(site: &Site, notes: &mut Notes<'_>) -> (String, usize) {
     let head = head(site, notes);
-    let mut shaper = Shaper { vip: site.vip, ..Shaper::default() };
+    let mut shaper = Shaper { vips: site.vips.clone(), ..Shaper::default() };
     let tables: Vec<(usize, String)> =
         site.services.iter().filter_map(|service| Some((service.line, shaper.shape(service, notes)?))).collect();
     let kept = passing(&head, &tables, notes);
@@ -80,7 +81,7 @@ fn passing(head: &str, tables: &[(usize, String)], notes: &mut Notes<'_>) -> Vec
 /// Makes services fit each other.
 #[derive(Default)]
 struct Shaper {
-    vip: Option<Ipv4Addr>,
+    vips: Vec<IpAddr>,
     names: Vec<String>,
     listens: Vec<Listen>,
 }
@@ -97,7 +98,6 @@ impl Shaper {
             notes.add(service.line, "the service was left out: it has no backend that could be carried over");
             return None;
         }
-        self.listens.extend(listens.iter().cloned());
         let name = self.name(&service.name);
         let mut out = format!("\n[[service]]\nname = {}\nlisten = ", quoted(&name));
         let texts: Vec<String> = listens.iter().map(|listen| quoted(&show_listen(listen))).collect();
@@ -105,7 +105,8 @@ impl Shaper {
             [one] => writeln!(out, "{one}"),
             several => writeln!(out, "[{}]", several.join(", ")),
         };
-        settings(service, notes, &mut out);
+        settings(service, &listens, notes, &mut out);
+        self.listens.extend(listens);
         if let Some(check) = &service.check {
             write_check(check, service.line, notes, &mut out);
         }
@@ -118,9 +119,10 @@ impl Shaper {
     fn listens(&self, service: &Service, notes: &mut Notes<'_>) -> Vec<Listen> {
         let mut kept: Vec<Listen> = Vec::new();
         for (line, text) in &service.listens {
-            let place = match text.strip_prefix('*') {
-                Some(rest) => format!("{}{rest}", self.any(*line, notes)),
-                None => text.clone(),
+            let place = match (text.strip_prefix('*'), text.strip_prefix("[*]")) {
+                (Some(rest), _) => format!("{}{rest}", self.any(PLACEHOLDER.into(), *line, notes)),
+                (_, Some(rest)) => format!("[{}]{rest}", self.any(PLACEHOLDER_OF_SIX.into(), *line, notes)),
+                _ => text.clone(),
             };
             match listen(&place) {
                 Err(complaint) => notes.add(*line, complaint.message),
@@ -133,13 +135,13 @@ impl Shaper {
         kept
     }
 
-    fn any(&self, line: usize, notes: &mut Notes<'_>) -> Ipv4Addr {
-        self.vip.unwrap_or_else(|| {
-            notes.add(
-                line,
-                format!("a service has a VIP of its own: {PLACEHOLDER} stands for it, give yours with --vip"),
-            );
-            PLACEHOLDER
+    /// The VIP of the placeholder's family, if one was given.
+    fn any(&self, placeholder: IpAddr, line: usize, notes: &mut Notes<'_>) -> IpAddr {
+        let given = self.vips.iter().find(|vip| vip.is_ipv6() == placeholder.is_ipv6());
+        given.copied().unwrap_or_else(|| {
+            let why = format!("a service has a VIP of its own: {placeholder} stands for it, give yours with --vip");
+            notes.add(line, why);
+            placeholder
         })
     }
 
@@ -187,16 +189,20 @@ fn backends<'a>(service: &'a Service, listens: &[Listen], notes: &mut Notes<'_>)
     kept
 }
 
-fn settings(service: &Service, notes: &mut Notes<'_>, out: &mut String) {
+fn settings(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &mut String) {
     if let Some(scheduler) = service.scheduler {
         let _ = writeln!(out, "scheduler = \"{scheduler}\"");
     }
+    let has = |like: IpAddr| listens.iter().any(|listen| listen.address.is_ipv6() == like.is_ipv6());
     let in_range = |time: &Duration| (Duration::from_secs(1)..=Duration::from_hours(30 * 24)).contains(time);
     if let Some((time, prefix)) = service.persistence {
         let time = time.clamp(Duration::from_secs(1), Duration::from_hours(30 * 24));
         let _ = writeln!(out, "persistence = \"{}\"", show_duration(time));
-        if let Some(prefix) = prefix.filter(|prefix| *prefix != 32) {
+        if let Some(prefix) = prefix.filter(|prefix| *prefix < 32 && has(Ipv4Addr::UNSPECIFIED.into())) {
             let _ = writeln!(out, "persistence_prefix = {prefix}");
+        }
+        if has(Ipv6Addr::UNSPECIFIED.into()) {
+            let _ = writeln!(out, "persistence_prefix_ipv6 = {}", prefix.unwrap_or(PREFIX_OF_SIX));
         }
     }
     match service.timeout {

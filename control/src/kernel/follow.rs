@@ -2,7 +2,7 @@
 //! neighbours in use fresh.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -32,7 +32,7 @@ type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, rtnetlink:
 #[derive(Debug)]
 pub struct Kernel {
     handle: Handle,
-    wanted: watch::Sender<BTreeSet<Ipv4Addr>>,
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
     view: watch::Receiver<KernelView>,
 }
 
@@ -49,6 +49,9 @@ impl Kernel {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Rule,
         ])
         .map_err(failed)?;
         tokio::spawn(connection);
@@ -61,7 +64,7 @@ impl Kernel {
     }
 
     /// Follows the ways to exactly these addresses; the view shows them a moment later.
-    pub fn follow(&self, addresses: BTreeSet<Ipv4Addr>) {
+    pub fn follow(&self, addresses: BTreeSet<IpAddr>) {
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted != addresses;
             *wanted = addresses;
@@ -106,19 +109,19 @@ impl Stale {
 
 struct Follower {
     handle: Handle,
-    wanted: watch::Receiver<BTreeSet<Ipv4Addr>>,
+    wanted: watch::Receiver<BTreeSet<IpAddr>>,
     view: KernelView,
     /// What the kernel would send to.
     confirmed: Neighbours,
     /// What we send to: an answer is believed until it is replaced or found to be dead, also while the
     /// kernel asks anew.
-    believed: HashMap<(u32, Ipv4Addr), MacAddr>,
+    believed: HashMap<(u32, IpAddr), MacAddr>,
     published: watch::Sender<KernelView>,
     ticks: u32,
 }
 
 impl Follower {
-    fn new(handle: Handle, wanted: watch::Receiver<BTreeSet<Ipv4Addr>>) -> Follower {
+    fn new(handle: Handle, wanted: watch::Receiver<BTreeSet<IpAddr>>) -> Follower {
         Follower {
             handle,
             wanted,
@@ -183,7 +186,7 @@ impl Follower {
         }
     }
 
-    fn is_next_hop(&self, address: Ipv4Addr) -> bool {
+    fn is_next_hop(&self, address: IpAddr) -> bool {
         let is_it = |path: &Path| matches!(path, Path::Link { next_hop, .. } if *next_hop == address);
         self.view.paths.values().any(is_it)
     }

@@ -4,6 +4,7 @@
 //! outcome and compiles it into a [`KernelView`]. Every event only marks what is out of date; the
 //! truth is then read anew. So a lost event or an overrun socket costs time, never correctness.
 
+mod family;
 mod follow;
 #[cfg(test)]
 pub mod namespace;
@@ -15,9 +16,10 @@ mod tests;
 mod tun;
 mod view;
 
+pub use family::Family;
 pub use follow::Kernel;
 pub use reply_rules::{ReplyPart, ReplyRule};
-pub use sysctl::{accept_local, ip_forward, local_port_range, switch_on_ip_forward};
+pub use sysctl::{accept_local, forward_six, ip_forward, local_port_range, switch_on_ip_forward};
 pub use view::{KernelView, Link, LocalAddress, Path};
 
 /// A request to the kernel that failed, with what was wanted.

@@ -1,28 +1,27 @@
 //! Reading the kernel's tables, and asking it to keep a neighbour fresh.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use wire::MacAddr;
 
 use super::{KernelError, Link, LocalAddress, Path};
 
-/// The kernel's ARP table, by link and IPv4 address.
+/// What the kernel knows by ARP and by neighbour discovery, by link and address.
 #[derive(Debug, Default)]
 pub struct Neighbours {
     /// A packet could be sent to these right now.
-    pub valid: HashMap<(u32, Ipv4Addr), MacAddr>,
+    pub valid: HashMap<(u32, IpAddr), MacAddr>,
     /// These were asked for and did not answer.
-    pub failed: HashSet<(u32, Ipv4Addr)>,
+    pub failed: HashSet<(u32, IpAddr)>,
 }
 
 /// All links.
@@ -61,11 +60,9 @@ fn mac(bytes: &[u8]) -> Option<MacAddr> {
     Some(MacAddr(bytes.try_into().ok()?))
 }
 
-/// The IPv4 addresses of this machine.
+/// The addresses of this machine, of both families.
 pub async fn addresses(handle: &Handle) -> Result<BTreeSet<LocalAddress>, KernelError> {
-    let mut request = handle.address().get();
-    request.message_mut().header.family = AddressFamily::Inet;
-    let mut stream = std::pin::pin!(request.execute());
+    let mut stream = std::pin::pin!(handle.address().get().execute());
     let mut addresses = BTreeSet::new();
     let failed = |error| KernelError::netlink("read the addresses", error);
     while let Some(message) = stream.try_next().await.map_err(failed)? {
@@ -77,11 +74,11 @@ pub async fn addresses(handle: &Handle) -> Result<BTreeSet<LocalAddress>, Kernel
 /// `IFA_LOCAL` is this end's address; `IFA_ADDRESS` is the other end's on a point-to-point link.
 fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
     });
     let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Address(address) => Some(*address),
         _ => None,
     });
     Some(LocalAddress {
@@ -93,8 +90,7 @@ fn local_address(message: &AddressMessage) -> Option<LocalAddress> {
 
 /// The neighbours, answered or failed.
 pub async fn neighbours(handle: &Handle) -> Result<Neighbours, KernelError> {
-    let request = handle.neighbours().get().set_address_family(AddressFamily::Inet);
-    let mut stream = std::pin::pin!(request.execute());
+    let mut stream = std::pin::pin!(handle.neighbours().get().execute());
     let mut neighbours = Neighbours::default();
     let failed = |error| KernelError::netlink("read the neighbours", error);
     while let Some(message) = stream.try_next().await.map_err(failed)? {
@@ -127,19 +123,19 @@ impl Neighbours {
     }
 }
 
-/// The IPv4 address that a neighbour message is about.
-pub fn neighbour_address(message: &NeighbourMessage) -> Option<Ipv4Addr> {
+/// The address that a neighbour message is about.
+pub fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
     message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     })
 }
 
 /// Asks the kernel how it would reach `address`: policy routing and source selection are its own.
 /// The next hop's Ethernet address is left open.
-pub async fn path(handle: &Handle, address: Ipv4Addr) -> Path {
-    let wanted = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
-    let mut stream = std::pin::pin!(handle.route().get(wanted).execute());
+pub async fn path(handle: &Handle, address: IpAddr) -> Path {
+    let mut stream = std::pin::pin!(handle.route().get(host_route(address)).execute());
     match stream.try_next().await {
         Ok(Some(message)) => route(&message, address),
         Ok(None) => Path::NoRoute(format!("no route to {address}")),
@@ -148,9 +144,25 @@ pub async fn path(handle: &Handle, address: Ipv4Addr) -> Path {
     }
 }
 
+/// A message about the way to one host.
+pub fn host_route(address: IpAddr) -> RouteMessage {
+    match address {
+        IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build(),
+        IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build(),
+    }
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
 /// ENETUNREACH and EHOSTUNREACH are the everyday answers; others (EACCES of a prohibit rule, EINVAL
 /// of a blackhole) deserve their name.
-fn refusal(address: Ipv4Addr, error: &std::io::Error) -> String {
+fn refusal(address: IpAddr, error: &std::io::Error) -> String {
     use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable};
     match error.kind() {
         NetworkUnreachable | HostUnreachable => format!("no route to {address}"),
@@ -158,7 +170,7 @@ fn refusal(address: Ipv4Addr, error: &std::io::Error) -> String {
     }
 }
 
-fn route(message: &RouteMessage, address: Ipv4Addr) -> Path {
+fn route(message: &RouteMessage, address: IpAddr) -> Path {
     match message.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => return Path::Local,
@@ -168,10 +180,12 @@ fn route(message: &RouteMessage, address: Ipv4Addr) -> Path {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => link = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => next_hop = *gateway,
-            RouteAttribute::PrefSource(RouteAddress::Inet(preferred)) => source = Some(*preferred),
+            RouteAttribute::Gateway(gateway) => next_hop = plain(gateway).unwrap_or(next_hop),
+            RouteAttribute::PrefSource(preferred) => source = plain(preferred),
+            // IPv4 by way of an IPv6 router (RFC 5549).
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => next_hop = IpAddr::V6(*gateway),
             RouteAttribute::Via(_) => {
-                return Path::NoRoute(format!("the route to {address} has a next hop that is not IPv4"));
+                return Path::NoRoute(format!("the route to {address} has a next hop that is neither IPv4 nor IPv6"));
             }
             _ => {}
         }
@@ -184,8 +198,8 @@ fn route(message: &RouteMessage, address: Ipv4Addr) -> Path {
 
 /// Tells the kernel that the neighbour is in use, so that it resolves or confirms it. Our packets go
 /// past its neighbour code: nothing else would.
-pub async fn poke(handle: &Handle, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
-    let request = handle.neighbours().add(link, IpAddr::V4(address));
+pub async fn poke(handle: &Handle, link: u32, address: IpAddr) -> Result<(), KernelError> {
+    let request = handle.neighbours().add(link, address);
     // NTF_USE with no state asks for resolution alone; nothing of an existing entry is overwritten.
     let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
     let failed = |error| KernelError::netlink(format!("resolve the neighbour {address}"), error);

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
 use netlink_packet_route::IpProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
-use rtnetlink::{IpVersion, RouteMessageBuilder};
+use rtnetlink::RouteMessageBuilder;
 
-use super::{Kernel, KernelError};
+use super::{Family, Kernel, KernelError};
 
 /// Ours come before the table `local`, which is moved from 0.
 const ANSWERS_PRIORITY: u32 = 17;
@@ -30,9 +30,9 @@ const TABLES: u32 = 0x5347_0000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplyRule {
     /// Where they come from.
-    pub backend: Ipv4Addr,
+    pub backend: IpAddr,
     /// Where they come to.
-    pub snat: Ipv4Addr,
+    pub snat: IpAddr,
     /// TCP or UDP, by number.
     pub protocol: u8,
     /// Which of them.
@@ -62,9 +62,9 @@ fn table_of(link: u32) -> u32 {
 impl Kernel {
     /// What all rules need: to come before the table `local`, and a table of their own, which vanishes when the link
     /// goes down.
-    pub async fn prepare_reply_rules(&self, link: u32) -> Result<(), KernelError> {
-        self.move_local_rule(0, LOCAL_PRIORITY).await?;
-        self.add_table(link).await
+    pub async fn prepare_reply_rules(&self, link: u32, family: Family) -> Result<(), KernelError> {
+        self.move_local_rule(family, 0, LOCAL_PRIORITY).await?;
+        self.add_table(link, family).await
     }
 
     /// Adds and removes rules until they are those of `wanted`; `present` holds what this process added before.
@@ -87,8 +87,8 @@ impl Kernel {
 
     /// Takes away what a gateway that was killed has left: rules for links that are gone or are `link` now. Without any
     /// rule of ours left, the table `local` goes back to its place.
-    pub async fn clear_reply_rules(&self, link: u32, links: &BTreeSet<u32>) -> Result<(), KernelError> {
-        let rules = self.rules().await?;
+    pub async fn clear_reply_rules(&self, link: u32, links: &BTreeSet<u32>, family: Family) -> Result<(), KernelError> {
+        let rules = self.rules(family).await?;
         let (ours, rest): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| table(rule) & 0xffff_0000 == TABLES);
         let is_of_another =
             |rule: &RuleMessage| links.iter().any(|other| *other != link && table(rule) == table_of(*other));
@@ -104,12 +104,12 @@ impl Kernel {
         for rule in rest.into_iter().filter(with_ports) {
             self.remove_rule(rule).await?;
         }
-        self.move_local_rule(LOCAL_PRIORITY, 0).await
+        self.move_local_rule(family, LOCAL_PRIORITY, 0).await
     }
 
     /// Moves the rule of the table `local`, if it is there. It is added before it is removed: there is no moment
     /// without it.
-    async fn move_local_rule(&self, from: u32, to: u32) -> Result<(), KernelError> {
+    async fn move_local_rule(&self, family: Family, from: u32, to: u32) -> Result<(), KernelError> {
         let local = |rule: &RuleMessage| {
             let plain = rule.attributes.iter().all(|attribute| {
                 matches!(
@@ -123,16 +123,19 @@ impl Kernel {
             });
             plain && table(rule) == LOCAL_TABLE && priority(rule) == from
         };
-        if !self.rules().await?.iter().any(local) {
+        if !self.rules(family).await?.iter().any(local) {
             return Ok(());
         }
-        self.add_rule(local_rule(to)).await?;
-        self.remove_rule(local_rule(from)).await
+        self.add_rule(local_rule(family, to)).await?;
+        self.remove_rule(local_rule(family, from)).await
     }
 
-    async fn rules(&self) -> Result<Vec<RuleMessage>, KernelError> {
-        let failed = |error| KernelError::netlink("read the policy rules", error);
-        self.handle().rule().get(IpVersion::V4).execute().try_collect().await.map_err(failed)
+    async fn rules(&self, family: Family) -> Result<Vec<RuleMessage>, KernelError> {
+        match self.handle().rule().get(family.version()).execute().try_collect().await {
+            // A kernel without IPv6 has no rules for it.
+            Err(error) if family == Family::V6 && is(&error, io::ErrorKind::Unsupported) => Ok(Vec::new()),
+            found => found.map_err(|error| KernelError::netlink("read the policy rules", error)),
+        }
     }
 
     async fn add_rule(&self, message: RuleMessage) -> Result<(), KernelError> {
@@ -152,9 +155,15 @@ impl Kernel {
     }
 
     /// The table of our rules: everything goes to the link. It vanishes with the link.
-    async fn add_table(&self, link: u32) -> Result<(), KernelError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table_of(link)).output_interface(link);
-        let route = route.scope(netlink_packet_route::route::RouteScope::Link).build();
+    async fn add_table(&self, link: u32, family: Family) -> Result<(), KernelError> {
+        let table = table_of(link);
+        let route = match family {
+            Family::V4 => {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).output_interface(link);
+                route.scope(netlink_packet_route::route::RouteScope::Link).build()
+            }
+            Family::V6 => RouteMessageBuilder::<Ipv6Addr>::new().table_id(table).output_interface(link).build(),
+        };
         let added = self.handle().route().add(route).replace().execute().await;
         added.map_err(|error| KernelError::netlink("add the table for answers of plain backends", error))
     }
@@ -181,9 +190,9 @@ fn priority(rule: &RuleMessage) -> u32 {
     priority.unwrap_or(0)
 }
 
-fn local_rule(priority: u32) -> RuleMessage {
+fn local_rule(family: Family, priority: u32) -> RuleMessage {
     let mut message = RuleMessage::default();
-    message.header.family = netlink_packet_route::AddressFamily::Inet;
+    message.header.family = family.of_netlink();
     message.header.action = RuleAction::ToTable;
     message.header.table = LOCAL_TABLE as u8;
     message.attributes.push(RuleAttribute::Priority(priority));
@@ -202,14 +211,15 @@ impl ReplyRule {
             ReplyPart::Fragments => (FRAGMENTS_PRIORITY, table_of(link), None, None),
         };
         let mut message = RuleMessage::default();
-        message.header.family = netlink_packet_route::AddressFamily::Inet;
+        let family = Family::of(self.backend);
+        message.header.family = family.of_netlink();
         message.header.action = RuleAction::ToTable;
-        (message.header.src_len, message.header.dst_len) = (32, 32);
+        (message.header.src_len, message.header.dst_len) = (family.bits(), family.bits());
         message.attributes = vec![
             RuleAttribute::Priority(priority),
             RuleAttribute::Table(table),
-            RuleAttribute::Source(IpAddr::V4(self.backend)),
-            RuleAttribute::Destination(IpAddr::V4(self.snat)),
+            RuleAttribute::Source(self.backend),
+            RuleAttribute::Destination(self.snat),
             RuleAttribute::IpProtocol(IpProtocol::from(self.protocol)),
         ];
         message.attributes.extend(from.map(|(start, end)| RuleAttribute::SourcePortRange(range(start, end))));

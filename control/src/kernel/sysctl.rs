@@ -16,6 +16,26 @@ pub fn switch_on_ip_forward() -> io::Result<()> {
     std::fs::write(IP_FORWARD, "1\n")
 }
 
+const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
+
+/// Makes this machine forward IPv6, until it is switched off or the machine restarts; false: it did already. A host that
+/// becomes a router stops listening to other routers, and forgets its default route: interfaces that listened go on to.
+pub fn forward_six() -> io::Result<bool> {
+    let all = format!("{IPV6_CONF}/all/forwarding");
+    if std::fs::read_to_string(&all)?.trim() != "0" {
+        return Ok(false);
+    }
+    for entry in std::fs::read_dir(IPV6_CONF)? {
+        let accept = entry?.path().join("accept_ra");
+        // 1: while this is no router; 2: always. An interface may be gone by now.
+        if std::fs::read_to_string(&accept).is_ok_and(|now| now.trim() == "1") {
+            std::fs::write(&accept, "2\n")?;
+        }
+    }
+    std::fs::write(all, "1\n")?;
+    Ok(true)
+}
+
 /// Lets packets with source addresses of this machine in from a link, as the gateway sends them to plain backends.
 pub fn accept_local(link: &str) -> io::Result<()> {
     std::fs::write(format!("/proc/sys/net/ipv4/conf/{link}/accept_local"), "1\n")

@@ -1,7 +1,7 @@
 //! Against a real kernel, in namespaces of their own.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,10 +11,10 @@ use wire::MacAddr;
 use super::namespace::{Peer, in_namespace, ip};
 use super::*;
 
-const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
-const ABSENT: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 12);
-const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
-const SELF: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 11));
+const ABSENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 12));
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5));
+const SELF: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 1));
 const FIRST_MAC: &str = "02:00:00:00:00:11";
 const SECOND_MAC: &str = "02:00:00:00:00:22";
 
@@ -38,14 +38,14 @@ async fn until(view: &mut watch::Receiver<KernelView>, what: &str, is: impl Fn(&
     assert!(seen.is_ok(), "not seen: {what}; the view is {:#?}", view.borrow());
 }
 
-fn mac_of(view: &KernelView, address: Ipv4Addr) -> Option<MacAddr> {
+fn mac_of(view: &KernelView, address: IpAddr) -> Option<MacAddr> {
     match view.paths.get(&address) {
         Some(Path::Link { mac, .. }) => *mac,
         _ => None,
     }
 }
 
-fn unreachable(view: &KernelView, address: Ipv4Addr) -> bool {
+fn unreachable(view: &KernelView, address: IpAddr) -> bool {
     matches!(view.paths.get(&address), Some(Path::NoRoute(_)))
 }
 
@@ -160,7 +160,7 @@ fn routes_to_a_tun_device_come_and_go() {
             let kernel = Kernel::open().await.unwrap();
             let link = kernel.set_up("sg0", 1300).await.unwrap();
             assert!(ip("link show sg0").contains("mtu 1300"));
-            let (one, two) = (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2));
+            let (one, two) = (IpAddr::from([198, 18, 0, 1]), IpAddr::from([198, 18, 0, 2]));
             let mut present = BTreeSet::new();
             kernel.set_routes(link, &mut present, &[one].into()).await.unwrap();
             assert_eq!(ip("route show").split_whitespace().collect::<Vec<_>>()[..3], ["198.18.0.1", "dev", "sg0"]);

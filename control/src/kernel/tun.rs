@@ -1,9 +1,10 @@
 //! What a TUN device needs of the kernel: to be up, and to get the packets of the VIPs.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::LinkUnspec;
 
 use super::{Kernel, KernelError, read};
 
@@ -26,8 +27,8 @@ impl Kernel {
     pub async fn set_routes(
         &self,
         link: u32,
-        present: &mut BTreeSet<Ipv4Addr>,
-        wanted: &BTreeSet<Ipv4Addr>,
+        present: &mut BTreeSet<IpAddr>,
+        wanted: &BTreeSet<IpAddr>,
     ) -> Result<(), KernelError> {
         for address in wanted.difference(&present.clone()) {
             self.add_route(link, *address).await?;
@@ -40,18 +41,23 @@ impl Kernel {
         Ok(())
     }
 
-    async fn add_route(&self, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
+    async fn add_route(&self, link: u32, address: IpAddr) -> Result<(), KernelError> {
         let added = self.handle().route().add(host_route(link, address)).replace().execute().await;
         added.map_err(|error| KernelError::netlink(format!("add the route to {address}"), error))
     }
 
-    async fn remove_route(&self, link: u32, address: Ipv4Addr) -> Result<(), KernelError> {
+    async fn remove_route(&self, link: u32, address: IpAddr) -> Result<(), KernelError> {
         let removed = self.handle().route().del(host_route(link, address)).execute().await;
         removed.map_err(|error| KernelError::netlink(format!("remove the route to {address}"), error))
     }
 }
 
-fn host_route(link: u32, address: Ipv4Addr) -> netlink_packet_route::route::RouteMessage {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
-    route.output_interface(link).scope(netlink_packet_route::route::RouteScope::Link).build()
+fn host_route(link: u32, address: IpAddr) -> RouteMessage {
+    let mut route = read::host_route(address);
+    route.attributes.push(RouteAttribute::Oif(link));
+    // IPv6 knows no scopes of routes.
+    if address.is_ipv4() {
+        route.header.scope = RouteScope::Link;
+    }
+    route
 }

@@ -1,7 +1,7 @@
 //! A [`KernelView`]: what the gateway needs to know of the kernel's network state, as a plain value.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use wire::MacAddr;
 
@@ -20,11 +20,11 @@ pub struct Link {
     pub up: bool,
 }
 
-/// An IPv4 address of this machine.
+/// An address of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalAddress {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// How many bits of it name the network.
     pub prefix_len: u8,
     /// The index of its link.
@@ -39,11 +39,11 @@ pub enum Path {
         /// The index of the link.
         link: u32,
         /// The router on the way, or the address itself when it is on the link.
-        next_hop: Ipv4Addr,
-        /// The next hop's Ethernet address; `None` while ARP has no answer.
+        next_hop: IpAddr,
+        /// The next hop's Ethernet address; `None` while ARP, or neighbour discovery, has no answer.
         mac: Option<MacAddr>,
         /// The source address that the kernel prefers on this way.
-        source: Option<Ipv4Addr>,
+        source: Option<IpAddr>,
     },
     /// It is an address of this machine.
     Local,
@@ -56,10 +56,10 @@ pub enum Path {
 pub struct KernelView {
     /// All links, by index.
     pub links: BTreeMap<u32, Link>,
-    /// The IPv4 addresses of this machine.
+    /// The addresses of this machine.
     pub addresses: BTreeSet<LocalAddress>,
     /// The way to each address that is followed.
-    pub paths: BTreeMap<Ipv4Addr, Path>,
+    pub paths: BTreeMap<IpAddr, Path>,
 }
 
 impl KernelView {
@@ -74,13 +74,14 @@ impl KernelView {
     }
 
     /// The name of the link that carries `address`, when it is one of this machine's own.
-    pub fn owner_of(&self, address: Ipv4Addr) -> Option<String> {
+    pub fn owner_of(&self, address: impl Into<IpAddr>) -> Option<String> {
+        let address = address.into();
         let local = self.addresses.iter().find(|local| local.address == address)?;
         Some(self.link_name(local.link))
     }
 
     /// The addresses of `wanted` to which no way is known yet, or no Ethernet address on it.
-    pub fn unresolved<'a>(&'a self, wanted: &'a BTreeSet<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + 'a {
+    pub fn unresolved<'a>(&'a self, wanted: &'a BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> + 'a {
         wanted
             .iter()
             .copied()

@@ -13,8 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
 use crate::gateway::{
-    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, TunWants, compile, has_tun, plain_ports,
-    taken_by_kernel, vips,
+    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, TunWants, compile, has_tun, plain_ports, taken_by_kernel,
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
@@ -122,7 +121,7 @@ async fn open(
     };
     let engine = Engine::start(&engine_config, workers, snapshot)
         .map_err(|error| StartError::new("workers", error, "see gateway.cpus and gateway.flows"))?;
-    let wants = TunWants::of(vips(&catalog), first.rules(), &view, &plain_ports);
+    let wants = TunWants::of(first.rules(), &view, &plain_ports);
     let connected = connect(filter, &first, routes, wants).await;
     let (filter, tun_routes, tun) = match connected {
         Ok(connected) => connected,

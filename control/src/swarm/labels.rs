@@ -1,7 +1,7 @@
 //! The labels `sluicegate.*` of a service. What is wrong in one of them is said and left out; the rest counts.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "persistence_clients",
     "persistence_group",
     "persistence_prefix",
+    "persistence_prefix_ipv6",
     "port",
     "scheduler",
     "slow_start",
@@ -47,7 +48,7 @@ pub struct Labels {
     /// The maximum of connections of each of its tasks.
     pub max_connections: Option<NonZeroU32>,
     /// The VIPs that serve it; none: all.
-    pub vips: Vec<Ipv4Addr>,
+    pub vips: Vec<IpAddr>,
     /// Whether its tasks answer clients directly; `None`: if the network lets them.
     pub direct: Option<bool>,
     /// How its tasks are checked.
@@ -83,7 +84,7 @@ impl Default for Labels {
 }
 
 /// Reads them. `vips` are those of the config. Complaints are sentences without the service's name.
-pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Vec<String>) {
+pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<String>) {
     let mut read = Labels::default();
     let (check, mut complaints) = check_labels::read(labels);
     read.check = check;
@@ -106,7 +107,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[Ipv4Addr]) -> (Labels, Ve
 }
 
 impl Labels {
-    fn set(&mut self, key: &str, text: &str, vips: &[Ipv4Addr]) -> Result<(), Complaint> {
+    fn set(&mut self, key: &str, text: &str, vips: &[IpAddr]) -> Result<(), Complaint> {
         match key {
             "direct" => self.direct = Some(value::word("choice", text, SWITCH)?),
             "enable" => self.enabled = value::word("choice", text, SWITCH)?,
@@ -114,6 +115,9 @@ impl Labels {
             "persistence_clients" => self.settings.persistence.clients = Some(persistence::clients(text)?),
             "persistence_group" => self.settings.persistence.group = Some(persistence::group_name(text)?),
             "persistence_prefix" => self.settings.persistence.prefix = Some(persistence::prefix(text)?),
+            "persistence_prefix_ipv6" => {
+                self.settings.persistence.prefix_of_six = Some(persistence::prefix_of_six(text)?);
+            }
             "scheduler" => self.settings.scheduler = value::scheduler(text)?,
             "timeout" => self.settings.timeout = Some(time(text)?),
             "slow_start" => self.settings.life.slow_start = Some(time(text)?),
@@ -155,7 +159,7 @@ fn maximum(text: &str) -> Result<NonZeroU32, Complaint> {
     text.parse().map_err(wrong)
 }
 
-fn vip(text: &str, vips: &[Ipv4Addr]) -> Result<Ipv4Addr, Complaint> {
+fn vip(text: &str, vips: &[IpAddr]) -> Result<IpAddr, Complaint> {
     let address = value::host(text)?;
     if vips.contains(&address) {
         return Ok(address);

@@ -93,7 +93,7 @@ impl Scene {
             networks.push(Served::new(network, overlay::overlay(network, 0, seed, None)));
         }
         wishes(&Basis {
-            vips: &[VIP],
+            vips: &[VIP.into()],
             networks: &networks,
             missing: &[],
             tasks: &self.tasks,

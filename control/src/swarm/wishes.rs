@@ -1,11 +1,10 @@
 //! From the API's answers to the services that the gateway shall have: a pure function over plain values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use datapath::service::Listen;
 use wire::Protocol;
 
 use super::groups::{self, Group, Groups, Served, Way, groups};
@@ -15,7 +14,7 @@ use super::model::{Port, Service, Task};
 use super::overlay::subnet;
 use crate::config::rules::{host_in_subnet, overlap};
 use crate::config::value::{service_name, show_listen};
-use crate::config::{BackendAddress, BackendConfig, OverlayConfig, ServiceConfig, Settings};
+use crate::config::{BackendAddress, BackendConfig, Listen, OverlayConfig, ServiceConfig, Settings};
 
 /// A task on a node that is down for so long is gone: until then its dockerd alone may have died.
 const GONE_AFTER: Duration = Duration::from_secs(15);
@@ -65,7 +64,7 @@ pub struct WantedTask {
 /// What everything is derived from.
 pub struct Basis<'a> {
     /// The config's VIPs.
-    pub vips: &'a [Ipv4Addr],
+    pub vips: &'a [IpAddr],
     /// The networks that are served.
     pub networks: &'a [Served<'a>],
     /// Sentences about networks that are not there.
@@ -192,8 +191,12 @@ impl Draft<'_> {
     /// The listens that nobody has taken before.
     fn listens(&mut self, name: &str, asked: &Asked<'_>) -> Vec<Listen> {
         let Asked { labels, group, .. } = asked;
+        let own;
         let vips = match &group.way {
-            Way::Direct(own) => std::slice::from_ref(own),
+            Way::Direct(address) => {
+                own = [IpAddr::V4(*address)];
+                &own
+            }
             _ if labels.vips.is_empty() => self.basis.vips,
             _ => &labels.vips,
         };
@@ -282,7 +285,7 @@ impl Draft<'_> {
             let ask = "docker node update --availability drain keeps tasks away from it";
             return Err(Some(format!("task {id} runs on the gateway's own node and is not served: {ask}")));
         }
-        let address = BackendAddress { ip, port: NonZeroU16::new(asked.group.target) };
+        let address = BackendAddress { ip: ip.into(), port: NonZeroU16::new(asked.group.target) };
         Ok(BackendConfig::new(address, Some(vtep), weight))
     }
 
@@ -303,7 +306,7 @@ impl Draft<'_> {
         let port = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
         let unknown = || Some(format!("the address of the node of task {id} is not known"));
         let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
-        let address = BackendAddress { ip, port: NonZeroU16::new(port) };
+        let address = BackendAddress { ip: ip.into(), port: NonZeroU16::new(port) };
         Ok(BackendConfig::new(address, None, weight))
     }
 }

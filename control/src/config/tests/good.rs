@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use datapath::service::{Listen, SchedulerKind};
+use datapath::service::SchedulerKind;
 use wire::{MacAddr, Protocol};
 
-use super::super::{ClientPersistence, DEFAULT_API, Driver, Mode, MoreOverlay, OverlaySeed, Settings, load};
+use super::super::{ClientPersistence, DEFAULT_API, Driver, Listen, Mode, MoreOverlay, OverlaySeed, Settings, load};
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
@@ -30,7 +30,7 @@ fn every_key_is_read() {
 #[test]
 fn services_are_read_in_order() {
     let services = parse_text(FULL).unwrap().config.services;
-    let vip = Ipv4Addr::new(198, 18, 0, 1);
+    let vip = Ipv4Addr::new(198, 18, 0, 1).into();
     let tcp = |port| Listen { address: vip, ports: port..=port, protocol: Protocol::Tcp };
     assert_eq!(services[0].listens, [tcp(8080), tcp(8443)]);
     assert_eq!(services[0].settings.scheduler, SchedulerKind::RoundRobin);
@@ -46,6 +46,7 @@ fn services_are_read_in_order() {
     let persistence = ClientPersistence {
         time: Some(Duration::from_mins(5)),
         prefix: Some(24),
+        prefix_of_six: None,
         clients: Some(10_000),
         group: Some("shop".to_owned()),
     };

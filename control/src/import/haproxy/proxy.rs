@@ -71,8 +71,8 @@ impl Proxy {
             ("http-check", _) => self.http_check.get_or_insert_default().rule(line, notes),
             ("stick-table", _) => {
                 self.stick_expires = line.after("expire").and_then(server::time);
-                if line.after("type") != Some("ip") {
-                    notes.add(line.number, "only the clients' IPv4 addresses are remembered");
+                if !matches!(line.after("type"), Some("ip" | "ipv6")) {
+                    notes.add(line.number, "only the clients' addresses are remembered");
                 }
             }
             ("stick", "on") if line.word(2) == "src" => self.stick_on_source = true,
@@ -89,8 +89,8 @@ impl Proxy {
             notes.add(line.number, "PROXY headers of clients are passed on to the servers as they are");
         }
         for place in line.word(at).split(',').filter(|place| !place.is_empty()) {
-            match server::listen(place) {
-                Ok(listen) => self.listens.push((line.number, listen)),
+            match server::listens(place, line) {
+                Ok(listens) => self.listens.extend(listens.into_iter().map(|listen| (line.number, listen))),
                 Err(why) => notes.add(line.number, why),
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::Line;
-use crate::import::draft::Backend;
+use crate::import::draft::{Backend, bracketed};
 use crate::import::notes::Notes;
 
 /// How a server is checked.
@@ -37,23 +37,41 @@ pub fn time(text: &str) -> Option<Duration> {
     }
 }
 
-/// The address of a `bind` as a listen; `*` stays.
-pub fn listen(place: &str) -> Result<String, &'static str> {
-    let place = place.strip_prefix("ipv4@").unwrap_or(place);
+/// The address of a `bind` as listens; "any" becomes `*` for IPv4 and `[*]` for IPv6.
+pub fn listens(place: &str, line: &Line) -> Result<Vec<String>, &'static str> {
+    let place = plain(place);
     if place.starts_with('/') || place.contains('@') {
-        return Err("left out: services listen on IPv4 addresses only");
+        return Err("left out: services listen on addresses only");
     }
     let Some((address, ports)) = place.rsplit_once(':') else { return Err("left out: it has no port") };
-    if address.contains(':') || address.contains('[') {
-        return Err("left out: IPv6 is not supported yet");
+    let addresses = match address {
+        "" | "*" | "0.0.0.0" => vec!["*".to_owned()],
+        // Linux listens on both then.
+        "::" | "[::]" if line.has("v4v6") => vec!["[*]".to_owned(), "*".to_owned()],
+        "::" | "[::]" => vec!["[*]".to_owned()],
+        address => vec![bracketed(address)],
+    };
+    Ok(addresses.into_iter().map(|address| format!("{address}:{ports}/tcp")).collect())
+}
+
+/// Without HAProxy's word for the family.
+fn plain(place: &str) -> &str {
+    place.strip_prefix("ipv4@").or_else(|| place.strip_prefix("ipv6@")).unwrap_or(place)
+}
+
+/// The address of a server; before a port IPv6 may stand without brackets there.
+fn server_address(place: &str) -> String {
+    match place.rsplit_once(':') {
+        Some((address, port)) if !place.ends_with(']') && place.matches(':').count() > 1 => {
+            format!("{}:{port}", bracketed(address))
+        }
+        _ => place.to_owned(),
     }
-    let address = if matches!(address, "" | "*" | "0.0.0.0") { "*" } else { address };
-    Ok(format!("{address}:{ports}/tcp"))
 }
 
 /// A `server` line; `None`: it was left out.
 pub fn read(line: &Line, notes: &mut Notes<'_>) -> Option<(Backend, Option<Checked>)> {
-    let address = line.word(2).strip_prefix("ipv4@").unwrap_or(line.word(2));
+    let address = server_address(plain(line.word(2)));
     if line.has("ssl") {
         notes.add(line.number, "left out: Sluicegate does not speak TLS to servers");
         return None;
@@ -65,7 +83,7 @@ pub fn read(line: &Line, notes: &mut Notes<'_>) -> Option<(Backend, Option<Check
     }
     let backend = Backend {
         line: line.number,
-        address: address.to_owned(),
+        address,
         weight: if line.has("disabled") { 0 } else { number(line, "weight").unwrap_or(1) },
         most: number(line, "maxconn"),
         sorry: line.has("backup"),

@@ -5,7 +5,7 @@ mod tree;
 
 use std::time::Duration;
 
-use super::draft::{Backend, Check, Service, Site, ipvs_scheduler, prefix};
+use super::draft::{Backend, Check, Service, Site, bracketed, ipvs_scheduler, prefix};
 use super::notes::Notes;
 use tree::Statement;
 
@@ -128,13 +128,13 @@ fn range(member: &Statement, protocol: &str) -> Vec<String> {
 /// Port 0, or none, is all of them.
 fn place(address: &str, port: &str, protocol: &str) -> String {
     let port = if matches!(port, "" | "0") { "1-65535" } else { port };
-    format!("{address}:{port}/{protocol}")
+    format!("{}:{port}/{protocol}", bracketed(address))
 }
 
 fn server_address(server: &Statement) -> String {
     match server.word(2) {
         "" | "0" => server.word(1).to_owned(),
-        port => format!("{}:{port}", server.word(1)),
+        port => format!("{}:{port}", bracketed(server.word(1))),
     }
 }
 

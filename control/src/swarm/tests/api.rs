@@ -121,7 +121,7 @@ pub fn config(endpoints: Vec<Endpoint>, tls: Option<TlsConfig>, directory: &Dire
         endpoints,
         engine: Endpoint::Unix(directory.path.join("none.sock")),
         tls,
-        vips: vec![VIP],
+        vips: vec![VIP.into()],
         member: None,
         network: None,
         overlay: OverlaySeed {
