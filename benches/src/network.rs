@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use datapath::protection::Protection;
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Tables, Turn, VirtualService,
@@ -95,6 +96,7 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
+        protection: Protection::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -16,6 +16,7 @@ mod lifetime;
 mod limiter;
 pub mod packet;
 pub mod probes;
+pub mod protection;
 pub mod query;
 pub mod scheduler;
 pub mod service;

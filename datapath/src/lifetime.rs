@@ -51,6 +51,7 @@ impl Core {
         }
         let facts = FlowFacts::of(flow);
         let (before, spliced) = (Phase::of(flow.state()), flow.is_spliced());
+        self.end_half_open(tables, flow);
         let service = tables.backend_or_retired(facts.backend).map(|target| &target.service.idle);
         let mut resets = self.conntrack.reset(id, service.unwrap_or(&Idle::default()), now);
         if spliced {
@@ -103,6 +104,7 @@ impl Core {
         if let Some(stats) = self.stats_of(tables, BackendId(flow.backend_id)) {
             stats.closed(Phase::of(flow.state()));
         }
+        self.end_half_open(tables, flow);
     }
 
     fn stats_of<'a>(&self, tables: &'a Snapshot, backend: BackendId) -> Option<&'a crate::service::WorkerStats> {

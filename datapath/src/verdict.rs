@@ -118,6 +118,12 @@ drop_reasons! {
     NoBackend = "no_backend",
     /// All backends of the service have as many connections as they may.
     BackendsFull = "backends_full",
+    /// The service's lists keep its sender out.
+    Denied = "denied",
+    /// A new flow beyond the rate of its source.
+    OverRatePerSource = "over_rate_per_source",
+    /// A new flow beyond the rate of the service.
+    OverRate = "over_rate",
     /// No route or no neighbour on the way to the backend.
     Unresolved = "unresolved",
     /// The flow's backend was removed.

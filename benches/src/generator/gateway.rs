@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ::tests::Outcome;
 use conntrack::Timeouts;
 use datapath::counters::WorkerCounters;
+use datapath::protection::Protection;
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Snapshot, Tables, Turn, VirtualService,
@@ -168,6 +169,7 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
+        protection: Protection::default(),
         backends: (0..TASKS.len()).map(backend).collect(),
         turn: Arc::new(Turn::default()),
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use conntrack::{Idle, State};
 use super::Listen;
+use conntrack::{Idle, State};
 use wire::Protocol;
 
 use super::report::{Complaint, Report, suggest};

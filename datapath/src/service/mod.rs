@@ -24,6 +24,7 @@ use conntrack::Idle;
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
+use crate::protection::Protection;
 pub use crate::scheduler::SchedulerKind;
 use crate::scheduler::TableCache;
 
@@ -74,6 +75,8 @@ pub struct VirtualService {
     pub idle: Idle,
     /// Clients stay with their backends.
     pub persistence: Option<Persistence>,
+    /// Who may open flows, and how many.
+    pub protection: Protection,
     /// All backends, drained ones (weight 0) too.
     pub backends: Vec<Backend>,
     /// The scheduler's place: control hands the same one to every generation.

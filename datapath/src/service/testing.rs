@@ -11,6 +11,7 @@ use super::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Tables, Turn, VirtualService,
 };
+use crate::protection::Protection;
 
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub(crate) const OVERLAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
@@ -39,6 +40,7 @@ pub(crate) fn service(weights: &[u16]) -> VirtualService {
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
+        protection: Protection::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }

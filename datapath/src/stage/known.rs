@@ -155,6 +155,7 @@ impl Core {
             Track::Forward
         };
         let after = self.conntrack.flow(hit.id).state();
+        self.count_half_open(target.service, Some(before), Some(after));
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.moved(Phase::of(before), Phase::of(after));
             match (hit.direction, before, after) {

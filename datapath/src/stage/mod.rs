@@ -9,6 +9,7 @@ mod handle;
 mod icmp;
 mod known;
 mod probe;
+mod protect;
 mod proxy;
 mod reply;
 mod schedule;

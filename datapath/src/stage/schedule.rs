@@ -41,7 +41,15 @@ impl Core {
             if let Some(verdict) = self.search_further(packet) {
                 return verdict;
             }
+            if let Err(reason) = self.let_in(tables, service.get(), &key) {
+                return Verdict::Drop(reason);
+            }
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
+        }
+        if let Err(reason) =
+            self.let_in(tables, service.get(), &key).and_then(|()| self.within_rates(tables, &service, &key, now))
+        {
+            return Verdict::Drop(reason);
         }
         let request = Request { service: service.get(), table: service.table, key: &key, now };
         let position = match scheduler::pick(&request, &mut self.schedulers) {
@@ -121,6 +129,7 @@ impl Core {
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.opened(Phase::of(self.conntrack.flow(id).state()));
         }
+        self.count_half_open(service, None, Some(self.conntrack.flow(id).state()));
         Ok(Hit { id, direction: Direction::Original })
     }
 

@@ -20,6 +20,7 @@ use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
 use datapath::handover::{Desk, Publisher};
 use datapath::probes::{Probes, split_ports};
+use datapath::protection::Protection;
 use datapath::query::{FlowFilter, FlowRecord, Page};
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
@@ -86,6 +87,7 @@ pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> Virtu
         proxy_protocol: false,
         idle: Idle::default(),
         persistence: None,
+        protection: Protection::default(),
         backends,
         turn: Arc::new(Turn::default()),
     }

@@ -1,0 +1,137 @@
+//! Buckets and counters of one service, from one generation of tables to the next.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::rate::{Bucket, Rate};
+use super::sources::Sources;
+use crate::counters::Counter;
+
+/// What a service remembers of those who come.
+#[derive(Debug, Default)]
+pub struct Guard {
+    workers: Box<[WorkerGuard]>,
+    all: Bucket,
+    /// Made by control when a rate per source is first wanted.
+    sources: OnceLock<Sources>,
+}
+
+/// What one worker counts for one service. Only that worker writes; anybody reads.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct WorkerGuard {
+    /// Packets of sources that the lists keep out.
+    pub denied: Counter,
+    /// New flows beyond the rate of their source.
+    pub over_rate_per_source: Counter,
+    /// New flows beyond the rate of the service.
+    pub over_rate: Counter,
+    half_open: AtomicU64,
+}
+
+/// Sums over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardTotals {
+    /// See [`WorkerGuard::denied`].
+    pub denied: u64,
+    /// See [`WorkerGuard::over_rate_per_source`].
+    pub over_rate_per_source: u64,
+    /// See [`WorkerGuard::over_rate`].
+    pub over_rate: u64,
+    /// Flows of which the handshake is not complete, now.
+    pub half_open: u64,
+    /// Sources of which the bucket was forgotten before it was full.
+    pub evicted_sources: u64,
+}
+
+impl Guard {
+    /// Nothing counted, all buckets full.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let workers = (0..workers).map(|_| WorkerGuard::default()).collect();
+        Self { workers, all: Bucket::default(), sources: OnceLock::new() }
+    }
+
+    /// Makes the buckets of sources, once; for control.
+    pub fn prepare_sources(&self) {
+        self.sources.get_or_init(Sources::new);
+    }
+
+    /// What one worker counts; `None` when there are fewer workers.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> Option<&WorkerGuard> {
+        self.workers.get(index)
+    }
+
+    /// Takes a token of the source.
+    pub(crate) fn take_of(&self, source: IpAddr, rate: Rate, now: Duration) -> bool {
+        self.sources.get().is_none_or(|sources| sources.take(source, rate, now.into()))
+    }
+
+    /// Takes a token of the service.
+    pub(crate) fn take(&self, rate: Rate, now: Duration) -> bool {
+        self.all.take(rate, now.into())
+    }
+
+    /// Flows of which the handshake is not complete, over all workers.
+    #[must_use]
+    pub fn half_open(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.half_open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Sums over all workers.
+    #[must_use]
+    pub fn totals(&self) -> GuardTotals {
+        let sum = |counter: fn(&WorkerGuard) -> &Counter| self.workers.iter().map(|worker| counter(worker).get()).sum();
+        GuardTotals {
+            denied: sum(|worker| &worker.denied),
+            over_rate_per_source: sum(|worker| &worker.over_rate_per_source),
+            over_rate: sum(|worker| &worker.over_rate),
+            half_open: self.half_open(),
+            evicted_sources: self.sources.get().map_or(0, Sources::evicted),
+        }
+    }
+}
+
+impl WorkerGuard {
+    /// A flow has begun its handshake (1) or ended it (-1).
+    pub(crate) fn half_open(&self, change: i64) {
+        let now = self.half_open.load(Ordering::Relaxed);
+        self.half_open.store(now.saturating_add_signed(change), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_sum_over_workers() {
+        let guard = Guard::new(2);
+        let worker = |index| guard.worker(index).unwrap();
+        worker(0).denied.add(2);
+        worker(1).denied.add(1);
+        worker(1).over_rate.add(4);
+        worker(0).over_rate_per_source.add(8);
+        worker(0).half_open(1);
+        worker(1).half_open(1);
+        worker(1).half_open(-1);
+        worker(1).half_open(-1);
+        let expected =
+            GuardTotals { denied: 3, over_rate_per_source: 8, over_rate: 4, half_open: 1, evicted_sources: 0 };
+        assert_eq!(guard.totals(), expected);
+        assert!(guard.worker(2).is_none());
+    }
+
+    #[test]
+    fn without_buckets_every_source_passes() {
+        let (guard, rate) = (Guard::new(1), Rate::new(1, Duration::from_secs(1), 1));
+        let source = IpAddr::from([198, 19, 0, 2]);
+        let taken = |guard: &Guard| (0..3).filter(|_| guard.take_of(source, rate, Duration::from_secs(5))).count();
+        assert_eq!(taken(&guard), 3);
+        guard.prepare_sources();
+        assert_eq!(taken(&guard), 1);
+    }
+}

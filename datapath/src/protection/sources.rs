@@ -1,0 +1,184 @@
+//! One token bucket for each source of new flows, in fixed memory that all workers share without locks.
+//!
+//! Eight places of eight bytes to a cache line; a keyed hash of the source says which line, and twenty more of its bits are
+//! kept in the place beside the bucket. A bucket that is full again says no more than an unknown source does: its place is
+//! free. Where all eight are in debt, the one that owes least gives way. So
+//! * memory is fixed, and a source costs one cache line;
+//! * a source at its limit is forgotten only for eight others that owe as much: a flood of addresses that each come once does
+//!   not free it;
+//! * nobody is refused for want of room: a newcomer always begins with a full bucket;
+//! * two sources share a bucket with a probability of eight in a million when their line is full.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::rate::{Instant, Rate};
+
+const PLACES_IN_LINE: usize = 8;
+/// 512 KiB.
+const LINES: usize = 8_192;
+const TIME_BITS: u32 = 44;
+/// Twelve days, and then over again.
+const TIME: u64 = (1 << TIME_BITS) - 1;
+/// A second: the clocks of workers that look at the same bucket differ by far less.
+const SLACK: u64 = 16_000_000;
+/// Who loses the race for a place that often goes on unmeasured, once.
+const TRIES: usize = 16;
+
+/// The buckets.
+#[derive(Debug)]
+pub(super) struct Sources {
+    lines: Box<[Line]>,
+    hash: RandomState,
+    evicted: AtomicU64,
+}
+
+/// A source's hash in the upper bits, and when its bucket will be full again.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line([AtomicU64; PLACES_IN_LINE]);
+
+impl Sources {
+    pub(super) fn new() -> Self {
+        Self::with_lines(LINES, RandomState::new())
+    }
+
+    fn with_lines(lines: usize, hash: RandomState) -> Self {
+        Self { lines: (0..lines).map(|_| Line::default()).collect(), hash, evicted: AtomicU64::new(0) }
+    }
+
+    /// Takes a token of the source if it has one.
+    pub(super) fn take(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
+        let hash = self.hash.hash_one(network(source));
+        let tag = hash >> TIME_BITS;
+        let Some(line) = self.lines.get(hash as usize % self.lines.len().max(1)) else { return true };
+        for _ in 0..TRIES {
+            let Some(choice) = choose(line, tag, rate, now) else { return true };
+            let owed = if choice.is_own { choice.debt } else { 0 };
+            let Some(debt) = rate.take(owed) else { return false };
+            let new = tag << TIME_BITS | now.0.wrapping_add(debt) & TIME;
+            if choice.place.compare_exchange(choice.seen, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                if !choice.is_own && choice.debt > 0 {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                }
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Sources that were forgotten while they owed something.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+}
+
+struct Choice<'a> {
+    place: &'a AtomicU64,
+    seen: u64,
+    debt: u64,
+    is_own: bool,
+}
+
+/// The source's own place, else the one that owes least.
+fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>> {
+    let choices = line.0.iter().map(|place| {
+        let seen = place.load(Ordering::Relaxed);
+        let debt = debt(seen, rate, now);
+        Choice { place, seen, debt, is_own: seen >> TIME_BITS == tag && debt > 0 }
+    });
+    choices.min_by_key(|choice| if choice.is_own { (0, 0) } else { (1, choice.debt) })
+}
+
+/// How long the bucket needs until it is full. Nobody can owe more than its depth: that is an old time, which has wrapped.
+fn debt(place: u64, rate: Rate, now: Instant) -> u64 {
+    let debt = place.wrapping_sub(now.0) & TIME;
+    if debt <= rate.depth() + SLACK { debt } else { 0 }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 of an IPv6 address, which one host has for itself.
+fn network(source: IpAddr) -> u64 {
+    match source {
+        // No IPv6 source begins so: that is multicast.
+        IpAddr::V4(address) => 0xffff_ffff << 32 | u64::from(address.to_bits()),
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn client(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+    }
+
+    fn taken(sources: &Sources, source: IpAddr, rate: Rate, at: Duration, asked: usize) -> usize {
+        (0..asked).filter(|_| sources.take(source, rate, at.into())).count()
+    }
+
+    #[test]
+    fn each_source_has_a_bucket_of_its_own() {
+        let (sources, rate) = (Sources::new(), Rate::new(10, SECOND, 5));
+        for n in 0..1000 {
+            assert_eq!(taken(&sources, client(n), rate, 9 * SECOND, 7), 5, "client {n}");
+        }
+        for n in 0..1000 {
+            assert_eq!(taken(&sources, client(n), rate, 9 * SECOND + SECOND / 5, 7), 2, "client {n}");
+        }
+        assert_eq!(sources.evicted(), 0, "eight thousand lines have room for a thousand");
+    }
+
+    #[test]
+    fn hosts_of_one_v6_network_are_one_source() {
+        let (sources, rate) = (Sources::new(), Rate::new(10, SECOND, 3));
+        let host = |network: u16, host: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, host).into();
+        let all: usize = (0..9).map(|n| taken(&sources, host(1, n), rate, SECOND, 1)).sum();
+        assert_eq!((all, taken(&sources, host(2, 0), rate, SECOND, 9)), (3, 3));
+    }
+
+    /// A single line, a heavy source, and a million others that come once each.
+    #[test]
+    fn a_flood_of_addresses_does_not_free_who_is_at_the_limit() {
+        let sources = Sources::with_lines(1, RandomState::new());
+        let rate = Rate::new(1, SECOND, 10);
+        assert_eq!(taken(&sources, client(0), rate, 100 * SECOND, 99), 10);
+        for n in 1..100_000 {
+            assert!(sources.take(client(n), rate, (100 * SECOND).into()), "a newcomer is never refused");
+        }
+        assert_eq!(taken(&sources, client(0), rate, 100 * SECOND, 99), 0);
+        assert!(sources.evicted() > 90_000, "but most of the others were forgotten, which is counted");
+    }
+
+    /// Places keep 44 bits of time: a bucket that was left alone for long is full, whenever it is looked at.
+    #[test]
+    fn old_times_wrap_without_harm() {
+        let rate = Rate::new(1, SECOND, 10);
+        let start = Duration::from_secs((TIME + 1) / 16_000_000 - 5);
+        for later in [12, 3_600, 86_400, 6 * 86_400, 13 * 86_400, 400 * 86_400] {
+            let sources = Sources::with_lines(1, RandomState::new());
+            assert_eq!(taken(&sources, client(1), rate, start, 99), 10);
+            assert_eq!(taken(&sources, client(1), rate, start + 2 * SECOND, 99), 2, "over the wrap");
+            assert_eq!(taken(&sources, client(1), rate, start + later * SECOND, 99), 10, "after {later} s");
+        }
+    }
+
+    #[test]
+    fn workers_that_race_let_no_more_through() {
+        let sources = Sources::with_lines(1, RandomState::new());
+        let rate = Rate::new(1, Duration::from_mins(1), 500);
+        let count = || taken(&sources, client(1), rate, SECOND, 400);
+        let all: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        // Four threads on one place may give up a race now and then.
+        assert!((500..=504).contains(&all), "{all}");
+    }
+}
