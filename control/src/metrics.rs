@@ -134,6 +134,7 @@ impl Page {
         }
         self.checks(gateway);
         self.clients(gateway);
+        self.protection(gateway);
         let weights = all.iter().map(|(labels, weight, _)| (labels.clone(), u64::from(*weight)));
         self.gauges("backend_weight", "Its share; 0 drains", None, Values(weights.collect()));
         for (name, help, is_counter, read) in BACKEND_METRICS {
@@ -193,6 +194,31 @@ impl Page {
         let evicted = all.iter().map(|(labels, remembered)| (labels.clone(), remembered.evicted));
         let help = "Clients that were forgotten before their time because there was no room";
         self.counters("evicted_clients", help, Values(evicted.collect()));
+    }
+}
+
+impl Page {
+    fn protection(&mut self, gateway: &dyn Operations) {
+        let label = |service: &ServiceEntry| -> Labels { vec![("service", service.name.clone())] };
+        let all: Vec<_> =
+            gateway.catalog().services().iter().map(|service| (label(service), service.guard.totals())).collect();
+        let mut refused = Vec::new();
+        for (labels, totals) in &all {
+            let reasons = [
+                ("denied", totals.denied),
+                ("over_rate", totals.over_rate),
+                ("over_rate_per_source", totals.over_rate_per_source),
+            ];
+            for (reason, count) in reasons {
+                let mut labels = labels.clone();
+                labels.push(("reason", reason.to_owned()));
+                refused.push((labels, count));
+            }
+        }
+        let help = "Packets that would have opened a flow, kept out by lists and rates";
+        self.counters("service_refused_packets", help, Values(refused));
+        let half_open = all.iter().map(|(labels, totals)| (labels.clone(), totals.half_open));
+        self.gauges("service_half_open_flows", "Handshakes that are not complete", None, Values(half_open.collect()));
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{BackendEntry, ServiceEntry};
 use crate::check::Health;
 use crate::config::life::show_on_down;
+use crate::config::protection::RateLimit;
 use crate::config::value::{show_duration, show_listen};
 use crate::operations::Operations;
 
@@ -51,10 +52,41 @@ pub struct ServiceView {
     pub remembered_clients: Option<u64>,
     /// Clients that were forgotten before their time because there was no room.
     pub evicted_clients: Option<u64>,
+    /// Who may open flows: prefixes; empty: everybody.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Who may not.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// New flows of all sources together, e.g. `1000/s`; null: any number.
+    pub rate: Option<String>,
+    /// How many of them at once; null without `rate`.
+    pub rate_burst: Option<u32>,
+    /// New flows of each source; null: any number.
+    pub rate_per_source: Option<String>,
+    /// How many of them at once; null without `rate_per_source`.
+    pub rate_per_source_burst: Option<u32>,
+    /// What its lists and rates have kept out.
+    pub protection: ProtectionView,
     /// As in the config, every key; null: its backends are not checked.
     pub check: Option<serde_json::Value>,
     /// In order.
     pub backends: Vec<BackendView>,
+}
+
+/// What a service's lists and rates have kept out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectionView {
+    /// Packets of those that the lists keep out.
+    pub denied: u64,
+    /// New flows beyond the rate of their source.
+    pub over_rate_per_source: u64,
+    /// New flows beyond the rate of the service.
+    pub over_rate: u64,
+    /// Sources that were forgotten while they were being held back, because others took their places.
+    pub evicted_sources: u64,
+    /// Connections of which the handshake is not complete, now.
+    pub half_open: u64,
 }
 
 /// A backend and what it has carried.
@@ -118,6 +150,7 @@ pub struct CheckView {
 /// A service with all its backends.
 pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView {
     let persistence = &service.settings.persistence;
+    let protection = &service.settings.protection;
     let remembered = gateway.catalog().remembered(service, sys::clock::now());
     ServiceView {
         name: service.name.clone(),
@@ -137,8 +170,26 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         persistence_group: persistence.group.clone(),
         remembered_clients: remembered.map(|remembered| remembered.now),
         evicted_clients: remembered.map(|remembered| remembered.evicted),
+        allow: protection.allow.iter().map(ToString::to_string).collect(),
+        deny: protection.deny.iter().map(ToString::to_string).collect(),
+        rate: protection.rate.map(RateLimit::show),
+        rate_burst: protection.burst(),
+        rate_per_source: protection.rate_per_source.map(RateLimit::show),
+        rate_per_source_burst: protection.burst_per_source(),
+        protection: protection_view(service),
         check: service.check.as_ref().map(|check| check.to_json()),
         backends: backends(gateway, service),
+    }
+}
+
+fn protection_view(service: &ServiceEntry) -> ProtectionView {
+    let totals = service.guard.totals();
+    ProtectionView {
+        denied: totals.denied,
+        over_rate_per_source: totals.over_rate_per_source,
+        over_rate: totals.over_rate,
+        evicted_sources: totals.evicted_sources,
+        half_open: totals.half_open,
     }
 }
 

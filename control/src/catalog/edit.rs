@@ -62,7 +62,7 @@ impl Catalog {
         }
         check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
         refuse(self.persistence_fault(&wanted.name, &wanted.settings.persistence))?;
-        check_life(&wanted.settings, &wanted.listens, wanted.check.is_some())?;
+        check_settings(&wanted.settings, &wanted.listens, wanted.check.is_some())?;
         let mut changes = Changes::default();
         let at = self.services.iter().position(|service| service.name == wanted.name);
         if at.is_some() {
@@ -94,7 +94,7 @@ impl Catalog {
         }
         let wanted = check.cloned().unwrap_or_else(|| service.check.as_deref().cloned());
         check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
-        check_life(&settings, &listens, wanted.is_some())?;
+        check_settings(&settings, &listens, wanted.is_some())?;
         service.set_check(wanted);
         service.listens = listens;
         let of_group = service.settings.persistence.group == settings.persistence.group;
@@ -224,9 +224,10 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
     EditError { kind: EditErrorKind::NotFound, message, hint: Some(hint) }
 }
 
-fn check_life(settings: &Settings, listens: &[Listen], checked: bool) -> Result<(), EditError> {
+fn check_settings(settings: &Settings, listens: &[Listen], checked: bool) -> Result<(), EditError> {
     refuse(settings.timeouts.fault(listens))?;
-    refuse(settings.life.fault(settings.scheduler, checked).map(|(_, complaint)| complaint))
+    let fault = settings.life.fault(settings.scheduler, checked).or_else(|| settings.protection.fault());
+    refuse(fault.map(|(_, complaint)| complaint))
 }
 
 fn check_direct(settings: &Settings, listens: &[Listen], backend: &BackendConfig) -> Result<(), EditError> {

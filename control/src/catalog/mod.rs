@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use datapath::protection::Guard;
 use datapath::service::{BackendId, BackendStats, Hop, Interface, ServiceId, Turn};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -59,6 +60,8 @@ pub struct ServiceEntry {
     pub backends: Vec<BackendEntry>,
     /// The scheduler's position, shared by all workers.
     pub turn: Arc<Turn>,
+    /// What it remembers of those who come.
+    pub guard: Arc<Guard>,
     /// Whose it is.
     pub origin: Origin,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datapath::protection::Guard;
 use datapath::service::{BackendId, BackendStats, ServiceId, Turn};
 
 use super::{BackendEntry, Catalog, Changes, Origin, ServiceEntry};
@@ -91,6 +92,7 @@ impl Catalog {
             check: config.check.clone().map(Arc::new),
             backends: Vec::new(),
             turn: Arc::new(Turn::default()),
+            guard: Arc::new(Guard::new(self.workers)),
             origin: Origin::Operator,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use datapath::protection::Protection;
 use datapath::service::{self, Backend, Generation, Hop, Overlay, Path, Tables, VirtualService};
 
 use vxlan::Vni;
@@ -35,6 +36,7 @@ impl Catalog {
             idle: service.settings.timeouts.idle(service.settings.timeout),
             backends: self.backends(service, resolve),
             persistence: self.persistence(service),
+            protection: protection(service),
             turn: Arc::clone(&service.turn),
         }
     }
@@ -90,6 +92,15 @@ impl Catalog {
         let overlay = self.overlays.iter().find(|overlay| overlay.contains(address)).or(self.overlays.first());
         overlay.map_or(Vni::MAX, |overlay| overlay.vni)
     }
+}
+
+/// What the service says, and the buckets that it needs for that.
+fn protection(service: &ServiceEntry) -> Protection {
+    let protection = service.settings.protection.compile();
+    if protection.rate_per_source.is_some() {
+        service.guard.prepare_sources();
+    }
+    Protection { guard: Arc::clone(&service.guard), ..protection }
 }
 
 fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {

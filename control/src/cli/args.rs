@@ -8,8 +8,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use wire::MacAddr;
 
 use super::checks::CheckChange;
+use crate::config::protection::RateLimit;
 use crate::config::report::Complaint;
-use crate::config::{BackendAddress, DEFAULT_API, persistence, settings, value};
+use crate::config::{BackendAddress, DEFAULT_API, persistence, protection, settings, value};
 use crate::import::Format;
 
 /// A userspace L4 ingress gateway.
@@ -104,7 +105,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -183,6 +184,32 @@ pub struct ServiceChange {
     pub persistence_group: Option<String>,
     #[command(flatten)]
     pub care: super::care::CareChange,
+    #[command(flatten)]
+    pub protection: ProtectionChange,
+}
+
+/// Who may open flows, and how many.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Protection")]
+pub struct ProtectionChange {
+    /// Who may open flows: prefixes with commas, e.g. `198.18.0.0/16,2001:db8::/32`, in place of the old ones; `default`: everybody
+    #[arg(long, value_name = "PREFIXES", value_parser = checked(or_default(prefixes)))]
+    pub allow: Option<String>,
+    /// Who may not, even if allowed; `default`: nobody
+    #[arg(long, value_name = "PREFIXES", value_parser = checked(or_default(prefixes)))]
+    pub deny: Option<String>,
+    /// New flows of all sources together, e.g. 1000/s; `default`: any number
+    #[arg(long, value_name = "RATE", value_parser = checked(or_default(rate)))]
+    pub rate: Option<String>,
+    /// How many of them at once; `default`: what a second brings
+    #[arg(long, value_name = "N", value_parser = checked(or_default(protection::burst)))]
+    pub rate_burst: Option<String>,
+    /// New flows of each source, e.g. 20/s; `default`: any number
+    #[arg(long, value_name = "RATE", value_parser = checked(or_default(rate)))]
+    pub rate_per_source: Option<String>,
+    /// How many of them at once; `default`: what a second brings, at least 5
+    #[arg(long, value_name = "N", value_parser = checked(or_default(protection::burst)))]
+    pub rate_per_source_burst: Option<String>,
 }
 
 /// `backend …`
@@ -303,6 +330,15 @@ fn or_default<T: ToString>(
     parse: impl Fn(&str) -> Result<T, Complaint> + Clone,
 ) -> impl Fn(&str) -> Result<String, Complaint> + Clone {
     move |text| if text == DEFAULT { Ok(text.to_owned()) } else { parse(text).map(|value| value.to_string()) }
+}
+
+fn rate(text: &str) -> Result<String, Complaint> {
+    protection::rate_limit(text).map(RateLimit::show)
+}
+
+fn prefixes(text: &str) -> Result<String, Complaint> {
+    let prefixes = protection::prefix_list(text)?;
+    Ok(prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
 fn timeout(text: &str) -> Result<String, Complaint> {

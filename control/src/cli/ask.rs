@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::Failed;
 use super::args::{
-    BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Maximum, Question, ServiceChange, ServiceVerb,
+    BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Maximum, ProtectionChange, Question, ServiceChange,
+    ServiceVerb,
 };
 use super::client::{Client, segment};
 use super::output::Output;
 use super::show;
 use crate::api::view::{BackendView, ServiceView};
-use crate::config::persistence;
+use crate::config::{persistence, protection};
 use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status};
 
 /// Asks, and prints the answer.
@@ -96,6 +97,7 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
     }
     body.extend(persistence_body(change));
     body.extend(change.care.body());
+    body.extend(protection_body(&change.protection));
     body
 }
 
@@ -112,6 +114,21 @@ fn persistence_body(change: &ServiceChange) -> impl Iterator<Item = (String, Val
     let texts = texts.map(|(key, given)| (key, given.as_ref().map(text)));
     let numbers = numbers.map(|(key, given)| (key, given.as_ref().map(number)));
     texts.into_iter().chain(numbers).filter_map(|(key, value)| Some((key.to_owned(), value?)))
+}
+
+fn protection_body(change: &ProtectionChange) -> impl Iterator<Item = (String, Value)> {
+    let [allow, deny, rate, rate_burst, per_source, per_source_burst] = protection::KEYS;
+    let or_null = |given: &Option<String>, write: fn(&str) -> Value| {
+        given.as_ref().map(|text| if text == DEFAULT { Value::Null } else { write(text) })
+    };
+    let lists = [(allow, &change.allow), (deny, &change.deny)];
+    let texts = [(rate, &change.rate), (per_source, &change.rate_per_source)];
+    let numbers = [(rate_burst, &change.rate_burst), (per_source_burst, &change.rate_per_source_burst)];
+    let lists = lists.map(|(key, given)| (key, or_null(given, |text| json!(text.split(',').collect::<Vec<_>>()))));
+    let texts = texts.map(|(key, given)| (key, or_null(given, |text| json!(text))));
+    let numbers = numbers.map(|(key, given)| (key, or_null(given, |text| json!(text.parse::<u32>().ok()))));
+    let all = lists.into_iter().chain(texts).chain(numbers);
+    all.filter_map(|(key, value)| Some((key.to_owned(), value?)))
 }
 
 fn backend(verb: &BackendVerb, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {

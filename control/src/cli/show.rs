@@ -67,7 +67,7 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nCheck:      {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nProtection: {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
@@ -75,6 +75,7 @@ pub fn service(service: &ServiceView) -> String {
         times(service),
         life(service),
         persistence(service),
+        protection(service),
         service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
         service.backends.len(),
         if service.backends.is_empty() { String::new() } else { backends(&service.backends) }
@@ -106,6 +107,31 @@ fn persistence(service: &ServiceView) -> String {
         service.persistence_prefix.unwrap_or_default(),
         service.remembered_clients.unwrap_or_default(),
         service.persistence_clients.unwrap_or_default()
+    )
+}
+
+/// `allow 198.18.0.0/16, deny 2 prefixes, rate 1000/s burst 1000, per source 20/s burst 20; denied 3, over rate 0, over source's 4, half-open 7`
+fn protection(service: &ServiceView) -> String {
+    let list = |name: &str, prefixes: &[String]| match prefixes {
+        [] => None,
+        prefixes if prefixes.len() <= 3 => Some(format!("{name} {}", prefixes.join(" "))),
+        prefixes => Some(format!("{name} {} prefixes", prefixes.len())),
+    };
+    let rate = |name: &str, rate: &Option<String>, burst: Option<u32>| {
+        Some(format!("{name} {}, burst {}", rate.as_ref()?, burst.unwrap_or_default()))
+    };
+    let wanted = [
+        list("allow", &service.allow),
+        list("deny", &service.deny),
+        rate("rate", &service.rate, service.rate_burst),
+        rate("rate per source", &service.rate_per_source, service.rate_per_source_burst),
+    ];
+    let wanted: Vec<String> = wanted.into_iter().flatten().collect();
+    let wanted = if wanted.is_empty() { "none".to_owned() } else { wanted.join("; ") };
+    let found = &service.protection;
+    format!(
+        "{wanted}\n            denied {}, over rate {}, over rate per source {}, half-open now {}",
+        found.denied, found.over_rate, found.over_rate_per_source, found.half_open
     )
 }
 

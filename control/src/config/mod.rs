@@ -15,6 +15,7 @@ pub mod node;
 mod overlay;
 pub mod persistence;
 mod problem;
+pub mod protection;
 mod render;
 pub mod report;
 pub mod rules;

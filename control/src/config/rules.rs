@@ -150,6 +150,7 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         check_direct(service, report);
         check_persistence(service, &mut groups, report);
         check_life(service, report);
+        check_protection(service, report);
         check_check(service, report);
     }
 }
@@ -181,6 +182,13 @@ fn check_life(service: &ServiceDraft, report: &mut Report) {
         report.error(service.place_of(state_times::KEY), complaint);
     }
     let fault = config.settings.life.fault(config.settings.scheduler, service.check.is_some());
+    if let Some((key, complaint)) = fault {
+        report.error(service.place_of(key), complaint);
+    }
+}
+
+fn check_protection(service: &ServiceDraft, report: &mut Report) {
+    let fault = service.finish().and_then(|config| config.settings.protection.fault());
     if let Some((key, complaint)) = fault {
         report.error(service.place_of(key), complaint);
     }

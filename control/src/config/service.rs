@@ -10,8 +10,8 @@ use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
 use super::{
-    BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, persistence, settings,
-    state_times, value,
+    BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, persistence, protection,
+    settings, state_times, value,
 };
 
 /// A service as far as it could be read.
@@ -23,7 +23,7 @@ pub struct ServiceDraft {
     pub listens: Vec<Located<Listen>>,
     /// The rest of its keys.
     pub settings: SettingsChange,
-    /// Where its keys of [`persistence`] and [`life`] stand.
+    /// Where its keys of [`persistence`], [`life`] and [`protection`] stand.
     pub keys_at: Vec<(&'static str, At)>,
     nowhere: At,
     /// How its backends are asked whether they live.
@@ -80,7 +80,7 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
-    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY]);
+    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY]).chain(protection::KEYS);
     let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };

@@ -8,6 +8,7 @@ use datapath::service::SchedulerKind;
 use super::life::{self, Life, LifeChange};
 use super::node::Value;
 use super::persistence::{self, Persistence, PersistenceChange};
+use super::protection::{self, Protection, ProtectionChange};
 use super::report::{Complaint, Located, Report};
 use super::section::{Found, Section, wrong_type};
 use super::state_times::{self, StateTimes, StateTimesChange};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub life: Life,
     /// How long flows may be idle, by state; before `timeout`.
     pub timeouts: StateTimes,
+    /// Who may open flows, and how many.
+    pub protection: Protection,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             persistence: Persistence::default(),
             life: Life::default(),
             timeouts: StateTimes::default(),
+            protection: Protection::default(),
         }
     }
 }
@@ -76,6 +80,8 @@ pub struct SettingsChange {
     pub life: LifeChange,
     /// See [`Settings::timeouts`].
     pub timeouts: StateTimesChange,
+    /// See [`Settings::protection`].
+    pub protection: ProtectionChange,
 }
 
 impl SettingsChange {
@@ -90,6 +96,7 @@ impl SettingsChange {
             persistence: self.persistence.apply(to.persistence),
             life: self.life.apply(to.life),
             timeouts: self.timeouts.apply(to.timeouts),
+            protection: self.protection.apply(to.protection),
         }
     }
 }
@@ -110,6 +117,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
         persistence: persistence::read(section, report),
         life: life::read(section, report),
         timeouts: state_times::read(section, report),
+        protection: protection::read(section, report),
     }
 }
 

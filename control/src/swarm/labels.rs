@@ -9,6 +9,7 @@ use wire::Protocol;
 
 use super::check_labels;
 use crate::config::life::{self, Life};
+use crate::config::protection;
 use crate::config::report::{Complaint, suggest};
 use crate::config::{CheckConfig, ClientPersistence, Settings, persistence, settings, value};
 
@@ -16,7 +17,9 @@ use crate::config::{CheckConfig, ClientPersistence, Settings, persistence, setti
 pub const PREFIX: &str = "sluicegate.";
 
 const KEYS: &[&str] = &[
+    "allow",
     "check",
+    "deny",
     "direct",
     "drain_deadline",
     "enable",
@@ -28,6 +31,10 @@ const KEYS: &[&str] = &[
     "persistence_prefix",
     "persistence_prefix_ipv6",
     "port",
+    "rate",
+    "rate_burst",
+    "rate_per_source",
+    "rate_per_source_burst",
     "scheduler",
     "slow_start",
     "timeout",
@@ -99,6 +106,10 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.persistence = ClientPersistence::default();
     }
+    if let Some((key, complaint)) = read.settings.protection.fault() {
+        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
+        read.settings.protection.forget_rates();
+    }
     if let Some((key, complaint)) = read.settings.life.fault(read.settings.scheduler, read.check.is_some()) {
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.life = Life::default();
@@ -118,6 +129,7 @@ impl Labels {
             "persistence_prefix_ipv6" => {
                 self.settings.persistence.prefix_of_six = Some(persistence::prefix_of_six(text)?);
             }
+            key if protection::KEYS.contains(&key) => self.settings.protection.set(key, text)?,
             "scheduler" => self.settings.scheduler = value::scheduler(text)?,
             "timeout" => self.settings.timeout = Some(time(text)?),
             "slow_start" => self.settings.life.slow_start = Some(time(text)?),

@@ -260,6 +260,23 @@ fn checks() {
 }
 
 #[test]
+fn protection() {
+    assert_words!(cases(&[
+        service("a host with a length", "deny = \"198.18.0.7/16\""),
+        service("too long", "allow = [\"198.18.0.0/16\", \"198.18.0.0/33\"]"),
+        service("a name", "allow = [\"example.org\"]"),
+        service("a number", "deny = 7"),
+        service("no unit", "rate = \"100\""),
+        service("a bare number", "rate_per_source = 100"),
+        service("no flows at all", "rate = \"0/s\""),
+        service("a burst for itself", "rate_burst = 100"),
+        service("a burst of a rate for all", "rate = \"100/s\"\nrate_per_source_burst = 100"),
+        service("a burst that takes months", "rate_per_source = \"1/h\"\nrate_per_source_burst = 1000"),
+        service("fine", "allow = [\"198.18.0.0/16\", \"2001:db8::/32\"]\nrate = \"100/s\"\nrate_burst = 1"),
+    ]));
+}
+
+#[test]
 fn backends() {
     let good = "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"";
     let no_overlay = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";

@@ -153,6 +153,8 @@ fn labels_change_the_service() {
     for (word, value) in words {
         scene.label(&format!("sluicegate.persistence{word}"), value);
     }
+    scene.label("sluicegate.deny", "198.19.0.0/16, 2001:db8::/32");
+    scene.label("sluicegate.rate_per_source", "20/s");
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
     assert_eq!(problems(&wishes), [""; 0]);
@@ -167,6 +169,8 @@ fn labels_change_the_service() {
     let persistence = &web.service.settings.persistence;
     assert_eq!((persistence.time, persistence.prefix()), (Some(Duration::from_mins(5)), 24));
     assert_eq!((persistence.clients(), persistence.group.as_deref()), (2000, Some("shop")));
+    let protection = &web.service.settings.protection;
+    assert_eq!((protection.deny.len(), protection.burst_per_source()), (2, Some(20)));
     assert_eq!(persistence, &dns.service.settings.persistence);
     assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
     assert_eq!(web.tasks[0].backend.max_connections, NonZeroU32::new(500));
@@ -283,6 +287,8 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.persistence", "0s"),
         ("sluicegate.persistence_clients", "many"),
         ("sluicegate.persistence_prefix", "24"),
+        ("sluicegate.deny", "198.19.0.1/16"),
+        ("sluicegate.rate_burst", "5"),
         ("sluicegate.wieght", "1"),
     ];
     for (key, value) in wrong {
@@ -293,6 +299,17 @@ fn wrong_labels_are_named_and_hurt_nobody() {
     assert_eq!(wishes.problems.len(), wrong.len());
     assert!(wishes.problems.iter().all(|problem| problem.starts_with("service my-web: label sluicegate.")));
     assert!(wishes.problems.iter().any(|problem| problem.contains("did you mean `weight`?")));
+}
+
+/// A service that was meant for some is not for all because of a slip.
+#[test]
+fn a_list_of_the_allowed_that_cannot_be_read_allows_nobody() {
+    let mut scene = Scene::running();
+    scene.label("sluicegate.allow", "198.19.0.0/16, 198.20.0.0/33");
+    let wishes = scene.wishes();
+    assert_eq!(wishes.problems.len(), 1);
+    let protection = wishes.services[0].service.settings.protection.compile();
+    assert!(!protection.lets_in([198, 19, 0, 2].into()) && !protection.allow.is_empty());
 }
 
 #[test]
