@@ -13,9 +13,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-const PLACES_IN_BUCKET: usize = 8;
+use crate::atomics::{AtomicU32, AtomicU64, Ordering, PLACES_IN_BUCKET, fence};
+
 /// Who meets another worker that often while it takes a place gives up this time.
 const TRIES: usize = 4;
 /// Seconds for which a client without flows keeps its surrogate.
@@ -109,10 +109,6 @@ impl Meta {
         self.0 >> Self::COUNT_SHIFT
     }
 
-    /// The same client has it still, whatever its flows.
-    fn is_same(self, other: Meta) -> bool {
-        self.0 >> Self::USE_SHIFT == other.0 >> Self::USE_SHIFT
-    }
 }
 
 /// An address in halves.
@@ -132,10 +128,11 @@ impl Place {
     fn read(&self) -> (Meta, Halves) {
         let meta = self.meta();
         let address = (self.high.load(Ordering::Relaxed), self.low.load(Ordering::Relaxed));
-        // Whoever writes an address changes `meta` first: if it is still the same, so was the address.
+        // Whoever writes an address counts first: if the count is still the same, so was the address.
         fence(Ordering::Acquire);
         let now = Meta(self.meta.load(Ordering::Relaxed));
-        if now.is_same(meta) { (now, address) } else { (Meta::new(now.count(), CLAIMED), address) }
+        let is_whole = meta.used_for() != CLAIMED && meta.count() == now.count();
+        if is_whole { (now, address) } else { (Meta::new(now.count(), CLAIMED), address) }
     }
 
     fn change(&self, from: Meta, to: Meta) -> bool {
@@ -186,15 +183,30 @@ impl Surrogates {
         self.buckets.get().map_or(&[], |buckets| buckets)
     }
 
-    /// The places that an address may have: of two buckets, which may be the same one.
-    fn places(&self, address: Ipv6Addr) -> impl Iterator<Item = (usize, &Place)> + Clone {
+    /// The two buckets that an address may have a place in, if they are two.
+    fn homes(&self, address: Ipv6Addr) -> impl Iterator<Item = usize> {
         let hash = self.hash.hash_one(address.to_bits());
         let mask = self.buckets().len().wrapping_sub(1);
         let (one, two) = (hash as usize & mask, (hash >> 32) as usize & mask);
-        let second = (one != two).then_some(two);
-        [Some(one), second].into_iter().flatten().flat_map(|at| {
-            let places = self.buckets().get(at).map_or(&[][..], |bucket| &bucket.0);
-            places.iter().enumerate().map(move |(n, place)| (at * PLACES_IN_BUCKET + n, place))
+        [Some(one), (one != two).then_some(two)].into_iter().flatten()
+    }
+
+    /// A bucket's places with their numbers.
+    fn places_of(&self, bucket: usize) -> impl Iterator<Item = (usize, &Place)> {
+        let places = self.buckets().get(bucket).map_or(&[][..], |bucket| &bucket.0);
+        places.iter().enumerate().map(move |(n, place)| (bucket * PLACES_IN_BUCKET + n, place))
+    }
+
+    /// The places that an address may have.
+    fn places(&self, address: Ipv6Addr) -> impl Iterator<Item = (usize, &Place)> {
+        self.homes(address).flat_map(|bucket| self.places_of(bucket))
+    }
+
+    /// The places of a bucket that may be given away.
+    fn open_places(&self, bucket: usize, second: u32) -> impl Iterator<Item = (usize, &Place, Meta)> {
+        self.places_of(bucket).filter_map(move |(at, place)| {
+            let meta = place.meta();
+            place.is_open(meta, second).then_some((at, place, meta))
         })
     }
 
@@ -253,14 +265,16 @@ impl Surrogates {
         })
     }
 
-    /// Gives a place away: a free one, or the one whose client was heard longest ago.
-    fn take(&self, client: Ipv6Addr, second: u32) -> Taken {
-        let open = self.places(client).filter_map(|(at, place)| {
-            let meta = place.meta();
-            place.is_open(meta, second).then_some((at, place, meta))
-        });
+    /// In the emptier bucket a free place, else the one whose client was heard longest ago.
+    fn choose(&self, client: Ipv6Addr, second: u32) -> Option<(usize, &Place, Meta)> {
+        let home = self.homes(client).max_by_key(|bucket| self.open_places(*bucket, second).count())?;
         let age = |(_, place, meta): &(usize, &Place, Meta)| (meta.used_for(), place.seen.load(Ordering::Relaxed));
-        let Some((at, place, meta)) = open.min_by_key(age) else { return Taken::Full };
+        self.open_places(home, second).min_by_key(age)
+    }
+
+    /// Gives a place away.
+    fn take(&self, client: Ipv6Addr, second: u32) -> Taken {
+        let Some((at, place, meta)) = self.choose(client, second) else { return Taken::Full };
         let claimed = Meta::new(meta.count().wrapping_add(1), CLAIMED);
         if !place.change(meta, claimed) {
             return Taken::Met;
