@@ -108,7 +108,6 @@ impl Meta {
     fn count(self) -> u64 {
         self.0 >> Self::COUNT_SHIFT
     }
-
 }
 
 /// An address in halves.

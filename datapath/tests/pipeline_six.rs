@@ -3,9 +3,10 @@
 mod lab;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use datapath::service::{BackendId, Tables};
+use datapath::service::{BackendId, Clients, Persistence, SchedulerKind, Tables};
 use datapath::{ProbeKind, surrogate};
 use lab::packets::{Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, see, udp};
 use lab::six::{
@@ -473,6 +474,56 @@ fn both_ends_are_told_of_an_end() {
     assert_eq!((client.src, client.dst), (VIP6, CLIENT6));
     assert_eq!((server.src, server.dst), (SNAT6, SERVER6));
     assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+}
+
+/// The same clients and backends choose alike whatever stands for them: after a restart, and in another gateway.
+#[test]
+fn hashes_are_of_the_real_addresses() {
+    let picks = |kind, swap: bool| {
+        let mut dns = service(1, Protocol::Udp, 53);
+        dns.scheduler = kind;
+        dns.backends = (0..8).map(|n| backend(100 + n)).collect();
+        let mut tables = tables(vec![]);
+        for (n, backend) in (0..).zip(&mut dns.backends) {
+            backend.address = Ipv4Addr::new(240, 0, 1, if swap { 8 - n } else { n });
+            tables.six.push((client6(0x100 + u16::from(n)), backend.address));
+        }
+        tables.services.push(dns);
+        let mut gateway = Gateway::new(tables);
+        if swap {
+            assert!((0..50).all(|n| gateway.surrogates.hear(client6(0x900 + n), 100).is_some()));
+        }
+        let ask = |n| by_client(&udp6((client6(n), PORT), (VIP6, 53), b"x"));
+        (0..100).map(|n| see6(&gateway.forward(&ask(n))[0]).dst).collect::<Vec<_>>()
+    };
+    for kind in [SchedulerKind::SourceHash, SchedulerKind::DestinationHash, SchedulerKind::Maglev] {
+        let first = picks(kind, false);
+        assert_eq!(first, picks(kind, true), "{kind}");
+        let used: std::collections::BTreeSet<_> = first.iter().collect();
+        assert_eq!(used.len() > 1, kind != SchedulerKind::DestinationHash, "{kind}");
+    }
+}
+
+#[test]
+fn clients_of_an_ipv6_network_stay_together() {
+    let mut dns = service(1, Protocol::Udp, 53);
+    dns.backends = vec![task(100), lab::overlay_backend(101, 1, 1)];
+    dns.persistence = Some(Persistence {
+        time: Duration::from_mins(5),
+        prefix: 32,
+        prefix_six: 64,
+        grouped: false,
+        clients: Arc::new(Clients::new(1024)),
+    });
+    let mut gateway = Gateway::new(tables(vec![dns]));
+    let mut serves = |network: u16, host| {
+        let client = Ipv6Addr::new(0x2001, 0xdb8, 9, network, 0, 0, 0, host);
+        see(&gateway.forward(&by_client(&udp6((client, PORT), (VIP6, 53), b"x")))[0]).dst()
+    };
+    let first: Vec<_> = (0..20).map(|network| serves(network, 1)).collect();
+    assert!(first.contains(&TASKS[0]) && first.contains(&TASKS[1]));
+    let again: Vec<_> = (0..20).map(|network| serves(network, 2)).collect();
+    assert_eq!(first, again);
 }
 
 // What clients' surrogates are held by.

@@ -34,7 +34,11 @@ fn the_ranges_are_apart() {
         ("255.255.255.255", true, false, true),
     ] {
         let address = address(text);
-        assert_eq!((is_surrogate(address), is_fixed(address), is_client(address)), (surrogate, fixed, of_client), "{text}");
+        assert_eq!(
+            (is_surrogate(address), is_fixed(address), is_client(address)),
+            (surrogate, fixed, of_client),
+            "{text}"
+        );
     }
     assert!(is_surrogate(SOMEBODY) && !is_fixed(SOMEBODY) && !is_client(SOMEBODY));
 }
@@ -118,17 +122,14 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pass(seconds) => second += seconds,
-                Step::Hear(who) => match surrogates.hear(client(who), second) {
-                    Some(name) => {
-                        let known = model.entry(who).or_insert(Known { name, flows: 0, heard: second });
-                        prop_assert!(known.name == name || !known.must_stand(second));
-                        *known = Known { name, heard: second, ..*known };
-                    }
-                    None => {
-                        let standing = model.values().filter(|known| known.must_stand(second)).count();
-                        prop_assert_eq!(standing, 8, "there is room");
-                        model.remove(&who);
-                    }
+                Step::Hear(who) => if let Some(name) = surrogates.hear(client(who), second) {
+                    let known = model.entry(who).or_insert(Known { name, flows: 0, heard: second });
+                    prop_assert!(known.name == name || !known.must_stand(second));
+                    *known = Known { name, heard: second, ..*known };
+                } else {
+                    let standing = model.values().filter(|known| known.must_stand(second)).count();
+                    prop_assert_eq!(standing, 8, "there is room");
+                    model.remove(&who);
                 },
                 Step::Hold(who) => if let Some(known) = model.get_mut(&who) {
                     let held = surrogates.hold(known.name);
@@ -219,7 +220,9 @@ fn workers_that_fight_for_places_stay_honest() {
                 std::thread::yield_now();
             }
         });
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(surrogates.count().1, 0, "every flow let go of its client");

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::table::HashTable;
 use super::{SchedulerKind, mh, rr};
-use crate::service::VirtualService;
+use crate::service::{FixedSurrogates, VirtualService};
 
-fn table_of(service: &VirtualService) -> HashTable {
+fn table_of(service: &VirtualService, six: &FixedSurrogates) -> HashTable {
     match service.scheduler {
         SchedulerKind::SourceHash | SchedulerKind::DestinationHash => HashTable::by_weight(service),
-        SchedulerKind::Maglev => mh::table(service),
+        SchedulerKind::Maglev => mh::table(service, six),
         SchedulerKind::RoundRobin => rr::table(service),
         _ => HashTable::default(),
     }
@@ -24,7 +24,7 @@ pub(crate) struct TableCache(Mutex<Option<(Signature, Arc<HashTable>)>>);
 
 impl TableCache {
     /// The table for the service as it is now. Control only.
-    pub(crate) fn table(&self, service: &VirtualService) -> Arc<HashTable> {
+    pub(crate) fn table(&self, service: &VirtualService, six: &FixedSurrogates) -> Arc<HashTable> {
         let backends = service.backends.iter();
         let backends =
             backends.map(|backend| (backend.address, backend.target_port(0), backend.weight, backend.sorry)).collect();
@@ -35,7 +35,7 @@ impl TableCache {
         {
             return Arc::clone(table);
         }
-        let table = Arc::new(table_of(service));
+        let table = Arc::new(table_of(service, six));
         *last = Some((signature, Arc::clone(&table)));
         table
     }

@@ -3,7 +3,7 @@
 use super::Request;
 
 pub(super) fn pick(request: &Request<'_>) -> Option<usize> {
-    request.table.lookup(request.key.dst)
+    request.table.lookup(request.vip)
 }
 
 #[cfg(test)]

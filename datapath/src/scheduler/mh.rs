@@ -1,15 +1,17 @@
 //! `mh`: Maglev hashing (Eisenbud et al., NSDI 2016, §3.4) of the client's address, with weights. When backends change,
 //! few clients of the others move.
 
+use std::net::IpAddr;
+
 use super::table::HashTable;
 use super::{Request, eligible};
-use crate::service::{Backend, VirtualService};
+use crate::service::{Backend, FixedSurrogates, VirtualService};
 
 /// A prime, much greater than the number of backends: shares differ by less than 1 % of a share for up to 650 backends.
 const PLACES: usize = 65_537;
 
 pub(super) fn pick(request: &Request<'_>) -> Option<usize> {
-    request.table.lookup(request.key.src)
+    request.table.lookup(request.client)
 }
 
 /// The places that a backend wants, best first.
@@ -24,9 +26,10 @@ struct Wishes {
 
 impl Wishes {
     /// By address and port, so that a backend keeps its places over restarts and in every gateway.
-    fn of(position: usize, backend: &Backend) -> Self {
-        let offset = hash(backend, 0x6f66_6673_6574_0000) as usize % PLACES;
-        let skip = hash(backend, 0x736b_6970_0000_0000) as usize % (PLACES - 1) + 1;
+    fn of(position: usize, backend: &Backend, six: &FixedSurrogates) -> Self {
+        let name = (six.real(backend.address), backend.target_port(0));
+        let offset = hash(name, 0x6f66_6673_6574_0000) as usize % PLACES;
+        let skip = hash(name, 0x736b_6970_0000_0000) as usize % (PLACES - 1) + 1;
         Self { position: position as u16, weight: u64::from(backend.weight), due: 0, next: offset, skip }
     }
 
@@ -42,16 +45,21 @@ impl Wishes {
 const FREE: u16 = u16::MAX;
 
 /// FNV-1a and a mixing step. It must never change, or clients move at an upgrade.
-fn hash(backend: &Backend, seed: u64) -> u64 {
-    let name = backend.address.octets().into_iter().chain(backend.target_port(0).to_be_bytes());
-    let mixed =
-        name.fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+fn hash((address, port): (IpAddr, u16), seed: u64) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let begin = 0xcbf2_9ce4_8422_2325 ^ seed;
+    let of_address = match address {
+        IpAddr::V4(address) => address.octets().iter().fold(begin, step),
+        IpAddr::V6(address) => address.octets().iter().fold(begin, step),
+    };
+    let mixed = port.to_be_bytes().iter().fold(of_address, step);
     (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20
 }
 
 /// The lookup table; empty when none may take new flows.
-pub(super) fn table(service: &VirtualService) -> HashTable {
-    let mut wishes: Vec<Wishes> = eligible(service).map(|(position, backend)| Wishes::of(position, backend)).collect();
+pub(super) fn table(service: &VirtualService, six: &FixedSurrogates) -> HashTable {
+    let mut wishes: Vec<Wishes> =
+        eligible(service).map(|(position, backend)| Wishes::of(position, backend, six)).collect();
     let Some(greatest) = wishes.iter().map(|wish| wish.weight).max() else { return HashTable::default() };
     let mut places = vec![FREE; PLACES];
     let mut left = PLACES;
@@ -74,6 +82,10 @@ mod tests {
     use super::super::SchedulerKind;
     use super::super::testing::{Scene, count, service};
     use super::*;
+
+    fn table(service: &VirtualService) -> HashTable {
+        super::table(service, &FixedSurrogates::default())
+    }
 
     #[test]
     fn shares_are_equal_within_one_percent() {

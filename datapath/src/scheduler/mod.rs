@@ -28,6 +28,7 @@ mod wlc;
 mod wrr;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use wire::FiveTuple;
 
 pub(crate) use cache::TableCache;
 pub(crate) use locality::Localities;
-pub(crate) use table::HashTable;
+pub(crate) use table::{HashTable, mix};
 
 use crate::service::{Backend, VirtualService};
 use crate::verdict::DropReason;
@@ -149,6 +150,9 @@ pub(crate) struct Request<'a> {
     pub(crate) table: &'a HashTable,
     /// The flow's key, as the client sends.
     pub(crate) key: &'a FiveTuple,
+    /// The client's and the VIP's address as others know them: what is chosen by them outlasts this process.
+    pub(crate) client: IpAddr,
+    pub(crate) vip: IpAddr,
     pub(crate) now: Duration,
 }
 

@@ -11,7 +11,7 @@ use crate::verdict::DropReason;
 #[inline(never)]
 pub(super) fn pick(persistence: &Persistence, request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
     let (service, clients) = (request.service, &persistence.clients);
-    let client = persistence.client(request.key.src);
+    let client = persistence.client(request.client);
     let moment = Moment { now: request.now, time: persistence.time };
     let seen = clients.recall(client, moment);
     if let Some(home) = seen

@@ -1,6 +1,6 @@
 //! Tables of backends by the hash of an address: of `sh` and `dh`, filled here, and of `mh`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::eligible;
 use crate::service::VirtualService;
@@ -49,7 +49,7 @@ impl HashTable {
         self.0.get(place).map(|position| usize::from(*position))
     }
 
-    pub(super) fn lookup(&self, address: Ipv4Addr) -> Option<usize> {
+    pub(super) fn lookup(&self, address: IpAddr) -> Option<usize> {
         let place = spread(address) as usize % self.0.len().max(1);
         self.0.get(place).map(|position| usize::from(*position))
     }
@@ -57,9 +57,19 @@ impl HashTable {
 
 /// The same in every process and on every machine, so that two gateways agree: the multiplicative hash of Knuth, whose
 /// upper bits depend on all of the address.
-fn spread(address: Ipv4Addr) -> u32 {
-    let mixed = u64::from(address.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
+fn spread(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => (u64::from(address.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32,
+        IpAddr::V6(address) => (mix(address) >> 32) as u32,
+    }
+}
+
+/// An IPv6 address in half as many bits, the same everywhere and for ever; its upper bits depend on all of the address.
+pub(crate) fn mix(address: Ipv6Addr) -> u64 {
+    let (high, low) = ((address.to_bits() >> 64) as u64, address.to_bits() as u64);
+    let mixed = high.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 32) ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
 #[cfg(test)]
@@ -80,6 +90,20 @@ mod tests {
         assert_eq!(shares(&[65_535]), [256]);
         assert!(shares(&[1, 65_535])[0] >= 1, "a small weight is not none");
         assert!(shares(&[1; 300]).iter().all(|share| *share == 1), "more backends than places");
-        assert_eq!(HashTable::by_weight(&service(&[0])).lookup(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(HashTable::by_weight(&service(&[0])).lookup(IpAddr::from([127, 0, 0, 1])), None);
+    }
+
+    /// Neighbours in one network, and networks: a hundred thousand of either spread evenly.
+    #[test]
+    fn ipv6_clients_spread() {
+        let table = HashTable::by_weight(&service(&[1; 8]));
+        for step in [1_u128, 1 << 32, 1 << 64, 1 << 80] {
+            let mut counts = [0_usize; 8];
+            for n in 0..100_000 {
+                let address = Ipv6Addr::from_bits((0x2001_0db8 << 96) + n * step);
+                counts[table.lookup(IpAddr::V6(address)).unwrap()] += 1;
+            }
+            assert!(counts.iter().all(|count| count.abs_diff(12_500) < 700), "{step}: {counts:?}");
+        }
     }
 }

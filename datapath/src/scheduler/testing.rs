@@ -9,7 +9,7 @@ use wire::{FiveTuple, Protocol};
 use super::{HashTable, Memory, Request, SchedulerKind, TableCache, pick};
 use crate::service::testing::overlay_backend;
 pub(super) use crate::service::testing::service as service_of_few;
-use crate::service::{BackendStats, Phase, VirtualService};
+use crate::service::{BackendStats, FixedSurrogates, Phase, VirtualService};
 use crate::verdict::DropReason;
 
 /// One backend for each weight; more than the 8-bit addresses of the common helper allow.
@@ -66,7 +66,7 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new(kind: SchedulerKind, weights: &[u16]) -> Self {
         let service = VirtualService { scheduler: kind, ..service(weights) };
-        let table = TableCache::default().table(&service);
+        let table = TableCache::default().table(&service, &FixedSurrogates::default());
         Self { service, now: Duration::from_secs(100), table, memory: Memory::new(7) }
     }
 
@@ -82,7 +82,7 @@ impl Scene {
 
     /// The backends have changed.
     pub(super) fn refresh(&mut self) {
-        self.table = TableCache::default().table(&self.service);
+        self.table = TableCache::default().table(&self.service, &FixedSurrogates::default());
     }
 
     /// The pick for some client at this VIP.
@@ -98,7 +98,8 @@ impl Scene {
             dst_port: 80,
             protocol: Protocol::Tcp,
         };
-        let request = Request { service: &self.service, table: &self.table, key: &key, now: self.now };
+        let (client, vip) = (key.src.into(), key.dst.into());
+        let request = Request { service: &self.service, table: &self.table, key: &key, client, vip, now: self.now };
         pick(&request, &mut self.memory)
     }
 

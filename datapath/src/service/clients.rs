@@ -6,11 +6,13 @@
 //! place is free, the client that was seen longest ago gives way.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::scheduler::mix;
 
 const PLACES_IN_BUCKET: usize = 8;
 /// Who loses the race for a place that often is not remembered this time.
@@ -34,11 +36,21 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// The client's network.
+    /// The client's network. What stands for one of IPv6 may stand for another one, too, by a chance of one in 2^28:
+    /// those two share a backend.
     #[must_use]
-    pub fn client(&self, address: Ipv4Addr) -> Ipv4Addr {
-        let mask = u32::MAX.checked_shl(32_u32.saturating_sub(self.prefix.into())).unwrap_or(0);
-        Ipv4Addr::from_bits(address.to_bits() & mask)
+    pub fn client(&self, address: IpAddr) -> Ipv4Addr {
+        match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(self.prefix.into())).unwrap_or(0);
+                Ipv4Addr::from_bits(address.to_bits() & mask)
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(self.prefix_six.into())).unwrap_or(0);
+                // 240.0.0.0/4: no client of IPv4.
+                Ipv4Addr::from_bits((mix(Ipv6Addr::from_bits(address.to_bits() & mask)) >> 36) as u32 | 0xf000_0000)
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod stats;
 pub(crate) mod testing;
 
 pub use clients::{Clients, Home, Moment, Persistence};
+pub(crate) use six::FixedSurrogates;
 pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
 pub use stats::{BackendStats, BackendTotals, Phase, WorkerStats};
 

@@ -11,7 +11,7 @@ use crate::surrogate::is_fixed;
 
 /// Both ways of looking them up.
 #[derive(Debug, Default)]
-pub(super) struct FixedSurrogates {
+pub(crate) struct FixedSurrogates {
     by_six: HashMap<Ipv6Addr, Ipv4Addr>,
     by_four: HashMap<Ipv4Addr, Fixed>,
 }
@@ -58,7 +58,7 @@ impl FixedSurrogates {
     }
 
     /// As a human or another machine knows the address.
-    pub(super) fn real(&self, address: Ipv4Addr) -> IpAddr {
+    pub(crate) fn real(&self, address: Ipv4Addr) -> IpAddr {
         self.address(address).map_or(IpAddr::V4(address), IpAddr::V6)
     }
 

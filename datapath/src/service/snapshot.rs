@@ -193,7 +193,7 @@ impl Snapshot {
                 return Err(TablesError::BackendTwice(backend.id));
             }
         }
-        let table = service.turn.tables.table(&service);
+        let table = service.turn.tables.table(&service, &self.six);
         self.services.push(Arc::new(Compiled { service, adjacencies, table }));
         Ok(())
     }

@@ -51,7 +51,8 @@ impl Core {
         {
             return Verdict::Drop(reason);
         }
-        let request = Request { service: service.get(), table: service.table, key: &key, now };
+        let (client, vip) = (self.real_address(tables, key.src), self.real_address(tables, key.dst));
+        let request = Request { service: service.get(), table: service.table, key: &key, client, vip, now };
         let position = match scheduler::pick(&request, &mut self.schedulers) {
             Ok(position) => position,
             Err(reason) => return self.unreachable(tables, packet, &key, reason, now),
