@@ -16,6 +16,8 @@ mod swarm;
 mod tests;
 #[cfg(test)]
 mod tests_running;
+#[cfg(test)]
+mod tests_six;
 mod tun_routes;
 
 use std::collections::BTreeMap;

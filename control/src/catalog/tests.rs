@@ -262,6 +262,47 @@ fn tables_say_where_packets_go() {
     assert!(Arc::ptr_eq(&backends[0].stats, &service.backends[0].stats));
 }
 
+/// The IPv6 addresses of the tables, in the order of their surrogates.
+fn six(catalog: &Catalog) -> Vec<(String, Ipv4Addr)> {
+    let six = catalog.tables(Generation(1), &OneNode).six;
+    six.into_iter().map(|(real, surrogate)| (real.to_string(), surrogate)).collect()
+}
+
+#[test]
+fn a_surrogate_stays_with_its_address() {
+    let service = |vip: &str, backend: &str| {
+        config(&format!(
+            "[[service]]\nname = \"web\"\nlisten = \"[2001:db8::{vip}]:80\"\n\
+             [[service.backend]]\naddress = \"2001:db8:1::{backend}\"\n"
+        ))
+    };
+    let last = |n| Ipv4Addr::new(240, 0, 0, n);
+    let mut catalog = Catalog::from_config(&service("a", "b"), 1);
+    let of = |vip: (&str, u8), own: u8, backend: (&str, u8)| {
+        let mut all = vec![
+            (format!("2001:db8::{}", vip.0), last(vip.1)),
+            ("2001:db8:1::1".to_owned(), last(own)),
+            (format!("2001:db8:1::{}", backend.0), last(backend.1)),
+        ];
+        all.sort_by_key(|(_, surrogate)| *surrogate);
+        all
+    };
+    assert_eq!(six(&catalog), of(("a", 1), 2, ("b", 3)));
+    catalog.replace(&service("c", "b"));
+    // Only what is in use, and what is new gets a new one.
+    assert_eq!(six(&catalog), of(("c", 4), 2, ("b", 3)));
+    catalog.replace(&service("a", "d"));
+    assert_eq!(six(&catalog), of(("a", 1), 2, ("d", 5)));
+    // A draft that is thrown away gives nothing away twice.
+    let mut draft = catalog.clone();
+    draft.replace(&service("e", "b"));
+    six(&draft);
+    catalog.replace(&service("f", "b"));
+    assert_eq!(six(&catalog), of(("f", 7), 2, ("b", 3)));
+    catalog.replace(&config(""));
+    assert_eq!(six(&catalog), []);
+}
+
 proptest! {
     /// However often configs follow each other, no id ever means two things.
     #[test]

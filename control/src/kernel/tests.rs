@@ -184,3 +184,106 @@ fn forwarding_can_be_switched_on() {
         assert!(local_port_range().unwrap().contains(&40000));
     });
 }
+
+const NODE_SIX: &str = "2001:db8:1::11";
+const SELF_SIX: &str = "2001:db8:1::1";
+
+/// As [`node`], with IPv6 on both ends. No duplicate addresses are looked for, so that they serve at once.
+fn node_of_six() -> Peer {
+    let peer = node();
+    ip(&format!("addr add {SELF_SIX}/64 dev gw0 nodad"));
+    peer.ip(&format!("addr add {NODE_SIX}/64 dev node0 nodad"));
+    peer
+}
+
+fn six(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn ipv6_routes_and_neighbours_are_followed() {
+    in_namespace("kernel::tests::ipv6_routes_and_neighbours_are_followed", || {
+        let peer = node_of_six();
+        block_on(follow_six(&peer));
+    });
+}
+
+async fn follow_six(peer: &Peer) {
+    let kernel = Kernel::open().await.unwrap();
+    let mut view = kernel.view();
+    let link = view.borrow().link_named("gw0").unwrap().index;
+    assert_eq!(view.borrow().owner_of(six(SELF_SIX)).as_deref(), Some("gw0"));
+    let (node, far, own) = (six(NODE_SIX), six("2001:db8:ffff::5"), six(SELF_SIX));
+    kernel.follow([node, far, own].into());
+    until(&mut view, "the node's MAC", |view| mac_of(view, node) == mac(FIRST_MAC)).await;
+    let now = view.borrow().clone();
+    let path = Path::Link { link, next_hop: node, mac: mac(FIRST_MAC), source: Some(own) };
+    assert_eq!((&now.paths[&node], &now.paths[&own]), (&path, &Path::Local));
+    assert_eq!(now.paths[&far], Path::NoRoute(format!("no route to {far}")));
+
+    // Behind a router that is known by its link-local address, as routers are.
+    let router = peer.ip("-6 addr show dev node0 scope link");
+    let router = router.split_whitespace().skip_while(|word| *word != "inet6").nth(1).unwrap();
+    let router = router.split('/').next().unwrap();
+    ip(&format!("-6 route add 2001:db8:ffff::/48 via {router} dev gw0"));
+    until(&mut view, "the route through the router", |view| mac_of(view, far) == mac(FIRST_MAC)).await;
+    assert!(matches!(&view.borrow().paths[&far], Path::Link { next_hop, source, .. }
+        if *next_hop == six(router) && *source == Some(own)));
+
+    peer.ip(&format!("link set node0 address {SECOND_MAC}"));
+    ip(&format!("-6 neigh del {NODE_SIX} dev gw0"));
+    until(&mut view, "the new MAC", |view| mac_of(view, node) == mac(SECOND_MAC)).await;
+
+    // IPv4 by way of an IPv6 neighbour (RFC 5549).
+    ip(&format!("route add 203.0.113.0/24 via inet6 {NODE_SIX} dev gw0"));
+    kernel.follow([FAR].into());
+    until(&mut view, "IPv4 behind IPv6", |view| mac_of(view, FAR) == mac(SECOND_MAC)).await;
+}
+
+#[test]
+fn ipv6_routes_and_rules_to_a_tun_device_come_and_go() {
+    in_namespace("kernel::tests::ipv6_routes_and_rules_to_a_tun_device_come_and_go", || {
+        ip("tuntap add dev sg0 mode tun");
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let link = kernel.set_up("sg0", 1500).await.unwrap();
+            let vip = six("2001:db8::1");
+            let mut present = BTreeSet::new();
+            kernel.set_routes(link, &mut present, &[vip].into()).await.unwrap();
+            assert!(ip("-6 route show dev sg0").contains("2001:db8::1"));
+            lead_answers(&kernel, link).await;
+            kernel.set_routes(link, &mut present, &BTreeSet::new()).await.unwrap();
+            assert!(!ip("-6 route show dev sg0").contains("2001:db8::1"));
+        });
+    });
+}
+
+async fn lead_answers(kernel: &Kernel, link: u32) {
+    let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
+    let rule = ReplyRule { backend: six(NODE_SIX), snat: six(SELF_SIX), protocol: 6, part };
+    let mut rules = BTreeSet::new();
+    let (four, before) = (ip("rule show"), ip("-6 rule show"));
+    kernel.prepare_reply_rules(link, Family::V6).await.unwrap();
+    kernel.set_reply_rules(link, &mut rules, &[rule].into()).await.unwrap();
+    let shown = ip("-6 rule show");
+    let ours = "17:\tfrom 2001:db8:1::11 to 2001:db8:1::1 ipproto tcp sport 80 dport 1024-32767 lookup";
+    assert!(shown.contains(ours) && shown.contains("20:\tfrom all lookup local"), "{shown}");
+    assert!(!shown.contains("\n0:") && !shown.starts_with("0:"), "{shown}");
+    assert!(ip("-6 route show table all").contains("default dev sg0 table"));
+    kernel.set_reply_rules(link, &mut rules, &BTreeSet::new()).await.unwrap();
+    kernel.clear_reply_rules(link, &[link].into(), Family::V6).await.unwrap();
+    assert_eq!((ip("rule show"), ip("-6 rule show")), (four, before));
+}
+
+#[test]
+fn a_router_goes_on_to_hear_routers() {
+    in_namespace("kernel::tests::a_router_goes_on_to_hear_routers", || {
+        let _peer = node();
+        let value = |key: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{key}")).unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "0").unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/gw0/accept_ra", "1").unwrap();
+        assert!(forward_six().unwrap());
+        assert_eq!((value("all/forwarding").trim(), value("gw0/accept_ra").trim()), ("1", "2"));
+        assert!(!forward_six().unwrap());
+    });
+}
