@@ -152,6 +152,30 @@ fn changing() {
 }
 
 #[test]
+fn changing_what_is_ipv6() {
+    let served = Fake::new().serve();
+    assert_words!(transcript(
+        &served.path,
+        &[
+            "service add new --listen 198.18.0.9:80 --listen [2001:db8::9]:80 --persistence 5m",
+            "backend add new [2001:db8:1::11]:8080 --weight 3",
+            "backend add new 2001:db8:1::12",
+            "backend add new 2001:db8:1:0::12",
+            "backend add new [2001:db8:1::13]:80 --vtep 198.18.1.11",
+            "backend set new [2001:db8:1::11]:8080 --weight 7",
+            "backend drain new 2001:db8:1::12",
+            "service show new",
+            "service set new --persistence-prefix-ipv6 56",
+            "service show new",
+            "service set new --listen 2001:db8::9:80",
+            "service set new --direct true",
+            "backend remove new [2001:db8:1::11]:8080",
+            "backend remove new 2001:db8:1::12",
+        ]
+    ));
+}
+
+#[test]
 fn importing() {
     let directory = Directory::new();
     let put = |name: &str, text: &str| std::fs::write(directory.path.join(name), text).unwrap();

@@ -39,11 +39,13 @@ pub fn listen(text: &str) -> Result<Listen, Complaint> {
         None => (text, Protocol::Tcp),
     };
     let (address, Some(ports)) = split(place) else {
-        let address = bracketed(host(place)?);
-        return Err(Complaint::hinted(
-            format!("`{text}` has no port"),
-            format!("write VIP:port/protocol, e.g. {address}:8080/tcp"),
-        ));
+        let address = host(place)?;
+        let hint = if address.is_ipv6() && !place.starts_with('[') {
+            "IPv6 stands in brackets before the port, e.g. [2001:db8::1]:8080/tcp".to_owned()
+        } else {
+            format!("write VIP:port/protocol, e.g. {}:8080/tcp", bracketed(address))
+        };
+        return Err(Complaint::hinted(format!("`{text}` has no port"), hint));
     };
     Ok(Listen { address: host_before_port(address)?, ports: port_range(ports)?, protocol })
 }
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn brackets_belong_before_a_port() {
         let wrong = |text| listen(text).unwrap_err();
-        assert_eq!(wrong("2001:db8::1/tcp").hint.unwrap(), "write VIP:port/protocol, e.g. [2001:db8::1]:8080/tcp");
+        assert!(wrong("2001:db8::1/tcp").hint.unwrap().starts_with("IPv6 stands in brackets"));
         assert_eq!(wrong("[2001:db8::1]/tcp").message, "`[2001:db8::1]/tcp` has no port");
         assert_eq!(wrong("2001:db8::1:80-90").hint.unwrap(), "write [2001:db8::1] before the port");
         // The last group could be a port: nobody can know.

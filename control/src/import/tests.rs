@@ -52,6 +52,32 @@ fn ipvsadm_saved() {
 }
 
 #[test]
+fn ipv6_is_carried_over() {
+    let import = |text, format, vips: &[&str]| {
+        let vips: Vec<_> = vips.iter().map(|vip| vip.parse().unwrap()).collect();
+        let imported = import(text, format, &vips);
+        passes_check(&imported);
+        let notes = imported.notes.iter().map(|note| format!("{}: {}\n", note.line, note.why));
+        format!("{}---\n{}\n", imported.config, notes.collect::<String>())
+    };
+    let haproxy = "listen x\nbind *:80\nbind [::]:80 v6only\nbind ipv6@2001:db8::10:8080\nbind :::443 v4v6\n\
+                   stick-table type ipv6 size 1k expire 5m\nstick on src\n\
+                   server a ipv6@[2001:db8:1::11]:8080\nserver b 2001:db8:1::12:8080\nserver c [2001:db8:1::13]\n";
+    let keepalived = "virtual_server 2001:db8::1 80 {\n lb_kind DR\n persistence_timeout 50\n persistence_granularity 64\n \
+                      real_server 2001:db8:1::11 80 {\n }\n real_server 2001:db8:1::12 0 {\n }\n}\n";
+    let ipvsadm = "-A -u [2001:db8::1]:53 -s rr -p 300\n-a -u [2001:db8::1]:53 -r [2001:db8:1::11]:53 -m\n";
+    assert_words!(
+        [
+            import(haproxy, Format::Haproxy, &["203.0.113.1", "2001:db8::1"]),
+            import(haproxy, Format::Haproxy, &[]),
+            import(keepalived, Format::Keepalived, &[]),
+            import(ipvsadm, Format::Ipvsadm, &[]),
+        ]
+        .concat()
+    );
+}
+
+#[test]
 fn any_address_needs_a_vip() {
     let imported = import("listen x\nbind :80\nserver a 192.0.2.9:80\n", Format::Haproxy, &[]);
     passes_check(&imported);

@@ -72,6 +72,32 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn ipv6_stands_beside_ipv4() {
+    let text = format!(
+        "{BASE}{OVERLAY}[gateway]\nsnat = [\"198.18.1.1\", \"2001:db8:1::1\"]\n[[service]]\nname = \"web\"\n\
+         listen = [\"198.18.0.1:80\", \"[2001:db8::1]:80\", \"[2001:db8::1]:8000-8010/udp\"]\n\
+         persistence = \"5m\"\npersistence_prefix_ipv6 = 56\n\
+         [[service.backend]]\naddress = \"10.0.0.11:8000\"\nvtep = \"198.18.1.11\"\n\
+         [[service.backend]]\naddress = \"[2001:db8:1::11]:8000\"\n\
+         [[service.backend]]\naddress = \"2001:db8:1::12\"\n"
+    );
+    let config = parse_text(&text).unwrap().config;
+    assert_eq!(
+        config.gateway.snat.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["198.18.1.1", "2001:db8:1::1"]
+    );
+    let service = &config.services[0];
+    let listens: Vec<_> = service.listens.iter().map(ToString::to_string).collect();
+    assert_eq!(listens, ["198.18.0.1:80/tcp", "[2001:db8::1]:80/tcp", "[2001:db8::1]:8000-8010/udp"]);
+    let backends: Vec<_> = service.backends.iter().map(|backend| backend.address.to_string()).collect();
+    assert_eq!(backends, ["10.0.0.11:8000", "[2001:db8:1::11]:8000", "2001:db8:1::12"]);
+    let persistence = &service.settings.persistence;
+    assert_eq!((persistence.prefix(), persistence.prefix_of_six()), (32, 56));
+    let vips = "[swarm]\nvips = [\"198.18.0.1\", \"2001:db8::1\"]\n";
+    assert_eq!(parse_text(&format!("{BASE}{vips}")).unwrap().config.swarm.unwrap().vips.len(), 2);
+}
+
+#[test]
 fn odd_but_working_is_a_warning() {
     let listen = "listen = \"198.18.0.1:1\"";
     let text = format!(

@@ -165,6 +165,37 @@ fn services() {
 }
 
 #[test]
+fn ipv6() {
+    let vtep = "vtep = \"198.18.1.11\"";
+    assert_words!(cases(&[
+        service("no brackets", "listen = \"2001:db8::1:8080/tcp\""),
+        service("no brackets, and clearly a range", "listen = \"2001:db8::1:80-90\""),
+        service("brackets and no port", "listen = \"[2001:db8::1]/tcp\""),
+        service("half a bracket", "listen = \"[2001:db8::1:80\""),
+        service("IPv4 in brackets", "listen = \"[198.18.0.1]:80\""),
+        service("any VIP", "listen = \"[::]:80\""),
+        service("a loopback VIP", "listen = \"[::1]:80\""),
+        service("a link-local VIP", "listen = \"[fe80::1]:80\""),
+        service("a zone", "listen = \"[fe80::1%eth0]:80\""),
+        service("a multicast VIP", "listen = \"[ff02::1]:80\""),
+        service("IPv4 in IPv6's form", "listen = \"[::ffff:198.18.0.1]:80\""),
+        service("the same in two forms", "listen = [\"[2001:db8::1]:80\", \"[2001:DB8:0:0::1]:80\"]"),
+        service("beside IPv4", "listen = [\"198.18.0.1:80\", \"[2001:db8::1]:80\"]"),
+        service("direct, from IPv6 to IPv4", "listen = \"[2001:db8::1]:80\"\ndirect = true"),
+        service("direct, from IPv4 to IPv6", "direct = true\n[[service.backend]]\naddress = \"2001:db8:1::11\""),
+        service("a prefix too long", "persistence = \"5m\"\npersistence_prefix_ipv6 = 129"),
+        service("a prefix for itself", "persistence_prefix_ipv6 = 56"),
+        backend("a VTEP of IPv6", "address = \"10.0.0.11:80\"\nvtep = \"2001:db8:1::11\""),
+        backend("IPv6 in the overlay", &format!("address = \"[2001:db8:1::11]:80\"\n{vtep}")),
+        backend("a backend without brackets", "address = \"2001:db8:1::11:80x\""),
+        backend("a backend's port", "address = \"[2001:db8:1::11]:http\""),
+        overlay("an overlay of IPv6", "address = \"2001:db8::3/64\""),
+        overlay("a source of IPv6 in the overlay", "snat = \"2001:db8::4\""),
+        gateway("a source twice", "snat = [\"2001:db8::4\", \"2001:db8:0::4\"]"),
+    ]));
+}
+
+#[test]
 fn life() {
     assert_words!(cases(&[
         service("slow start in turn", "slow_start = \"30s\""),
