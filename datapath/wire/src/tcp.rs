@@ -3,6 +3,7 @@
 mod data;
 mod edit;
 mod fast_open;
+mod handshake;
 mod options;
 mod reset;
 mod segment;
@@ -12,6 +13,7 @@ use std::fmt;
 
 pub use data::{TcpData, write_tcp_data};
 pub use fast_open::without_fast_open;
+pub use handshake::{TcpHandshake, TcpOffer, write_tcp_handshake};
 pub use options::{TcpOptions, Timestamps};
 pub use reset::{TcpReset, reset_for, write_tcp_reset};
 pub use segment::segment;

@@ -8,9 +8,9 @@ use crate::bytes::{get32, window};
 
 const END: u8 = 0;
 pub(super) const NOP: u8 = 1;
-const MSS: u8 = 2;
-const WINDOW_SCALE: u8 = 3;
-const SACK_PERMITTED: u8 = 4;
+pub(super) const MSS: u8 = 2;
+pub(super) const WINDOW_SCALE: u8 = 3;
+pub(super) const SACK_PERMITTED: u8 = 4;
 pub(super) const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 /// How almost every segment with timestamps begins its options: two NOPs, kind 8, length 10.
