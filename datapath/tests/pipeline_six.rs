@@ -338,6 +338,28 @@ fn fragments_of_tasks_cross_any_link_and_arrive_in_any_order() {
 }
 
 /// RFC 7915 4: what may be cut is cut so that it crosses any IPv6 link, since nobody cuts it after us.
+/// What the kernel joined on its way to the overlay socket is cut for any link: no IPv6 router cuts it again.
+#[test]
+fn joined_segments_of_a_task_cross_any_link() {
+    let tables = with_task();
+    let mut gateway = Gateway::kernel(Tables { six: tables.six, ..lab::kernel_tables(tables.services) });
+    let says = |flags, seq, ack| tcp6((CLIENT6, PORT), (VIP6, 8080), flags, seq, ack, b"");
+    let syn = lab::packets::see_ip(&gateway.forward(&says("S", 1000, 0))[0]);
+    let sent = |segment: &Segment| segment.sent_by_task(0)[14..].to_vec();
+    assert_eq!(gateway.backward(&sent(&answer_of(0, &syn, "SA", 5000, 1001))).len(), 1);
+    gateway.forward(&says("A", 1001, 5001));
+    let data: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
+    let joined = sent(&answer_of(0, &syn, "PA", 5001, 1001).with(&data));
+    let pieces: Vec<_> = gateway.backward(&joined).iter().map(|piece| see_ip6(piece)).collect();
+    let mut stream = Vec::new();
+    for piece in &pieces {
+        assert!(piece.bytes.len() <= 1280 && piece.fragment.is_none(), "{} bytes", piece.bytes.len());
+        stream.extend_from_slice(&piece.payload[usize::from(piece.payload[12] >> 4) * 4..]);
+    }
+    assert_eq!((pieces.len(), stream), (5, data));
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_datagram_that_may_be_cut_is_cut() {
     let mut gateway = Gateway::new(with_task());

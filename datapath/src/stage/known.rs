@@ -202,7 +202,7 @@ impl Core {
         }
         let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
-            return self.segment(tables, packet, facts, target, mtu.min(target.adjacency.mtu));
+            return self.segment(tables, packet, facts, target, six::segment_mtu(facts, mtu.min(target.adjacency.mtu)));
         }
         let mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
         if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
