@@ -17,6 +17,7 @@ pub mod node;
 pub mod paper;
 pub mod peers;
 pub mod servers;
+pub mod six;
 pub mod swarm;
 pub mod traffic;
 

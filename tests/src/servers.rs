@@ -29,6 +29,14 @@ impl Nginx {
         Nginx::start_with(namespace, name, port, "")
     }
 
+    /// The same over both IP versions.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_both(namespace: &Namespace, name: &str, port: u16) -> Outcome<Nginx> {
+        Nginx::start_with(namespace, name, port, &format!("listen [::]:{port} backlog=4096;"))
+    }
+
     /// The same also over HTTPS on the next port, with a certificate of its own making.
     ///
     /// # Errors

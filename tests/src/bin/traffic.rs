@@ -3,7 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use tests::traffic::{connections, fragments, frames, hold, idle, load, requests, servers, stay, steady, task, udp};
 use tests::{Failure, Outcome};
@@ -19,9 +19,9 @@ enum Verb {
     /// Holds a queue of an interface with an `AF_XDP` socket.
     HoldQueue(hold::Hold),
     /// Sends every datagram back.
-    UdpEcho { listen: SocketAddrV4 },
+    UdpEcho { listen: SocketAddr },
     /// Sends every byte back.
-    TcpEcho { listen: SocketAddrV4 },
+    TcpEcho { listen: SocketAddr },
     /// Sends datagrams of all sizes and compares what comes back.
     Udp(udp::Exchange),
     /// Says who it is and who asks, over HTTP and UDP, until SIGTERM: what runs in containers.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const STACK_BYTES: usize = 128 * 1024;
 #[derive(Args)]
 pub struct Load {
     /// Where to.
-    target: SocketAddrV4,
+    target: SocketAddr,
     /// How many in all.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -28,7 +28,7 @@ pub struct Load {
     at_once: usize,
     /// Addresses to connect from, in turn.
     #[arg(long)]
-    source: Vec<Ipv4Addr>,
+    source: Vec<IpAddr>,
     /// How long to stay connected between connect and request.
     #[arg(long, default_value_t = 0)]
     hold_ms: u64,
@@ -99,9 +99,9 @@ impl Load {
     }
 
     fn request(&self, index: usize) -> io::Result<String> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(self.target), Type::STREAM, None)?;
         if let Some(source) = self.source.get(index % self.source.len().max(1)) {
-            socket.bind(&SocketAddrV4::new(*source, 0).into())?;
+            socket.bind(&SocketAddr::new(*source, 0).into())?;
         }
         socket.connect_timeout(&self.target.into(), LIMIT)?;
         let mut stream = TcpStream::from(socket);

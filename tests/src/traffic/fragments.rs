@@ -1,10 +1,10 @@
 //! One datagram, cut up by hand and sent in any order.
 
-use crate::traffic::packet::{Ipv4Fields, PacketSocket, ipv4_frame, mac_of, pattern, udp_datagram};
+use crate::traffic::packet::{Ipv4Fields, PacketSocket, ipv4_frame, ipv6_fragment, mac_of, pattern, udp_datagram};
 use crate::{Failure, Outcome};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// In which order the pieces leave.
@@ -22,10 +22,10 @@ pub enum Order {
 #[derive(Args)]
 pub struct Fragments {
     /// The echo server.
-    target: SocketAddrV4,
+    target: SocketAddr,
     /// The own address and port.
     #[arg(long)]
-    source: SocketAddrV4,
+    source: SocketAddr,
     /// The interface to send on.
     #[arg(long, default_value = "eth0")]
     interface: String,
@@ -93,9 +93,17 @@ impl Fragments {
             .map(|(at, body)| {
                 let more = at + 1 < pieces;
                 let fields = Ipv4Fields { id, offset_bytes: at * self.piece, more, ttl: 64, protocol: 17 };
-                ipv4_frame(macs, (self.source, self.target), fields, body)
+                match (self.source, self.target) {
+                    (SocketAddr::V4(source), SocketAddr::V4(target)) => {
+                        Ok(ipv4_frame(macs, (source, target), fields, body))
+                    }
+                    (SocketAddr::V6(source), SocketAddr::V6(target)) => {
+                        Ok(ipv6_fragment(macs, (source, target), fields, body))
+                    }
+                    _ => Err(Failure::new("source and target are of two families")),
+                }
             })
-            .collect();
+            .collect::<Outcome<_>>()?;
         match self.order {
             Order::Forward => {}
             Order::Reverse => frames.reverse(),

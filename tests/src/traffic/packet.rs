@@ -3,7 +3,7 @@
 use crate::{Failure, Outcome};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bind, send, socket};
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `len` bytes in which every position differs from its neighbours.
@@ -69,7 +69,8 @@ pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
 
 /// A UDP header and payload with its checksum.
 #[must_use]
-pub fn udp_datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+pub fn udp_datagram(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (from.into(), to.into());
     let len = (8 + payload.len()) as u16;
     let mut out = Vec::with_capacity(usize::from(len));
     out.extend(from.port().to_be_bytes());
@@ -78,8 +79,12 @@ pub fn udp_datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec
     out.extend([0, 0]);
     out.extend(payload);
     let mut pseudo = Vec::new();
-    pseudo.extend(from.ip().octets());
-    pseudo.extend(to.ip().octets());
+    for address in [from.ip(), to.ip()] {
+        match address {
+            IpAddr::V4(address) => pseudo.extend(address.octets()),
+            IpAddr::V6(address) => pseudo.extend(address.octets()),
+        }
+    }
     pseudo.extend([0, 17]);
     pseudo.extend(len.to_be_bytes());
     let checksum = match internet_checksum(&[&pseudo, &out]) {
@@ -125,6 +130,26 @@ pub fn ipv4_frame(
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
     let (from, to) = macs;
     [&to[..], &from, &[0x08, 0x00], &header, body].concat()
+}
+
+/// An Ethernet frame with a fragment of an IPv6 packet; `ip.ttl` is its hop limit.
+#[must_use]
+pub fn ipv6_fragment(
+    macs: ([u8; 6], [u8; 6]),
+    ends: (SocketAddrV6, SocketAddrV6),
+    ip: Ipv4Fields,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut header = vec![0x60, 0, 0, 0];
+    header.extend(((8 + body.len()) as u16).to_be_bytes());
+    header.extend([44, ip.ttl]);
+    header.extend(ends.0.ip().octets());
+    header.extend(ends.1.ip().octets());
+    header.extend([ip.protocol, 0]);
+    header.extend((ip.offset_bytes as u16 | u16::from(ip.more)).to_be_bytes());
+    header.extend(u32::from(ip.id).to_be_bytes());
+    let (from, to) = macs;
+    [&to[..], &from, &[0x86, 0xdd], &header, body].concat()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 /// Larger than any datagram.
 const BUFFER: usize = 65_536;
@@ -11,7 +11,7 @@ const BUFFER: usize = 65_536;
 ///
 /// # Errors
 /// The address is taken.
-pub fn udp_echo(listen: SocketAddrV4) -> Outcome {
+pub fn udp_echo(listen: SocketAddr) -> Outcome {
     let socket = UdpSocket::bind(listen)?;
     println!("ready");
     let mut buffer = vec![0; BUFFER];
@@ -27,7 +27,7 @@ pub fn udp_echo(listen: SocketAddrV4) -> Outcome {
 ///
 /// # Errors
 /// The address is taken.
-pub fn tcp_echo(listen: SocketAddrV4) -> Outcome {
+pub fn tcp_echo(listen: SocketAddr) -> Outcome {
     let listener = TcpListener::bind(listen)?;
     println!("ready");
     for stream in listener.incoming() {

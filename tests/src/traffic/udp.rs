@@ -4,15 +4,16 @@ use crate::traffic::packet::pattern;
 use crate::{Outcome, clock};
 use clap::Args;
 use serde::Serialize;
+use socket2::SockRef;
 use std::io::ErrorKind;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// Sends one datagram of each size, and again when none comes back.
 #[derive(Args)]
 pub struct Exchange {
     /// Where to.
-    target: SocketAddrV4,
+    target: SocketAddr,
     /// Smallest payload.
     #[arg(long, default_value_t = 1)]
     from: usize,
@@ -37,7 +38,7 @@ pub struct Exchange {
     /// Stop after so many lost datagrams: what comes after would say no more.
     #[arg(long, default_value_t = 10)]
     give_up: usize,
-    /// Time to live of what is sent.
+    /// Time to live, or hop limit, of what is sent.
     #[arg(long)]
     ttl: Option<u32>,
 }
@@ -81,11 +82,14 @@ impl Exchange {
     }
 
     fn socket(&self) -> Outcome<UdpSocket> {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let any = if self.target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         socket.connect(self.target)?;
         socket.set_read_timeout(Some(Duration::from_millis(self.timeout_ms)))?;
-        if let Some(ttl) = self.ttl {
-            socket.set_ttl(ttl)?;
+        match self.ttl {
+            Some(ttl) if self.target.is_ipv6() => SockRef::from(&socket).set_unicast_hops_v6(ttl)?,
+            Some(ttl) => socket.set_ttl(ttl)?,
+            None => {}
         }
         Ok(socket)
     }

@@ -16,6 +16,7 @@ mod overlay;
 mod persistence;
 mod program;
 mod runner;
+mod six;
 mod stage;
 
 fn main() -> std::process::ExitCode {
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
     persistence::add(&mut scenarios);
     changes::add(&mut scenarios);
     checks::add(&mut scenarios);
+    six::add(&mut scenarios);
     links::add(&mut scenarios);
     hostile::add(&mut scenarios);
     coexistence::add(&mut scenarios);
