@@ -18,8 +18,9 @@ use crate::atomics::{AtomicU32, AtomicU64, Ordering, PLACES_IN_BUCKET, fence};
 
 /// Who meets another worker that often while it takes a place gives up this time.
 const TRIES: usize = 4;
-/// Seconds for which a client without flows keeps its surrogate.
-pub const IDLE_SECONDS: u32 = 10;
+/// Seconds for which a client without flows keeps its surrogate: longer than any packet is under way between workers. Not
+/// much longer, since everybody who sends anything gets one.
+pub const IDLE_SECONDS: u32 = 3;
 
 /// All surrogates: 240.0.0.0/4.
 const FIRST: u32 = 0xf000_0000;

@@ -498,6 +498,25 @@ fn both_ends_are_told_of_an_end() {
     assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
 }
 
+/// Direct server return from IPv6 to IPv6: the packet arrives as it was sent.
+#[test]
+fn a_direct_backend_gets_the_clients_packet() {
+    let mut tables = with_backend(backend);
+    for service in &mut tables.services {
+        service.direct = true;
+        service.backends[0].port = None;
+    }
+    let mut gateway = Gateway::new(tables);
+    let sent = udp6((CLIENT6, PORT), (VIP6, 53), b"question");
+    let seen = see6(&gateway.forward(&by_client(&sent))[0]);
+    assert_eq!((seen.src, seen.dst, seen.ports()), (CLIENT6, VIP6, (PORT, 53)));
+    assert_eq!(
+        (&seen.payload[8..], seen.hop_limit, seen.ethernet),
+        (&b"question"[..], 63, Some((OUR_MACS[1], SERVER_MAC)))
+    );
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+}
+
 /// The same clients and backends choose alike whatever stands for them: after a restart, and in another gateway.
 #[test]
 fn hashes_are_of_the_real_addresses() {

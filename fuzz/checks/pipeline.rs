@@ -1,12 +1,14 @@
 //! Two whole workers, fed with steps that the input spells out: any bytes as frames, well-formed segments and datagrams
 //! of a few flows, time, table changes. After each step: no frame lost, every packet counted, what leaves is well
-//! formed, and the gauges of the backends say what is in the flow tables. At the end a good packet still goes through.
+//! formed, the gauges of the backends say what is in the flow tables, and IPv6 clients are held by as many flows as they
+//! have. At the end a good packet still goes through.
 
 use std::time::Duration;
 
 use wire::Protocol;
 
 use crate::lab::packets::{Segment, Tunnel, ethernet, udp};
+use crate::lab::six;
 use crate::lab::{self, BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, TASKS, VIP};
 use crate::parse::{ipv4, mend};
 
@@ -27,6 +29,9 @@ pub const WORKER: u8 = 8;
 pub const BEHIND: u8 = 16;
 /// IP checksums of a raw frame are made right.
 pub const MEND: u8 = 32;
+/// Over IPv6, from a client or from the backend with an IPv6 address. A raw frame's first byte is then the next header,
+/// and the others what follows the fixed header.
+pub const SIX: u8 = 64;
 /// The inner packet's too.
 const INNER: usize = 14 + 20 + 8 + 8 + 14;
 /// A whole Ethernet frame.
@@ -41,12 +46,14 @@ struct Run {
     gateway: Gateway,
     /// Where flows left us: task, SNAT port, target port.
     seen: Vec<(usize, u16, u16)>,
+    /// SNAT ports towards the backend with an IPv6 address.
+    seen_six: Vec<u16>,
 }
 
 /// Runs one input.
 pub fn run(input: &[u8]) {
     let gateway = Gateway::with(tables(0xff), 2, [sys::LinkType::Ethernet; 2], 8);
-    let mut run = Run { gateway, seen: Vec::new() };
+    let mut run = Run { gateway, seen: Vec::new(), seen_six: Vec::new() };
     run.gateway.settle();
     run.drain();
     let mut rest = input;
@@ -56,6 +63,7 @@ pub fn run(input: &[u8]) {
         run.drain();
         run.gateway.assert_frames_conserved();
         run.gateway.assert_gauges();
+        run.assert_clients_are_held();
     }
     run.finish();
 }
@@ -70,9 +78,14 @@ fn tables(standing: u8) -> datapath::service::Tables {
         service.direct = standing >> (4 + n) & 1 == 0;
         if service.direct {
             service.backends.iter_mut().for_each(|backend| backend.port = None);
+        } else {
+            let over_six = datapath::service::Listen { address: six::VIP_FOR_SIX, ..service.listens[0].clone() };
+            service.listens.push(over_six);
         }
     }
-    lab::tables(services)
+    services.push(six::service(3, Protocol::Tcp, 8081));
+    services[2].backends.push(six::backend(300));
+    six::tables(services)
 }
 
 impl Run {
@@ -109,6 +122,12 @@ impl Run {
     }
 
     fn raw(&mut self, first: u8, bytes: &[u8]) {
+        if first & SIX != 0 {
+            let (next, payload) = bytes.split_first().unwrap_or((&58, &[]));
+            let (src, dst) = ends_six(first, 0);
+            let payload = payload.get(..LONGEST - 54).unwrap_or(payload);
+            return self.packet(first, &frame_six(first, &six::header(src, dst, *next, payload)));
+        }
         let mut frame = bytes.to_vec();
         if first & MEND != 0 {
             for offset in [14, INNER] {
@@ -120,6 +139,13 @@ impl Run {
 
     fn segment(&mut self, first: u8, flow: u8, flags: &'static str, seq: u32, ack: u32, len: usize) {
         let payload = vec![flow; len];
+        if first & SIX != 0 {
+            let (src, dst) = ends_six(first, flow);
+            let (client, snat) = (40_000 + u16::from(flow), self.pick_six(flow));
+            let (from, to) = if first & BEHIND == 0 { (client, 8080 + u16::from(flow & 1)) } else { (80, snat) };
+            let packet = six::tcp6((src, from), (dst, to), flags, seq, ack, &payload);
+            return self.packet(first, &frame_six(first, &packet));
+        }
         if first & BEHIND == 0 {
             let port = 40_000 + u16::from(flow);
             let options = if flags == "S" { Segment::syn(port).options } else { vec![] };
@@ -133,6 +159,12 @@ impl Run {
 
     fn datagram(&mut self, first: u8, flow: u8, len: usize) {
         let payload = vec![flow; len];
+        if first & SIX != 0 {
+            let (src, dst) = ends_six(first, flow);
+            let payload = payload.get(..LONGEST - 62).unwrap_or(&payload);
+            let packet = six::udp6((src, 50_000 + u16::from(flow)), (dst, 53), payload);
+            return self.packet(first, &frame_six(first, &packet));
+        }
         if first & BEHIND == 0 {
             let packet = udp((CLIENT, 50_000 + u16::from(flow)), (VIP, 53), &payload);
             self.packet(first, &ethernet(CLIENT_MAC, OUR_MACS[0], &packet));
@@ -144,6 +176,15 @@ impl Run {
 
     fn pick(&self, flow: u8) -> Option<(usize, u16, u16)> {
         self.seen.get(usize::from(flow) % self.seen.len().max(1)).copied()
+    }
+
+    fn pick_six(&self, flow: u8) -> u16 {
+        self.seen_six.get(usize::from(flow) % self.seen_six.len().max(1)).copied().unwrap_or(1024)
+    }
+
+    fn assert_clients_are_held(&mut self) {
+        let of_six = self.gateway.flows().iter().filter(|flow| flow.client.is_ipv6()).count();
+        assert_eq!(self.gateway.surrogates.count().1, of_six as u64, "flows of IPv6 clients");
     }
 
     /// A frame goes in; it must show up in some counter.
@@ -177,6 +218,9 @@ impl Run {
     }
 
     fn look(&mut self, frame: &[u8]) {
+        if frame.get(12..14) == Some(&[0x86, 0xdd]) {
+            return self.look_six(frame.get(14..).unwrap_or_default());
+        }
         let (ip, payload) = ip_at(frame, 14);
         let tunnelled = ip.source == lab::OUR_VTEP.octets() && payload.get(28..30) == Some(&[8, 0]);
         if !tunnelled {
@@ -192,17 +236,44 @@ impl Run {
         }
     }
 
+    /// What left over IPv6: from an address of ours, as long as it says, and of a kind that we send.
+    fn look_six(&mut self, packet: &[u8]) {
+        let (ip, payload) = etherparse::Ipv6Header::from_slice(packet).expect("an IPv6 header");
+        assert_eq!(usize::from(ip.payload_length), payload.len(), "the length says what was sent");
+        assert!([6, 17, 44, 58].contains(&ip.next_header.0), "next header {}", ip.next_header.0);
+        assert!(packet.len() <= 1500, "{} bytes do not fit", packet.len());
+        let to_backend = ip.destination == six::SERVER6.octets();
+        let ours = if to_backend { six::SNAT6 } else { six::VIP6 };
+        assert_eq!(ip.source, ours.octets(), "the source is ours");
+        if let (true, 6, [s0, s1, ..]) = (to_backend, ip.next_header.0, payload) {
+            let port = u16::from_be_bytes([*s0, *s1]);
+            if !self.seen_six.contains(&port) {
+                self.seen_six.push(port);
+            }
+        }
+    }
+
     fn finish(mut self) {
         // Whatever the flows were, their time is over: room for a new one.
         self.gateway.pass(Duration::from_hours(24));
         self.gateway.publish_same(tables(0xff));
         self.drain();
+        assert_eq!(self.gateway.surrogates.count().1, 0, "flows are over, clients are held");
         self.gateway.inject(0, FRONT, &Segment::syn(61_000).sent_by_client());
         self.gateway.settle();
         assert_eq!(self.gateway.collect(0, BACK).len(), 1, "{:?}", self.gateway.drops());
         self.drain();
         self.gateway.assert_frames_conserved();
     }
+}
+
+/// Source and destination of what comes over IPv6: there are eight clients.
+fn ends_six(first: u8, flow: u8) -> (std::net::Ipv6Addr, std::net::Ipv6Addr) {
+    if first & BEHIND == 0 { (six::client6(u16::from(flow >> 5)), six::VIP6) } else { (six::SERVER6, six::SNAT6) }
+}
+
+fn frame_six(first: u8, packet: &[u8]) -> Vec<u8> {
+    if first & BEHIND == 0 { six::by_client(packet) } else { six::by_server(packet) }
 }
 
 /// The IPv4 packet that reaches from there to the end of what we sent.
