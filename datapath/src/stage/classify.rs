@@ -4,10 +4,10 @@ use conntrack::ClientLink;
 use sys::{Frame, LinkType};
 use wire::{ETHERNET_LEN, Headers, L4, Malformed, ethertype};
 
+use super::six::is_of_six;
 use crate::core::{Core, Role};
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
-use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, SlotIndex, Verdict};
 
 /// A frame that has reached its end already.
@@ -17,7 +17,6 @@ pub(crate) type Done = (Frame, Verdict);
 struct Link {
     offset: usize,
     origin: Origin,
-    six: bool,
 }
 
 impl Core {
@@ -31,23 +30,15 @@ impl Core {
         mut frame: Frame,
         burst: &mut Vec<Packet>,
     ) -> Result<(), Done> {
-        let link = match self.link(slot, frame.bytes()) {
+        let link = match self.link(slot, frame.bytes(), ethertype::IPV4) {
             Ok(link) => link,
-            Err(reason) => return Err((frame, Verdict::Drop(reason))),
+            Err(reason) => return self.classify_six(tables, slot, frame, reason, burst),
         };
         frame.trim_front(link.offset);
-        if link.six
-            && let Err(reason) = self.arrive_six(tables, &mut frame)
-        {
-            return Err((frame, Verdict::Drop(reason)));
-        }
         let headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
             Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
-        if !link.six && (is_surrogate(headers.ip.src) || is_surrogate(headers.ip.dst)) {
-            return Err((frame, Verdict::Drop(DropReason::ReservedAddress)));
-        }
         match (tables.tunnel(), &headers.l4) {
             (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel => {
                 if headers.ip.is_fragment() {
@@ -62,8 +53,33 @@ impl Core {
         }
     }
 
+    /// A frame that is not IPv4, for this reason: an IPv6 packet, or the end of its way.
+    #[cold]
+    fn classify_six(
+        &mut self,
+        tables: &Snapshot,
+        slot: SlotIndex,
+        mut frame: Frame,
+        reason: DropReason,
+        burst: &mut Vec<Packet>,
+    ) -> Result<(), Done> {
+        let Ok(link) = self.link(slot, frame.bytes(), ethertype::IPV6) else {
+            return Err((frame, Verdict::Drop(reason)));
+        };
+        frame.trim_front(link.offset);
+        let arrived = self.arrive_six(tables, &mut frame);
+        match arrived.and_then(|()| Ok(Headers::parse(frame.bytes(), 0)?)) {
+            Ok(headers) => {
+                self.packet(frame, &headers, link.origin, burst);
+                Ok(())
+            }
+            Err(reason) => Err((frame, Verdict::Drop(reason))),
+        }
+    }
+
+    /// Where the packet of this ethertype begins. One of IPv4 must not claim to come from or go to a surrogate.
     #[inline]
-    fn link(&self, slot: SlotIndex, bytes: &[u8]) -> Result<Link, DropReason> {
+    fn link(&self, slot: SlotIndex, bytes: &[u8], wanted: u16) -> Result<Link, DropReason> {
         let info = self.slots.get(slot).ok_or(DropReason::NotOurs)?;
         let interface = match info.role {
             Role::Interface(index) => index.0,
@@ -71,18 +87,21 @@ impl Core {
         };
         match info.link {
             LinkType::Ip => {
-                let origin = Origin::Link(ClientLink { interface, ..ClientLink::default() });
-                let six = bytes.first().is_some_and(|first| first >> 4 == 6);
-                Ok(Link { offset: 0, origin, six })
+                let is_six = bytes.first().is_some_and(|first| first >> 4 == 6);
+                if is_six != (wanted == ethertype::IPV6) {
+                    return Err(DropReason::NotIpv4);
+                }
+                refuse_surrogates(bytes, wanted)?;
+                Ok(Link { offset: 0, origin: Origin::Link(ClientLink { interface, ..ClientLink::default() }) })
             }
             LinkType::Ethernet => {
                 let ethernet = wire::ethernet(bytes)?;
-                let six = ethernet.ethertype == ethertype::IPV6;
-                if ethernet.ethertype != ethertype::IPV4 && !six {
+                if ethernet.ethertype != wanted {
                     return Err(Malformed::NotIpv4(ethernet.ethertype).into());
                 }
                 let origin = Origin::Link(ClientLink { mac: ethernet.src, interface });
-                Ok(Link { offset: ETHERNET_LEN, origin, six })
+                refuse_surrogates(bytes.get(ETHERNET_LEN..).unwrap_or_default(), wanted)?;
+                Ok(Link { offset: ETHERNET_LEN, origin })
             }
         }
     }
@@ -97,4 +116,9 @@ impl Core {
         }
         burst.push(Packet { frame, headers: *headers, origin, searched: 0, steered: false });
     }
+}
+
+#[inline]
+fn refuse_surrogates(packet: &[u8], ethertype: u16) -> Result<(), DropReason> {
+    if ethertype == ethertype::IPV4 && is_of_six(packet) { Err(DropReason::ReservedAddress) } else { Ok(()) }
 }

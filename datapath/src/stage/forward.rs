@@ -41,10 +41,8 @@ impl Core {
         adjacency: &Adjacency,
         entropy: u16,
     ) -> Verdict {
-        if adjacency.six
-            && let Err(reason) = self.leave_six(tables, frame)
-        {
-            return Verdict::Drop(reason);
+        if adjacency.six {
+            return self.send_to_six_backend(tables, frame, adjacency);
         }
         self.tunnelled(frame, adjacency, entropy, ethertype::IPV4)
     }
@@ -75,21 +73,23 @@ impl Core {
 
     /// Towards a client: back to the neighbour that its packets come from.
     pub(crate) fn send_to_client(&mut self, tables: &Snapshot, frame: &mut Frame, client: ClientLink) -> Verdict {
+        if is_for_six(frame.bytes()) {
+            return self.send_to_six_client(tables, frame, client);
+        }
+        self.hand_to_client(tables, frame, client)
+    }
+
+    /// Puts the link's header of an IPv4 packet in front.
+    #[inline]
+    pub(crate) fn hand_to_client(&mut self, tables: &Snapshot, frame: &mut Frame, client: ClientLink) -> Verdict {
         let interface = InterfaceIndex(client.interface);
         let Some(info) = self.interfaces.get(usize::from(client.interface)) else {
             return Verdict::Drop(DropReason::NoDevice);
         };
-        let (link, mut protocol) = (info.link, ethertype::IPV4);
-        if is_for_six(frame.bytes()) {
-            protocol = ethertype::IPV6;
-            if let Err(reason) = self.leave_six(tables, frame) {
-                return Verdict::Drop(reason);
-            }
-        }
-        if link == LinkType::Ip {
+        if info.link == LinkType::Ip {
             return self.hand_to_kernel(false);
         }
-        match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces(), protocol) {
+        match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces(), ethertype::IPV4) {
             PreparedHop::Ethernet { interface, header } => self.through(frame, interface, &header),
             PreparedHop::Kernel | PreparedHop::Unresolved => Verdict::Drop(DropReason::NoDevice),
         }

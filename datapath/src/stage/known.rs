@@ -193,18 +193,23 @@ impl Core {
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.packet(hit.direction, len);
         }
-        let client_mtu = tables
+        let has_six_end = six::has_six_end(facts, target.adjacency);
+        let mut client_mtu = tables
             .interface(crate::service::InterfaceIndex(facts.client.interface))
             .map_or(1500, |i| usize::from(i.mtu));
-        let client_mtu = six::client_mtu(facts, client_mtu);
+        if has_six_end {
+            client_mtu = six::client_mtu(facts, client_mtu);
+        }
         if !facts.is_direct() {
             edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         }
-        let mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
+        let mut mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
             return self.segment(tables, packet, facts, target, six::segment_mtu(facts, mtu.min(target.adjacency.mtu)));
         }
-        let mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
+        if has_six_end {
+            mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
+        }
         if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
             return verdict;
         }

@@ -3,18 +3,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use conntrack::Direction;
+use conntrack::{ClientLink, Direction};
 use sys::Frame;
 use wire::ipv6::protocol::ICMP;
 use wire::translate::{DONT_FRAGMENT_ABOVE, FRAGMENT_MTU, GROWTH, ROOM, four_to_six, six_to_four};
-use wire::{Ipv4, Ipv6, Pair};
+use wire::{ETHERNET_LEN, Ipv4, Ipv6, Pair, ethertype};
 
 use super::known::FlowFacts;
 use crate::adjacency::Adjacency;
 use crate::core::Core;
 use crate::service::Snapshot;
 use crate::surrogate::{SOMEBODY, is_client, is_surrogate};
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, Verdict};
 
 /// Where the destination stands in an IPv6 header.
 const DESTINATION: usize = 24;
@@ -66,6 +66,36 @@ impl Core {
         Ok(())
     }
 
+    /// As [`Core::send_to_client`], of a packet to a surrogate.
+    #[cold]
+    pub(crate) fn send_to_six_client(&mut self, tables: &Snapshot, frame: &mut Frame, client: ClientLink) -> Verdict {
+        if let Err(reason) = self.leave_six(tables, frame) {
+            return Verdict::Drop(reason);
+        }
+        let packet_len = frame.len();
+        let verdict = self.hand_to_client(tables, frame, client);
+        if frame.len() > packet_len
+            && let Some(protocol) = frame.bytes_mut().get_mut(ETHERNET_LEN - 2..ETHERNET_LEN)
+        {
+            protocol.copy_from_slice(&ethertype::IPV6.to_be_bytes());
+        }
+        verdict
+    }
+
+    /// As [`Core::send_to_backend`], for a backend with an IPv6 address.
+    #[cold]
+    pub(crate) fn send_to_six_backend(
+        &mut self,
+        tables: &Snapshot,
+        frame: &mut Frame,
+        adjacency: &Adjacency,
+    ) -> Verdict {
+        match self.leave_six(tables, frame) {
+            Ok(()) => self.tunnelled(frame, adjacency, 0, ethertype::IPV6),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
     /// A flow begins: its client keeps its surrogate until the flow has left the table. False: it has lost it already.
     #[inline]
     pub(crate) fn hold_client(&self, client: Ipv4Addr) -> bool {
@@ -81,15 +111,21 @@ impl Core {
     }
 }
 
-/// The longest IPv4 packet that goes to this flow's client.
+/// Whether lengths have to be looked at: one of the flow's ends has an IPv6 address.
 #[inline]
+pub(crate) fn has_six_end(facts: &FlowFacts, adjacency: &Adjacency) -> bool {
+    is_surrogate(facts.original.src) || adjacency.six
+}
+
+/// The longest IPv4 packet that goes to this flow's client.
+#[cold]
 pub(crate) fn client_mtu(facts: &FlowFacts, link_mtu: usize) -> usize {
     if is_surrogate(facts.original.src) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
 }
 
 /// The longest packet like this one that goes out in this direction, where `mtu` is for packets that may not be cut.
 /// What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that (RFC 7915 4).
-#[inline]
+#[cold]
 pub(crate) fn mtu_for(ip: &Ipv4, facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
     if ip.dont_fragment || !leaves_as_six(facts, direction, adjacency) {
         return mtu;
@@ -119,6 +155,18 @@ fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency)
 #[inline]
 pub(crate) fn is_for_six(packet: &[u8]) -> bool {
     packet.get(16).is_some_and(|first| *first >= 0xf0)
+}
+
+/// Whether an IPv4 packet comes from or goes to a surrogate.
+#[inline]
+pub(crate) fn is_of_six(packet: &[u8]) -> bool {
+    matches!(packet.get(12..17), Some([src, _, _, _, dst]) if *src.max(dst) >= 0xf0)
+}
+
+/// Whether an IPv4 packet comes from a surrogate.
+#[inline]
+pub(crate) fn is_from_six(packet: &[u8]) -> bool {
+    packet.get(12).is_some_and(|first| *first >= 0xf0)
 }
 
 fn destination(packet: &[u8]) -> Option<Ipv6Addr> {

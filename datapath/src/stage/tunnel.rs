@@ -4,10 +4,10 @@ use sys::Frame;
 use wire::{ETHERNET_LEN, Headers, Ipv4, Udp, ethertype};
 
 use super::classify::Done;
+use super::six::is_from_six;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::{Overlay, Snapshot};
-use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
@@ -36,9 +36,6 @@ impl Core {
         };
         if !overlay.addresses.contains(&headers.ip.dst) {
             return Err((frame, Verdict::Drop(DropReason::WrongInnerAddress)));
-        }
-        if is_surrogate(headers.ip.src) {
-            return Err((frame, Verdict::Drop(DropReason::ReservedAddress)));
         }
         let Some(tos) = vxlan::decap_ecn(outer.tos, headers.ip.tos) else {
             return Err((frame, Verdict::Drop(DropReason::EcnMismatch)));
@@ -74,6 +71,9 @@ fn accept<'a>(tables: &'a Snapshot, bytes: &[u8], outer: &Ipv4, udp: &Udp) -> Re
     }
     if !is_arp && ethernet.ethertype != ethertype::IPV4 {
         return Err(DropReason::NotIpv4);
+    }
+    if !is_arp && is_from_six(frame.get(ETHERNET_LEN..).unwrap_or_default()) {
+        return Err(DropReason::ReservedAddress);
     }
     Ok((overlay, Inner { offset: vxlan.inner + ETHERNET_LEN, is_arp }))
 }
