@@ -5,8 +5,8 @@ set -eu
 
 # To build: the XDP filter is C for clang's BPF target; libxdp comes as source and needs m4, libelf, libpcap, zlib.
 build="gcc make pkg-config clang llvm libelf-dev libpcap-dev zlib1g-dev linux-libc-dev libc6-dev m4"
-# To run the lab: namespaces and devices, clients, servers, a look at the wire.
-lab="iproute2 ethtool iputils-ping curl nginx iperf3 tcpdump util-linux openssl"
+# To run the lab: namespaces and devices, clients, servers, a look at the wire, losses on it.
+lab="iproute2 ethtool iputils-ping curl nginx iperf3 tcpdump util-linux openssl nftables"
 # To count instructions per packet.
 count="valgrind"
 

@@ -96,6 +96,11 @@ impl Splice {
         self.start
     }
 
+    /// Bytes that were put in front of the client's stream.
+    pub(crate) fn inserted(&self) -> usize {
+        self.inserted as usize
+    }
+
     /// The client sends another SYN before the backend has answered.
     pub(crate) fn syn(&mut self, start: u32) {
         if self.progress == Progress::Opening {
@@ -108,10 +113,15 @@ impl Splice {
         self.progress == Progress::Opening && (1..=MAX_SYN_DATA_BYTES).contains(&ack.wrapping_sub(self.start))
     }
 
+    /// Whether a SYN-ACK, with the client's numbers, is the one that has opened the connection.
+    pub(crate) fn opened_by(&self, ack: u32, seq: u32) -> bool {
+        let known = (self.start, self.backend_isn.wrapping_add(self.backend_shift));
+        self.progress != Progress::Opening && known == (ack, seq)
+    }
+
     /// The backend has answered the SYN.
     pub(crate) fn answered(&mut self, start: u32, backend_isn: u32, scale: Option<u8>) {
-        let again = self.progress != Progress::Opening && (self.start, self.backend_isn) == (start, backend_isn);
-        if again {
+        if self.opened_by(start, backend_isn.wrapping_add(self.backend_shift)) {
             return;
         }
         let progress = if self.inserted == 0 { Progress::Acknowledged } else { Progress::Unsent };
@@ -278,4 +288,130 @@ pub(crate) enum Overdue {
     Repeat(FlowId),
     /// It was sent often enough.
     Over(FlowId),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const INSERTED: u32 = 28;
+
+    /// A splice whose header was sent and, if `acknowledged`, has arrived.
+    fn splice(start: u32, scale: u8, acknowledged: bool) -> Splice {
+        let mut splice = Splice::new(INSERTED, start);
+        splice.answered(start, 5000, Some(scale));
+        splice.progress = Progress::Sent;
+        if acknowledged {
+            splice.hear(start.wrapping_add(INSERTED));
+        }
+        splice
+    }
+
+    #[test]
+    fn numbers_go_there_and_back_round_the_circle() {
+        for start in [0, 1, 1000, u32::MAX, u32::MAX - 10, 0x8000_0000] {
+            let mut splice = splice(start, 0, true);
+            // Further than the circle goes round, in steps of less than the nearness.
+            let mut sent = start;
+            for _ in 0..12 {
+                for near in [0, 1, 27, 28, 29, 70_000] {
+                    let number = sent.wrapping_add(near);
+                    assert_eq!(splice.for_client(splice.for_backend(number)), number, "from {start}");
+                }
+                sent = sent.wrapping_add(0x2000_0000);
+                splice.hear(splice.for_backend(sent));
+            }
+            assert!(!splice.near_start && splice.progress == Progress::Acknowledged);
+        }
+    }
+
+    #[test]
+    fn what_is_inserted_is_the_beginning_for_the_client() {
+        for start in [1000u32, u32::MAX - 10] {
+            let splice = splice(start, 0, false);
+            let seen = |n: u32| splice.for_client(start.wrapping_add(n)).wrapping_sub(start);
+            assert_eq!([0, 1, 27, 28, 29, 100].map(seen), [0, 0, 0, 0, 1, 72]);
+            let before = start.wrapping_sub(1);
+            assert_eq!((splice.for_client(before), splice.for_backend(before)), (before, before));
+            assert_eq!(splice.for_backend(start), start.wrapping_add(INSERTED));
+        }
+        let opening = Splice::new(INSERTED, 1000);
+        assert_eq!((opening.for_client(77), opening.for_backend(77)), (77, 77), "nothing was agreed on yet");
+    }
+
+    #[test]
+    fn the_window_lacks_what_is_missing_of_it_rounded_up() {
+        let taken = |scale, ack| splice(1000, scale, false).window_taken(ack, false);
+        assert_eq!([1000, 1001, 1027, 1028, 1029, 999].map(|ack| taken(0, ack)), [28, 27, 1, 0, 0, 0]);
+        assert_eq!([1000, 1020, 1027, 1028].map(|ack| taken(4, ack)), [2, 1, 1, 0]);
+        assert_eq!(taken(14, 1000), 1);
+        assert_eq!(splice(1000, 7, false).window_taken(1000, true), 28, "that of a SYN-ACK is not scaled");
+        assert_eq!(splice(1000, 0, true).window_taken(1000, false), 0);
+    }
+
+    #[test]
+    fn a_syn_ack_may_not_go_beyond_its_syn() {
+        let mut splice = Splice::new(INSERTED, 1001);
+        assert_eq!(
+            [1000, 1001, 1002, 66_536, 66_537].map(|ack| splice.goes_beyond(ack)),
+            [false, false, true, true, false]
+        );
+        splice.syn(5001);
+        assert!(!splice.goes_beyond(1001) && splice.goes_beyond(5002));
+        splice.answered(5001, 9, None);
+        assert!(!splice.goes_beyond(5002) && splice.opened_by(5001, 9) && !splice.opened_by(5001, 10));
+    }
+
+    #[test]
+    fn old_clocks_are_not_taken_over() {
+        let mut splice = Splice::new(INSERTED, 1);
+        for (stamps, known) in [(Some((5, 1)), 5), (Some((4, 2)), 5), (None, 5), (Some((6, 3)), 6)] {
+            splice.follow(100, stamps);
+            assert_eq!(splice.timestamps.unwrap().0, known);
+        }
+    }
+
+    #[test]
+    fn waits_double_and_end() {
+        // Places come from a table.
+        let mut conntrack = conntrack::Conntrack::new(1, conntrack::Timeouts::default(), 1);
+        let tuple = wire::FiveTuple {
+            src: [192, 0, 2, 1].into(),
+            dst: [192, 0, 2, 2].into(),
+            src_port: 1,
+            dst_port: 2,
+            protocol: wire::Protocol::Tcp,
+        };
+        let backend = std::net::SocketAddrV4::new([192, 0, 2, 3].into(), 3);
+        let open = conntrack::Open {
+            original: tuple,
+            backend,
+            snat: None,
+            service: 0,
+            backend_id: 0,
+            generation: 0,
+            client: conntrack::ClientLink::default(),
+        };
+        let id = conntrack.open(&open, Duration::ZERO).unwrap().id;
+        let mut splices = Splices::new();
+        let mut one = Splice::new(INSERTED, 1000);
+        one.answered(1000, 1, None);
+        splices.insert(id, one);
+        splices.sent(id, Duration::ZERO);
+        let mut ends = Vec::new();
+        for millis in (0..30_000).step_by(50) {
+            let now = Duration::from_millis(millis);
+            if let Some(overdue) = splices.overdue(now, |_| true) {
+                ends.push((millis, overdue == Overdue::Over(id)));
+            }
+        }
+        let expected = [200, 600, 1400, 3000, 6200, 12_600, 25_400].map(|millis| (millis, millis == 25_400));
+        assert_eq!(ends, expected);
+        // A flow that has taken the place of one that waited.
+        splices.sent(id, Duration::ZERO);
+        splices.insert(id, Splice::new(INSERTED, 7));
+        assert_eq!(splices.overdue(Duration::from_mins(1), |_| true), None);
+    }
 }

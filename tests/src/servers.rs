@@ -52,6 +52,19 @@ impl Nginx {
         Nginx::start_with(namespace, name, port, &lines)
     }
 
+    /// The same also on the next port, where connections begin with a PROXY header: `/proxied` says whose they are.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_proxied(namespace: &Namespace, name: &str, port: u16) -> Outcome<Nginx> {
+        Nginx::start_with(
+            namespace,
+            name,
+            port,
+            &format!("listen {} backlog=4096 proxy_protocol;", port.saturating_add(1)),
+        )
+    }
+
     fn start_with(namespace: &Namespace, name: &str, port: u16, lines: &str) -> Outcome<Nginx> {
         let dir = namespace.dir().join(format!("nginx-{}-{port}", namespace.name()));
         let files = dir.join("files");
@@ -72,6 +85,7 @@ fn nginx_config(dir: &Path, name: &str, port: u16, lines: &str) -> String {
         "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
+  log_format proxied '$proxy_protocol_addr';
   log_format health '$remote_addr $host $request $status';
   access_log off; sendfile on; default_type text/plain; client_max_body_size 0; keepalive_timeout 3600; keepalive_requests 100000000;
   client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
@@ -80,6 +94,10 @@ http {{
     listen {port} backlog=4096; {lines}
     location / {{ return 200 \"{name}\\n\"; }}
     location = /who {{ return 200 \"$remote_addr $server_addr:$server_port\n\"; }}
+    location = /proxied {{
+      access_log {dir}/logs/proxied.log proxied;
+      return 200 \"$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port\n\";
+    }}
     location = /health {{ alias {dir}/health; access_log {dir}/logs/health.log health; error_page 404 =503 @down; }}
     location @down {{ access_log {dir}/logs/health.log health; return 503; }}
     location /files/ {{ root {dir}; dav_methods PUT; create_full_put_path on; }}

@@ -28,6 +28,8 @@ pub struct ServiceView {
     pub timestamps: String,
     /// Whether backends answer clients directly.
     pub direct: bool,
+    /// Whether backends get a PROXY protocol header in front of what clients send.
+    pub proxy_protocol: bool,
     /// The idle time of open connections and UDP flows, e.g. `10m`; null: as `[timeouts]` says.
     pub timeout: Option<String>,
     /// The idle times of states that have one of their own, as in `[timeouts]`.
@@ -158,6 +160,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         scheduler: service.settings.scheduler.to_string(),
         timestamps: if service.settings.rewrite_timestamps { "rewrite" } else { "keep" }.to_owned(),
         direct: service.settings.direct,
+        proxy_protocol: service.settings.proxy_protocol,
         timeout: service.settings.timeout.map(show_duration),
         timeouts: service.settings.timeouts.show(),
         slow_start: service.settings.life.slow_start.map(show_duration),

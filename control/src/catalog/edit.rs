@@ -225,6 +225,7 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
 }
 
 fn check_settings(settings: &Settings, listens: &[Listen], checked: bool) -> Result<(), EditError> {
+    refuse(rules::proxy_fault(settings))?;
     refuse(settings.timeouts.fault(listens))?;
     let fault = settings.life.fault(settings.scheduler, checked).or_else(|| settings.protection.fault());
     refuse(fault.map(|(_, complaint)| complaint))

@@ -16,6 +16,8 @@ pub enum Dialogue {
     Stream {
         /// It was open once.
         opened: bool,
+        /// What is still to be sent before all else.
+        greeting: Vec<u8>,
         /// What is said on it.
         talk: Talk,
     },
@@ -39,7 +41,7 @@ impl Dialogue {
     /// What a target's check asks.
     pub fn new(target: &Target) -> Dialogue {
         let http = match &target.check.kind {
-            CheckKind::Tcp => return Dialogue::Stream { opened: false, talk: Talk::Connect },
+            CheckKind::Tcp => return Dialogue::stream(target, Talk::Connect),
             CheckKind::Udp(udp) => return Dialogue::Datagram(udp.clone()),
             CheckKind::Http(http) => http,
         };
@@ -53,21 +55,25 @@ impl Dialogue {
         } else {
             Talk::Http(request, reader)
         };
-        Dialogue::Stream { opened: false, talk }
+        Dialogue::stream(target, talk)
+    }
+
+    fn stream(target: &Target, talk: Talk) -> Dialogue {
+        Dialogue::Stream { opened: false, greeting: target.greeting().to_vec(), talk }
     }
 
     /// Goes as far as it can; the verdict once there is one.
     pub fn advance(&mut self, stack: &mut Stack) -> Option<Verdict> {
         match self {
             Dialogue::Datagram(udp) => stack.received().map(|answer| judge_datagram(udp, &answer)),
-            Dialogue::Stream { opened, talk } => {
+            Dialogue::Stream { opened, greeting, talk } => {
                 let socket = stack.tcp();
                 match socket.state() {
                     State::SynSent | State::SynReceived => return None,
                     State::Closed if !*opened => return Some((false, "connection refused".to_owned())),
                     _ => *opened = true,
                 }
-                talk.advance(socket)
+                if greet(greeting, matches!(talk, Talk::Connect), socket) { talk.advance(socket) } else { None }
             }
         }
     }
@@ -80,6 +86,23 @@ impl Dialogue {
             Dialogue::Stream { .. } => "no complete answer",
             Dialogue::Datagram(_) => "no answer",
         }
+    }
+}
+
+/// Sends the greeting. False: it is still under way, and what follows waits for that.
+fn greet(greeting: &mut Vec<u8>, must_arrive: bool, socket: &mut Socket<'_>) -> bool {
+    if !greeting.is_empty()
+        && let Ok(sent) = socket.send_slice(greeting)
+    {
+        greeting.drain(..sent);
+    }
+    greeting.is_empty() && !(must_arrive && socket.may_send() && socket.send_queue() > 0)
+}
+
+impl Target {
+    /// What it gets before all else.
+    pub(super) fn greeting(&self) -> &'static [u8] {
+        if self.greeted { &wire::LOCAL_PROXY_HEADER } else { &[] }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Target {
     pub mtu: usize,
     /// There is a route and a neighbour.
     pub reachable: bool,
+    /// It gets a PROXY header (command LOCAL) before all else.
+    pub greeted: bool,
 }
 
 /// What one check found.

@@ -35,7 +35,9 @@ impl Probe {
     pub fn begin(target: &Target, port: u16, seed: u64, now: Duration) -> Probe {
         let ends = Ends { local: SocketAddrV4::new(target.source, port), remote: target.address };
         let stack = match &target.check.kind {
-            CheckKind::Udp(udp) => Stack::datagram(ends, &udp.send, target.mtu, seed, now),
+            CheckKind::Udp(udp) => {
+                Stack::datagram(ends, &[target.greeting(), &udp.send].concat(), target.mtu, seed, now)
+            }
             CheckKind::Tcp | CheckKind::Http(_) => Stack::connect(ends, target.mtu, seed, now),
         };
         Probe {

@@ -44,6 +44,7 @@ pub fn target(check: CheckConfig) -> Target {
         real: "10.0.0.11:8000".parse().unwrap(),
         mtu: 1450,
         reachable: true,
+        greeted: false,
     }
 }
 

@@ -114,6 +114,22 @@ fn datagrams_are_answered_or_not() {
     assert_eq!((lost.passed, lost.what.as_str()), (false, "no answer within 10s"));
 }
 
+/// By hand from the specification, section 2.2: version 2, LOCAL, no addresses.
+#[test]
+fn who_wants_a_proxy_header_gets_one_first() {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".as_slice();
+    let greeted = |target: Target| Target { greeted: true, ..target };
+    let mut server = Server::new(OK);
+    assert_eq!(check(&greeted(asks(http())), &mut server), passed("HTTP status 200"));
+    assert!(server.heard.starts_with(&[header, b"GET / HTTP/1.0\r\n"].concat()));
+    let mut server = Server::new(b"");
+    assert_eq!(check(&greeted(target(tcp())), &mut server), passed("connected"));
+    assert_eq!(server.heard, header, "it has arrived before the connection ends");
+    let mut server = Server::new(b"I am alive");
+    assert_eq!(check(&greeted(sends(b"are you", None)), &mut server), passed("answered 10 bytes"));
+    assert_eq!(server.heard, [header, b"are you"].concat());
+}
+
 #[test]
 fn only_the_backend_s_own_icmp_counts() {
     let now = Duration::from_secs(1);

@@ -105,7 +105,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "proxy_protocol", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -155,6 +155,9 @@ pub struct ServiceChange {
     /// Direct server return: backends get the clients' packets as they are, and answer around the gateway
     #[arg(long, value_name = "BOOL")]
     pub direct: Option<bool>,
+    /// Backends get a PROXY protocol header (version 2) in front of what a client sends
+    #[arg(long, value_name = "BOOL")]
+    pub proxy_protocol: Option<bool>,
     /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as [timeouts] says
     #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
     pub timeout: Option<String>,

@@ -86,6 +86,9 @@ fn service_body(listen: &[String], change: &ServiceChange) -> Map<String, Value>
     if let Some(direct) = change.direct {
         body.insert("direct".to_owned(), json!(direct));
     }
+    if let Some(proxy_protocol) = change.proxy_protocol {
+        body.insert("proxy_protocol".to_owned(), json!(proxy_protocol));
+    }
     let times =
         [("timeout", &change.timeout), ("slow_start", &change.slow_start), ("drain_deadline", &change.drain_deadline)];
     for (key, time) in times.into_iter().filter_map(|(key, time)| Some((key, time.as_ref()?))) {

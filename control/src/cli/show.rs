@@ -67,11 +67,12 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nProtection: {}\nCheck:      {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nPROXY:      {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nProtection: {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
+        if service.proxy_protocol { "v2" } else { "no" },
         times(service),
         life(service),
         persistence(service),

@@ -10,7 +10,7 @@ use super::persistence::Persistence;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
-use super::{BackendConfig, Listen, OverlayConfig, state_times};
+use super::{BackendConfig, Listen, OverlayConfig, Settings, state_times};
 
 /// The overlay as far as it is known.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +125,13 @@ pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Compl
     Some(Complaint::hinted(message, hint))
 }
 
+/// What is wrong with `proxy_protocol` in a service with these settings.
+pub fn proxy_fault(settings: &Settings) -> Option<Complaint> {
+    let hint = "leave `proxy_protocol` out: a direct service's backends see the clients' addresses anyway";
+    let message = "a direct service's packets stay as they are: no PROXY header can go in front";
+    (settings.proxy_protocol && settings.direct).then(|| Complaint::hinted(message, hint))
+}
+
 /// All rules over the services of a file or a request.
 pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &mut Report) {
     let mut names: Vec<&str> = Vec::new();
@@ -157,6 +164,9 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
 
 fn check_direct(service: &ServiceDraft, report: &mut Report) {
     let Some(config) = service.finish().filter(|config| config.settings.direct) else { return };
+    if let Some(complaint) = proxy_fault(&config.settings) {
+        report.error(service.place_of("proxy_protocol"), complaint);
+    }
     for draft in &service.backends {
         if let Some(complaint) = draft.finish().and_then(|backend| direct_fault(&config.listens, &backend)) {
             report.error(place_of(draft, "address"), complaint);

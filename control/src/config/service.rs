@@ -80,7 +80,8 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
-    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY]).chain(protection::KEYS);
+    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY, "proxy_protocol"]);
+    let keys = keys.chain(protection::KEYS);
     let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };

@@ -40,6 +40,8 @@ fn target(service: &ServiceEntry, entry: &BackendEntry, backend: &Backend, table
     };
     Some(Target {
         backend: entry.id,
+        // Who listens on another port is another server, as for HAProxy.
+        greeted: service.settings.proxy_protocol && check.port.is_none(),
         check,
         kind,
         source,

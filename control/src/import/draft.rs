@@ -31,6 +31,8 @@ pub struct Service {
     pub timeout: Option<Duration>,
     /// Direct server return.
     pub direct: bool,
+    /// Backends get a PROXY header.
+    pub proxy_protocol: bool,
     /// How backends are checked.
     pub check: Option<Check>,
     /// Who serves it.

@@ -51,6 +51,24 @@ fn ipvsadm_saved() {
     assert_words!(words(SAMPLES[3]));
 }
 
+/// All servers of a section or none; version 1 is another protocol.
+#[test]
+fn proxy_headers_are_carried_over_where_all_servers_want_them() {
+    let read = |servers: &str| {
+        let imported = import(&format!("listen x\nbind 192.0.2.1:80\n{servers}\n"), Format::Haproxy, &[]);
+        passes_check(&imported);
+        let notes = imported.notes.iter().filter(|note| note.why.contains("PROXY"));
+        let notes = notes.map(|note| note.line).collect::<Vec<_>>();
+        (imported.config.contains("\nproxy_protocol = true\n"), notes)
+    };
+    let (a, b) = ("server a 192.0.2.9:80", "server b 192.0.2.10:80");
+    assert_eq!(read(&format!("{a} send-proxy-v2 check\n{b} send-proxy-v2 check check-send-proxy")), (true, vec![]));
+    assert_eq!(read(&format!("default-server send-proxy-v2\n{a}\n{b}")), (true, vec![]));
+    assert_eq!(read(&format!("{a} send-proxy-v2\n{b}")), (false, vec![3]));
+    assert_eq!(read(&format!("{a} send-proxy\n{b}")), (false, vec![3]));
+    assert_eq!(read(&format!("{a}\n{b}")), (false, vec![]));
+}
+
 #[test]
 fn ipv6_is_carried_over() {
     let import = |text, format, vips: &[&str]| {

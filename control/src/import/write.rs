@@ -215,6 +215,9 @@ fn settings(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &
     if service.direct {
         out.push_str("direct = true\n");
     }
+    if service.proxy_protocol {
+        out.push_str("proxy_protocol = true\n");
+    }
 }
 
 fn write_check(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut String) {

@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "persistence_prefix",
     "persistence_prefix_ipv6",
     "port",
+    "proxy_protocol",
     "rate",
     "rate_burst",
     "rate_per_source",
@@ -126,6 +127,7 @@ impl Labels {
             "persistence_clients" => self.settings.persistence.clients = Some(persistence::clients(text)?),
             "persistence_group" => self.settings.persistence.group = Some(persistence::group_name(text)?),
             "persistence_prefix" => self.settings.persistence.prefix = Some(persistence::prefix(text)?),
+            "proxy_protocol" => self.settings.proxy_protocol = value::word("choice", text, SWITCH)?,
             "persistence_prefix_ipv6" => {
                 self.settings.persistence.prefix_of_six = Some(persistence::prefix_of_six(text)?);
             }

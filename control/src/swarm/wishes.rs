@@ -178,10 +178,13 @@ impl Draft<'_> {
         // A check that nobody behind this port could answer is for another port of the service.
         let addresses = tasks.iter().map(|task| task.backend.address);
         let check = labels.check.clone().filter(|check| check.fault(&listens, addresses).is_none());
+        let direct = matches!(group.way, Way::Direct(_));
+        // Who is served directly sees the clients' addresses anyway.
+        let proxy_protocol = labels.settings.proxy_protocol && !direct;
         let service = ServiceConfig {
             name,
             listens,
-            settings: Settings { direct: matches!(group.way, Way::Direct(_)), ..labels.settings.clone() },
+            settings: Settings { direct, proxy_protocol, ..labels.settings.clone() },
             check,
             backends: Vec::new(),
         };

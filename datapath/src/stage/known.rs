@@ -103,7 +103,12 @@ impl Core {
         if spliced && let Some(verdict) = self.arrive(packet, hit) {
             return verdict;
         }
-        match self.track(packet, hit, &target, now) {
+        let track = if spliced && self.repeats_syn_ack(packet, hit) {
+            Track::Forward
+        } else {
+            self.track(packet, hit, &target, now)
+        };
+        match track {
             Track::Forward => {
                 if spliced {
                     self.tracked(tables, packet, hit, now);

@@ -118,6 +118,10 @@ impl Core {
             protocol: Protocol::Tcp,
         };
         let header = self.header(tables, &facts.original);
+        if header.bytes().len() != splice.inserted() {
+            // The numbers of the connection leave room for the header that it has begun with, and for no other.
+            return;
+        }
         let data = TcpData {
             tuple,
             seq: splice.start(),

@@ -30,6 +30,16 @@ impl Core {
         }
     }
 
+    /// The very SYN-ACK that opened the connection, again. The tracker, which does not keep numbers so old, might take it
+    /// for one that opens another.
+    pub(crate) fn repeats_syn_ack(&self, packet: &Packet, hit: Hit) -> bool {
+        let (L4::Tcp(tcp), Direction::Reply) = (&packet.headers.l4, hit.direction) else { return false };
+        let is_open = |id| self.conntrack.flow(id).state() != State::SynReceived;
+        tcp.flags.syn()
+            && is_open(hit.id)
+            && self.splices.get(hit.id).is_some_and(|splice| splice.opened_by(tcp.ack, tcp.seq))
+    }
+
     /// After a segment was tracked, and believed or at least let pass.
     pub(crate) fn tracked(&mut self, tables: &Snapshot, packet: &Packet, hit: Hit, now: Duration) {
         let (L4::Tcp(tcp), Direction::Reply) = (&packet.headers.l4, hit.direction) else { return };

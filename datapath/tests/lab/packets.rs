@@ -17,6 +17,7 @@ pub struct Segment {
     pub flags: &'static str,
     pub seq: u32,
     pub ack: u32,
+    pub window: u16,
     pub options: Vec<TcpOptionElement>,
     pub payload: Vec<u8>,
     pub ttl: u8,
@@ -25,7 +26,7 @@ pub struct Segment {
 
 impl Segment {
     pub fn new(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), flags: &'static str, seq: u32, ack: u32) -> Self {
-        Self { src, dst, flags, seq, ack, options: vec![], payload: vec![], ttl: 64, tos: 0 }
+        Self { src, dst, flags, seq, ack, window: 65_535, options: vec![], payload: vec![], ttl: 64, tos: 0 }
     }
 
     /// A client's SYN to the VIP.
@@ -47,7 +48,7 @@ impl Segment {
 
     /// IPv4 packet.
     pub fn ip(&self) -> Vec<u8> {
-        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, self.seq, 65_535);
+        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, self.seq, self.window);
         tcp.acknowledgment_number = self.ack;
         for flag in self.flags.chars() {
             match flag {
@@ -353,4 +354,13 @@ pub fn answer_of(task: usize, seen: &Seen, flags: &'static str, seq: u32, ack: u
     let (snat_port, target) = seen.ports();
     assert_eq!(seen.src(), OUR_OVERLAY);
     Segment::new((TASKS[task], target), (OUR_OVERLAY, snat_port), flags, seq, ack)
+}
+
+/// Makes the TCP checksum of a client's frame right again after an edit.
+pub fn fix_tcp_checksum(frame: &mut [u8]) {
+    let (ip, _) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let at = 14 + ip.header_len();
+    let (tcp, payload) = TcpHeader::from_slice(&frame[at..]).unwrap();
+    let checksum = tcp.calc_checksum_ipv4(&ip, payload).unwrap();
+    frame[at + 16..at + 18].copy_from_slice(&checksum.to_be_bytes());
 }

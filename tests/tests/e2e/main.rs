@@ -15,6 +15,7 @@ mod links;
 mod overlay;
 mod persistence;
 mod program;
+mod proxy;
 mod runner;
 mod six;
 mod stage;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     direct::add(&mut scenarios);
     overlay::add(&mut scenarios);
     persistence::add(&mut scenarios);
+    proxy::add(&mut scenarios);
     changes::add(&mut scenarios);
     checks::add(&mut scenarios);
     six::add(&mut scenarios);

@@ -149,6 +149,8 @@ fn services() {
             "a range before a port",
             "listen = \"198.18.0.1:80-90\"\ndirect = true\n[[service.backend]]\naddress = \"192.0.2.1:80\""
         ),
+        service("a header where nothing is translated", "direct = true\nproxy_protocol = true"),
+        service("a word for the header", "proxy_protocol = \"v2\""),
         service("no port", "listen = \"198.18.0.1\""),
         service("port 0", "listen = \"198.18.0.1:0\""),
         service("port 65536", "listen = \"198.18.0.1:65536\""),

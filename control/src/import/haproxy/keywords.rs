@@ -69,9 +69,9 @@ pub fn why_not(line: &Line) -> Option<&'static str> {
 
 fn option(name: &str) -> Option<&'static str> {
     match name {
-        "forwardfor" | "originalto" => {
-            Some("no header is added: with `direct` services backends see the clients' addresses")
-        }
+        "forwardfor" | "originalto" => Some(
+            "no HTTP header is added: see `proxy_protocol`, and `direct` for backends that see the clients' addresses",
+        ),
         "httplog"
         | "tcplog"
         | "dontlognull"

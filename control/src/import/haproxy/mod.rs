@@ -75,6 +75,7 @@ fn join(front: &Proxy, back: Option<&Proxy>, notes: &mut Notes<'_>) -> Service {
         notes.add(front.line, why);
     }
     service.check = with_servers.check(notes);
+    service.proxy_protocol = with_servers.proxy_protocol(notes);
     service.backends.clone_from(&with_servers.servers);
     service
 }

@@ -34,6 +34,8 @@ pub struct Proxy {
     tunnel: Option<Duration>,
     check_timeout: Option<Duration>,
     http_check: Option<HttpCheck>,
+    /// Lines of servers that want a PROXY header of version 2.
+    introduced: Vec<usize>,
     /// Of servers; the first that is checked says how.
     checks: Vec<(usize, server::Checked)>,
     default_server: Vec<String>,
@@ -101,6 +103,9 @@ impl Proxy {
         // What the server says itself comes first, and the first counts.
         line.words.extend(self.default_server.iter().cloned());
         let Some((backend, checked)) = server::read(&line, notes) else { return };
+        if server::PROXY_V2.iter().any(|word| line.has(word)) && !line.has("no-send-proxy-v2") {
+            self.introduced.push(line.number);
+        }
         self.checks.extend(checked.map(|checked| (line.number, checked)));
         self.servers.push(backend);
     }
@@ -157,6 +162,18 @@ impl Proxy {
     pub fn persistence(&self) -> Option<(Duration, Option<u8>)> {
         let time = self.stick_expires.unwrap_or(Duration::from_hours(24));
         self.stick_on_source.then_some((time, None))
+    }
+
+    /// Whether backends get a PROXY header: all of them, or none.
+    pub fn proxy_protocol(&self, notes: &mut Notes<'_>) -> bool {
+        let all = self.introduced.len() == self.servers.len();
+        for line in self.introduced.iter().filter(|_| !all) {
+            notes.add(
+                *line,
+                "all backends of a service get PROXY headers, or none: none, since not all servers have this",
+            );
+        }
+        all && !self.servers.is_empty()
     }
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.

@@ -99,11 +99,12 @@ pub fn read(line: &Line, notes: &mut Notes<'_>) -> Option<(Backend, Option<Check
     Some((backend, checked))
 }
 
+/// The ways to ask for a PROXY header of version 2; what the latter two add to it is left out.
+pub const PROXY_V2: [&str; 3] = ["send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
+
 const DROPPED: &[(&str, &str)] = &[
     ("cookie", "cookies are HTTP: `persistence` keeps clients by their addresses"),
-    ("send-proxy", "no PROXY header is sent: the server must not expect one"),
-    ("send-proxy-v2", "no PROXY header is sent: the server must not expect one"),
-    ("check-send-proxy", "checks send no PROXY header"),
+    ("send-proxy", "PROXY headers have version 2 here: the server must be told, then set `proxy_protocol`"),
     ("maxconn", "who comes beyond `max_connections` goes to the next backend, or is refused: no one queues"),
     ("agent-check", "there are no agent checks"),
     ("slowstart", "not carried over: the full weight counts at once"),

@@ -282,6 +282,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.timeout", "never"),
         ("sluicegate.timeouts.tcp_syn_snet", "5s"),
         ("sluicegate.direct", "true"),
+        ("sluicegate.proxy_protocol", "v2"),
         ("sluicegate.max_connections", "0"),
         ("sluicegate.enable", "maybe"),
         ("sluicegate.persistence", "0s"),
