@@ -2,7 +2,7 @@
 //! is down.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::model::{Network, Node, Service, Task};
@@ -33,6 +33,8 @@ pub struct Known {
 struct Place {
     /// As the managers know it.
     address: Option<Ipv4Addr>,
+    /// The same, if that is IPv6: plain routing reaches it there, tunnels do not.
+    six: Option<Ipv6Addr>,
     /// From tasks that ran there: differs from `address` with `--data-path-addr`.
     vtep: Option<Ipv4Addr>,
     down_since: Option<Duration>,
@@ -86,6 +88,7 @@ impl Memory {
         for node in nodes {
             let mut place = before.remove(&node.id).unwrap_or_default();
             place.address = address_of(node).or(place.address);
+            place.six = six_of(node).or(place.six);
             // `unknown` and `disconnected` are about managers that come and go: the tasks run on.
             place.down_since = (node.status.state == "down").then(|| place.down_since.unwrap_or(now));
             self.nodes.insert(node.id.clone(), place);
@@ -108,8 +111,20 @@ impl Memory {
     }
 
     /// How the managers reach the node.
-    pub fn node_address(&self, node: &str) -> Option<Ipv4Addr> {
-        self.nodes.get(node)?.address
+    pub fn node_address(&self, node: &str) -> Option<IpAddr> {
+        let place = self.nodes.get(node)?;
+        place.address.map(IpAddr::V4).or(place.six.map(IpAddr::V6))
+    }
+
+    /// Why there is no [`Memory::vtep`], and what may help.
+    pub fn why_no_vtep(&self, task: &Task) -> &'static str {
+        match self.nodes.get(&task.node_id) {
+            Some(Place { six: Some(_), address: None, .. }) => {
+                "is not known: its node has an IPv6 address, and tunnels are IPv4. Join nodes with --data-path-addr and an \
+                 IPv4 address"
+            }
+            _ => "is not known yet",
+        }
     }
 
     /// The VTEP of the task's node: what the engines say of the task itself, else of another task there, else the node's
@@ -148,6 +163,16 @@ impl Memory {
 
 fn is_host(address: Ipv4Addr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && !address.is_loopback() && !address.is_broadcast()
+}
+
+fn six_of(node: &Node) -> Option<Ipv6Addr> {
+    let wanted = |address: &Ipv6Addr| {
+        !address.is_unspecified()
+            && !address.is_loopback()
+            && !address.is_multicast()
+            && !address.is_unicast_link_local()
+    };
+    node.status.addr.parse().ok().filter(wanted)
 }
 
 /// A leader may show 0.0.0.0 as its own address.

@@ -282,8 +282,9 @@ impl Draft<'_> {
             return Err(Some(format!("task {id} has got the gateway's own overlay address {ip}: {ask}")));
         }
         host_in_subnet(ip, overlay.address, overlay.prefix_bits).map_err(|_| odd())?;
-        let vtep =
-            self.basis.memory.vtep(task).ok_or_else(|| Some(format!("the VTEP of task {id} is not known yet")))?;
+        let memory = self.basis.memory;
+        let unknown = || Some(format!("the VTEP of task {id} {}", memory.why_no_vtep(task)));
+        let vtep = memory.vtep(task).ok_or_else(unknown)?;
         if vtep == overlay.vtep {
             let ask = "docker node update --availability drain keeps tasks away from it";
             return Err(Some(format!("task {id} runs on the gateway's own node and is not served: {ask}")));
@@ -309,7 +310,7 @@ impl Draft<'_> {
         let port = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
         let unknown = || Some(format!("the address of the node of task {id} is not known"));
         let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
-        let address = BackendAddress { ip: ip.into(), port: NonZeroU16::new(port) };
+        let address = BackendAddress { ip, port: NonZeroU16::new(port) };
         Ok(BackendConfig::new(address, None, weight))
     }
 }

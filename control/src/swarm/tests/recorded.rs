@@ -80,6 +80,34 @@ fn host_ports_are_routed_plainly_to_the_nodes() {
 }
 
 #[test]
+fn nodes_of_ipv6_are_routed_to_plainly_but_have_no_tunnels() {
+    let mut scene = Scene::kind(sample!("kind-thost-service"), sample!("kind-thost-tasks"));
+    for (n, (node, task)) in scene.nodes.iter_mut().zip(&scene.tasks).enumerate() {
+        node.id.clone_from(&task.node_id);
+        node.status.addr = format!("2001:db8:1::{n}");
+        node.manager_status = None;
+    }
+    let wishes = scene.wishes();
+    let mut addresses: Vec<_> = backends(&wishes.services[0]).iter().map(|b| b.address.to_string()).collect();
+    addresses.sort();
+    assert_eq!(addresses, ["[2001:db8:1::]:8191", "[2001:db8:1::1]:8191", "[2001:db8:1::2]:8191"]);
+
+    let mut scene = Scene::running();
+    scene.network.services.clear();
+    for node in &mut scene.nodes {
+        node.status.addr = "2001:db8:1::11".to_owned();
+        node.manager_status = None;
+    }
+    let wishes = scene.wishes();
+    assert_eq!(backends(&wishes.services[0]), []);
+    let problems = problems(&wishes);
+    assert!(
+        problems.iter().all(|problem| problem.contains("--data-path-addr")) && !problems.is_empty(),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn dnsrr_with_a_host_port_is_served_like_any_other() {
     let mut scene = Scene::kind(sample!("kind-tdns-service"), sample!("kind-tdns-tasks"));
     for (node, task) in scene.nodes.iter_mut().zip(&scene.tasks) {

@@ -95,6 +95,22 @@ fn vteps_come_from_the_engines_where_data_has_its_own_addresses() {
     assert!(["192.168.77.13", "192.168.79.13"].iter().all(|peer| wishes.peers.contains(&peer.parse().unwrap())));
 }
 
+#[test]
+fn a_label_chooses_among_vips_of_both_families() {
+    let vips = ["198.18.0.1", "2001:db8::1"].map(|vip| vip.parse().unwrap());
+    let read = |text: &str| {
+        let labels = [("sluicegate.vip".to_owned(), text.to_owned())].into();
+        let (labels, complaints) = crate::swarm::labels::read(&labels, &vips);
+        (labels.vips, complaints)
+    };
+    assert_eq!(read("2001:db8:0::1"), (vec![vips[1]], Vec::new()));
+    assert_eq!(read("198.18.0.1, 2001:db8::1"), (vips.to_vec(), Vec::new()));
+    let (none, complaints) = read("2001:db8::2");
+    assert_eq!(none, [] as [std::net::IpAddr; 0]);
+    let wrong = "label sluicegate.vip: 2001:db8::2 is not in swarm.vips (known: 198.18.0.1, 2001:db8::1)";
+    assert_eq!(complaints, [wrong]);
+}
+
 /// The first services of a swarm: engines tell of one task before the other.
 #[test]
 fn a_task_that_is_served_on_a_guess_keeps_its_flows() {
