@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Listen;
 use conntrack::{Idle, State};
 use wire::Protocol;
 
 use super::report::{Complaint, Report, suggest};
 use super::section::Section;
-use super::{settings, value};
+use super::{Listen, settings, value};
 use crate::config::node::Value;
 
 /// The table's name.

@@ -54,7 +54,7 @@ fn on_link(next_hop: &str, source: &str, mac: Option<MacAddr>) -> Path {
     Path::Link { link: 2, next_hop: ip(next_hop), mac, source: Some(ip(source)) }
 }
 
-/// `eth0` is link 2; the machine is 198.18.1.1 and 2001:db8:1::1. The IPv6 backend is behind a router.
+/// `eth0` is link 2; the machine is `198.18.1.1` and `2001:db8:1::1`. The IPv6 backend is behind a router.
 fn view(mac: Option<MacAddr>) -> KernelView {
     let eth0 = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2; 6]), mtu: 1500, up: true };
     let local = |address, prefix_len| LocalAddress { address: ip(address), prefix_len, link: 2 };

@@ -84,13 +84,13 @@ fn nodes_of_ipv6_are_routed_to_plainly_but_have_no_tunnels() {
     let mut scene = Scene::kind(sample!("kind-thost-service"), sample!("kind-thost-tasks"));
     for (n, (node, task)) in scene.nodes.iter_mut().zip(&scene.tasks).enumerate() {
         node.id.clone_from(&task.node_id);
-        node.status.addr = format!("2001:db8:1::{n}");
+        node.status.addr = format!("2001:db8:1::1{n}");
         node.manager_status = None;
     }
     let wishes = scene.wishes();
     let mut addresses: Vec<_> = backends(&wishes.services[0]).iter().map(|b| b.address.to_string()).collect();
     addresses.sort();
-    assert_eq!(addresses, ["[2001:db8:1::]:8191", "[2001:db8:1::1]:8191", "[2001:db8:1::2]:8191"]);
+    assert_eq!(addresses, ["[2001:db8:1::10]:8191", "[2001:db8:1::11]:8191", "[2001:db8:1::12]:8191"]);
 
     let mut scene = Scene::running();
     scene.network.services.clear();
