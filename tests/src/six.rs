@@ -31,22 +31,33 @@ pub fn plain(index: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x31 + index)
 }
 
-/// Gives the hosts of a two-armed network their IPv6 addresses and routes.
+/// Gives the hosts their IPv6 addresses and routes. In a one-armed network both prefixes are on the one link.
 ///
 /// # Errors
 /// What the kernel refused.
 pub fn enable(network: &Network) -> Outcome {
-    // `nodad`: usable at once.
-    network
-        .gateway
-        .ip(&format!("addr add {GATEWAY}/64 dev eth0 nodad\naddr add {GATEWAY_UNDERLAY}/64 dev eth1 nodad"))?;
+    give(&network.gateway, "eth0", GATEWAY)?;
+    match network.underlay_interface() {
+        "eth0" => network.gateway.ip(&format!("addr add {GATEWAY_UNDERLAY}/64 dev eth0 nodad"))?,
+        back => give(&network.gateway, back, GATEWAY_UNDERLAY)?,
+    }
     for (index, host) in (0..).zip(&network.clients) {
-        host.namespace.ip(&format!("addr add {}/64 dev eth0 nodad\nroute add {VIP} via {GATEWAY}", client(index)))?;
+        give(&host.namespace, "eth0", client(index))?;
+        host.namespace.ip(&format!("route add {VIP} via {GATEWAY}"))?;
     }
     for (index, host) in (0..).zip(&network.plain) {
-        host.namespace.ip(&format!("addr add {}/64 dev eth0 nodad", plain(index)))?;
+        give(&host.namespace, "eth0", plain(index))?;
     }
     Ok(())
+}
+
+/// An address, and one for the link, which neighbour discovery speaks from. Both are usable at once: the kernel's own
+/// address for the link is not, while it asks whether anybody else has it.
+fn give(host: &Namespace, device: &str, address: Ipv6Addr) -> Outcome {
+    let of_link = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, address.segments()[7]);
+    host.ip(&format!(
+        "addr flush dev {device} scope link\naddr add {of_link}/64 dev {device} nodad\naddr add {address}/64 dev {device} nodad"
+    ))
 }
 
 /// Makes the first client a router, and puts a host behind it. What the router carries there may have `mtu` bytes,

@@ -18,6 +18,7 @@ mod program;
 mod proxy;
 mod runner;
 mod six;
+mod six_neighbours;
 mod stage;
 
 fn main() -> std::process::ExitCode {
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
     changes::add(&mut scenarios);
     checks::add(&mut scenarios);
     six::add(&mut scenarios);
+    six_neighbours::add(&mut scenarios);
     links::add(&mut scenarios);
     hostile::add(&mut scenarios);
     coexistence::add(&mut scenarios);

@@ -14,7 +14,7 @@ use tests::servers::{Nginx, start_tool};
 use tests::six::{self, VIP};
 use tests::{Outcome, ensure};
 
-const WEB6: &str = "[2001:db8::1]:8080";
+pub const WEB6: &str = "[2001:db8::1]:8080";
 const UDP_ECHO6: &str = "[2001:db8::1]:7000";
 /// The way down has this MTU: what the overlay carries, and the longer header.
 const MTU_OF_THE_OVERLAY: usize = 1470;
@@ -50,7 +50,8 @@ fn on_both(config: &mut Config) {
     config.services.extend(twins);
 }
 
-fn start(driver: Driver, plan: Plan, change: impl FnOnce(&mut Config)) -> Outcome<Stage> {
+/// As [`crate::stage::start`], with IPv6 everywhere and every service on both VIPs.
+pub fn start(driver: Driver, plan: Plan, change: impl FnOnce(&mut Config)) -> Outcome<Stage> {
     let network = plan.build()?;
     six::enable(&network)?;
     let servers = Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;

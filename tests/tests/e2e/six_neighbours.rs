@@ -1,0 +1,140 @@
+//! IPv6 and what stands around the gateway: the kernel beside it, links with everything on them, checks, lists of sources.
+
+use crate::changes::rows;
+use crate::runner::{Load, Scenarios};
+use crate::six::{WEB6, start};
+use crate::stage::{LIMIT, WEB, all_succeeded, curl, traffic};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+use tests::clock::wait_until;
+use tests::config::{Backend, Driver, Service};
+use tests::gateway::{Gateway, base_config};
+use tests::network::{Arms, Plan};
+use tests::servers::{Nginx, start_tool};
+use tests::{Outcome, ensure, six};
+
+/// How long a wait may take before the test fails: the machine may have other things to do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub fn add(scenarios: &mut Scenarios) {
+    scenarios.each_driver("ipv6_one_armed", Load::Light, one_armed);
+    scenarios.each_driver("ipv6_kernel_traffic_is_undisturbed", Load::Light, kernel_traffic);
+    scenarios.each_driver("ipv6_checks_of_plain_backends", Load::Light, checks);
+    scenarios.each_driver("ipv6_sources_are_denied", Load::Light, denied);
+    scenarios.af_xdp("ipv6_vip_on_the_clients_link", Load::Light, on_the_link);
+}
+
+fn one_armed(driver: Driver) -> Outcome {
+    let stage = start(driver, Plan { clients: 2, ..Plan::new(Arms::One) }, |_| {})?;
+    for client in &stage.network.clients {
+        for target in [WEB6, WEB] {
+            all_succeeded(
+                &traffic(&client.namespace, &["connections", target, "--count", "200", "--at-once", "20"])?,
+                200,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Neighbour discovery and all that is to or from the gateway's own addresses goes on, though they are those that plain
+/// backends see.
+fn kernel_traffic(driver: Driver) -> Outcome {
+    let network = Plan { plain: 1, ..Plan::new(Arms::Two) }.build()?;
+    six::enable(&network)?;
+    let _web = Nginx::start_both(&network.plain[0].namespace, "P", 8000)?;
+    let _echo = start_tool(&network.gateway, "udp-echo", "[::]:5353")?;
+    let (front, back) = (six::GATEWAY.to_string(), six::GATEWAY_UNDERLAY.to_string());
+    let mut pings = Vec::new();
+    for (host, address) in [(network.client(), &front), (&network.plain[0].namespace, &back)] {
+        pings.push(host.spawn("ping", "ping", ["-6", "-i", "0.02", "-W", "1", address])?);
+    }
+    let plain = six::plain(0).to_string();
+    pings.push(network.gateway.spawn("ping", "ping", ["-6", "-i", "0.02", "-W", "1", &plain])?);
+    let mut config = base_config(&network, driver);
+    config.services =
+        vec![Service::new("web", &format!("{WEB6}/tcp"), vec![Backend::new(format!("[{plain}]:8000"), None)])];
+    for _ in 0..2 {
+        let gateway = Gateway::start(&network, &config)?;
+        all_succeeded(&traffic(network.client(), &["connections", WEB6, "--count", "50"])?, 50)?;
+        network.gateway.ip("neigh flush all")?;
+        all_succeeded(&traffic(network.client(), &["connections", WEB6, "--count", "50"])?, 50)?;
+        let target = format!("[{front}]:5353");
+        let echo = traffic(network.client(), &["udp", &target, "--from", "1", "--to", "3000", "--step", "50"])?;
+        ensure!(echo["answered"] == 60, "UDP to the gateway itself: {echo}");
+        let own = network.gateway.run("curl", ["-sS", "--max-time", "5", &format!("http://[{plain}]:8000/")])?;
+        ensure!(own.trim() == "P", "the gateway's own request: {own}");
+        gateway.stop_cleanly()?;
+    }
+    for ping in &mut pings {
+        ping.signal(Signal::SIGINT)?;
+        let text = ping.finish(LIMIT)?;
+        ensure!(text.contains(" 0% packet loss"), "{text}");
+    }
+    Ok(())
+}
+
+fn checks(driver: Driver) -> Outcome {
+    let network = Plan { plain: 2, nodes: 1, ..Plan::new(Arms::Two) }.build()?;
+    six::enable(&network)?;
+    let mut servers = Vec::new();
+    for (host, name) in network.plain.iter().zip(["A", "B"]) {
+        servers.push(Nginx::start_both(&host.namespace, name, 8000)?);
+    }
+    let mut config = base_config(&network, driver);
+    let backends = (0..2).map(|n| Backend::new(format!("[{}]:8000", six::plain(n)), None)).collect();
+    let mut web = Service::new("web", &format!("{WEB6}/tcp"), backends);
+    web.check = Some("type = \"http\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\nrise = 2\nfall = 3".into());
+    config.services = vec![web];
+    let gateway = Gateway::start(&network, &config)?;
+    let states = || -> Outcome<String> {
+        let list = gateway.json(&["backend", "list", "web"])?;
+        Ok(rows(&list).iter().map(|row| format!("{} {} ", row["address"], row["state"])).collect())
+    };
+    let wanted =
+        |second: &str| format!("\"[{}]:8000\" \"up\" \"[{}]:8000\" \"{second}\" ", six::plain(0), six::plain(1));
+    let wait = |second: &str| {
+        let reached = wait_until(second, PATIENCE, || Ok(states()? == wanted(second)));
+        reached.map_err(|failure| failure.during(&states().unwrap_or_default()))
+    };
+    wait("up")?;
+    let mut gone = servers.remove(1);
+    gone.process.signal(Signal::SIGTERM)?;
+    gone.process.wait(PATIENCE)?;
+    wait("down")?;
+    all_succeeded(&traffic(network.client(), &["connections", WEB6, "--count", "20"])?, 20)
+}
+
+/// Lists are of the addresses that clients have, of either kind.
+fn denied(driver: Driver) -> Outcome {
+    let stage = start(driver, Plan { clients: 2, ..Plan::new(Arms::Two) }, |config| {
+        for service in &mut config.services {
+            service.lines.push(format!("deny = [\"{}/128\", \"198.18.2.10\"]", six::client(0)));
+        }
+    })?;
+    let [refused, allowed] = [0, 1].map(|n| &stage.network.clients[n].namespace);
+    for target in [WEB6, WEB] {
+        curl(allowed, target)?;
+        let answer = refused.run("curl", ["-sS", "--max-time", "1", &format!("http://{target}/")]);
+        ensure!(answer.is_err(), "{target} answers who is denied");
+    }
+    Ok(())
+}
+
+/// A VIP out of the clients' own network: the kernel says whose it is, for it has the address on that very link.
+fn on_the_link(driver: Driver) -> Outcome {
+    let vip = "2001:db8:2::80";
+    let stage = start(driver, Plan::new(Arms::Two), |config| {
+        let mut here = config.services[0].clone();
+        (here.name, here.listen) = ("here".into(), format!("[{vip}]:8080/tcp"));
+        config.services.push(here);
+    })?;
+    stage.network.gateway.ip(&format!("addr add {vip}/128 dev eth0 nodad"))?;
+    let (client, target) = (stage.network.client(), format!("[{vip}]:8080"));
+    all_succeeded(&traffic(client, &["connections", &target, "--count", "50"])?, 50)?;
+    client.ip("neigh flush all")?;
+    all_succeeded(&traffic(client, &["connections", &target, "--count", "50"])?, 50)?;
+    let ping = client.run("ping", ["-6", "-c", "3", "-i", "0.05", "-W", "2", vip])?;
+    ensure!(ping.contains("3 received"), "{ping}");
+    Ok(())
+}
