@@ -89,10 +89,11 @@ fn checks(driver: Driver) -> Outcome {
     let gateway = Gateway::start(&network, &config)?;
     let states = || -> Outcome<String> {
         let list = gateway.json(&["backend", "list", "web"])?;
-        Ok(rows(&list).iter().map(|row| format!("{} {} ", row["address"], row["state"])).collect())
+        let text: Vec<_> = rows(&list).iter().map(|row| format!("{} {}", row["address"], row["state"])).collect();
+        Ok(text.join(" "))
     };
     let wanted =
-        |second: &str| format!("\"[{}]:8000\" \"up\" \"[{}]:8000\" \"{second}\" ", six::plain(0), six::plain(1));
+        |second: &str| format!("\"[{}]:8000\" \"up\" \"[{}]:8000\" \"{second}\"", six::plain(0), six::plain(1));
     let wait = |second: &str| {
         let reached = wait_until(second, PATIENCE, || Ok(states()? == wanted(second)));
         reached.map_err(|failure| failure.during(&states().unwrap_or_default()))
