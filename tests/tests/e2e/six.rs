@@ -81,7 +81,8 @@ fn tcp(driver: Driver) -> Outcome {
     stage.gateway.stop_cleanly()
 }
 
-fn download(host: &Namespace, target: &str, path: &str) -> Outcome<String> {
+/// The SHA-256 of what curl gets there.
+pub fn download(host: &Namespace, target: &str, path: &str) -> Outcome<String> {
     let script = format!("set -o pipefail; curl -sS --fail --max-time 60 http://{target}{path} | sha256sum");
     let answer = host.run("/bin/bash", ["-c", &script])?;
     Ok(answer.split_whitespace().next().unwrap_or_default().to_owned())
@@ -98,7 +99,7 @@ fn udp_of_all_sizes(driver: Driver) -> Outcome {
 }
 
 fn fragments_in_any_order(driver: Driver) -> Outcome {
-    let stage = start(driver, Plan::new(Arms::Two), |_| {})?;
+    let stage = start(driver, Plan { queues: 2, ..Plan::new(Arms::Two) }, |config| config.cpus = vec![0, 1])?;
     let source = format!("[{}]:9999", six::client(0));
     for order in ["forward", "reverse", "middle"] {
         let words = ["fragments", UDP_ECHO6, "--source", &source, "--next-hop", "020000000201", "--order", order];
@@ -258,25 +259,45 @@ fn plain_backends(driver: Driver) -> Outcome {
     gateway.stop_cleanly()
 }
 
-/// An IPv6 VIP is added to a gateway that has none, and taken away again.
+/// IPv6 VIPs are added to a gateway that has none, and taken away again; who is connected to another one stays.
 fn comes_and_goes(driver: Driver) -> Outcome {
     let network = Plan::new(Arms::Two).build()?;
     six::enable(&network)?;
+    network.client().ip(&format!("route add 2001:db8::/64 via {}", six::GATEWAY))?;
     let servers = Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
-    let mut config = config(&network, driver);
+    let config = config(&network, driver);
     let gateway = Gateway::start(&network, &config)?;
     let stage = Stage { gateway, servers, network };
-    config.services.push(task_service(&stage.network, "six", "8090/tcp", 8000));
-    if let Some(service) = config.services.last_mut() {
-        service.listen = format!("{WEB6}/tcp");
+    let client = stage.network.client();
+    let with = |vips: &[&str]| {
+        let mut config = config.clone();
+        for (n, vip) in vips.iter().enumerate() {
+            let mut echo = task_service(&stage.network, &format!("echo-{n}"), "7001/tcp", 7001);
+            echo.listen = format!("[{vip}]:7001/tcp");
+            let mut web = task_service(&stage.network, &format!("web-{n}"), "8080/tcp", 8000);
+            web.listen = format!("[{vip}]:8080/tcp");
+            config.services.extend([echo, web]);
+        }
+        stage.gateway.reload(&config)
+    };
+    let answers = |vip: &str| client.run("curl", ["-sS", "--max-time", "1", &format!("http://[{vip}]:8080/")]).is_ok();
+    let soon = Duration::from_secs(10);
+    with(&["2001:db8::1"])?;
+    wait_until("the new VIP", soon, || Ok(answers("2001:db8::1")))?;
+    let script = "exec 3<>/dev/tcp/2001:db8::1/7001; for n in $(seq 60); do echo $n >&3; read -t5 -u3 a && echo got $a; sleep 0.1; done";
+    let mut held = client.spawn("held", "/bin/bash", ["-c", script])?;
+    held.wait_for_line("got 1", soon)?;
+    for vips in [&["2001:db8::5", "2001:db8::1"][..], &["2001:db8::9", "2001:db8::1", "2001:db8::5"], &["2001:db8::1"]]
+    {
+        with(vips)?;
+        for vip in vips {
+            wait_until(vip, soon, || Ok(answers(vip)))?;
+        }
     }
-    stage.gateway.reload(&config)?;
-    wait_until("the new VIP", Duration::from_secs(5), || Ok(curl(stage.network.client(), WEB6).is_ok()))?;
-    config.services.pop();
-    stage.gateway.reload(&config)?;
-    let gone =
-        || Ok(stage.network.client().run("curl", ["-sS", "--max-time", "1", &format!("http://{WEB6}/")]).is_err());
-    wait_until("no answer from the VIP that is gone", Duration::from_secs(10), gone)?;
+    wait_until("no answer from a VIP that is gone", soon, || Ok(!answers("2001:db8::5")))?;
+    ensure!(held.finish(LIMIT)?.contains("got 60"), "a connection has ended: {}", held.log());
+    with(&[])?;
+    wait_until("no answer from the last one", soon, || Ok(!answers("2001:db8::1")))?;
     ensure!(stage.curl().is_ok(), "IPv4 was served all the time");
     Ok(())
 }

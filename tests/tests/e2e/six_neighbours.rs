@@ -2,13 +2,13 @@
 
 use crate::changes::rows;
 use crate::runner::{Load, Scenarios};
-use crate::six::{WEB6, start};
-use crate::stage::{LIMIT, WEB, all_succeeded, curl, traffic};
+use crate::six::{WEB6, download, start};
+use crate::stage::{LIMIT, Servers, WEB, all_succeeded, curl, hash, traffic};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 use tests::clock::wait_until;
 use tests::config::{Backend, Driver, Service};
-use tests::gateway::{Gateway, base_config};
+use tests::gateway::{Gateway, base_config, task_service};
 use tests::network::{Arms, Plan};
 use tests::servers::{Nginx, start_tool};
 use tests::{Outcome, ensure, six};
@@ -21,7 +21,9 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("ipv6_kernel_traffic_is_undisturbed", Load::Light, kernel_traffic);
     scenarios.each_driver("ipv6_checks_of_plain_backends", Load::Light, checks);
     scenarios.each_driver("ipv6_sources_are_denied", Load::Light, denied);
+    scenarios.each_driver("ipv6_proxy_header_names_the_client", Load::Light, proxy_header);
     scenarios.af_xdp("ipv6_vip_on_the_clients_link", Load::Light, on_the_link);
+    scenarios.af_xdp("ipv6_direct_server_on_the_link", Load::Light, direct);
 }
 
 fn one_armed(driver: Driver) -> Outcome {
@@ -138,4 +140,54 @@ fn on_the_link(driver: Driver) -> Outcome {
     let ping = client.run("ping", ["-6", "-c", "3", "-i", "0.05", "-W", "2", vip])?;
     ensure!(ping.contains("3 received"), "{ping}");
     Ok(())
+}
+
+/// Tasks in IPv4 are told addresses of IPv6.
+fn proxy_header(driver: Driver) -> Outcome {
+    let network = Plan::new(Arms::Two).build()?;
+    six::enable(&network)?;
+    let mut servers = Servers::start([])?;
+    for (node, name) in network.nodes.iter().zip(["A", "B"]) {
+        servers.web.push(Nginx::start_proxied(&node.tasks[0].namespace, name, 8000)?);
+    }
+    let mut config = base_config(&network, driver);
+    let mut web = task_service(&network, "web", "8080/tcp", 8001);
+    (web.listen, web.lines) = (format!("{WEB6}/tcp"), vec!["proxy_protocol = true".to_owned()]);
+    config.services = vec![web];
+    let gateway = Gateway::start(&network, &config)?;
+    let (url, client) = (format!("http://{WEB6}/proxied"), network.client());
+    let format = "%{local_ip}:%{local_port} %{remote_ip}:%{remote_port}";
+    for _ in 0..10 {
+        let said = client.run("curl", ["-sS", "--fail", "--max-time", "20", "-w", format, &url])?;
+        let (told, true_one) = said.split_once('\n').unwrap_or_default();
+        ensure!(told == true_one && told.starts_with(&six::client(0).to_string()), "nginx was told {said}");
+    }
+    let file = servers.share("some", 1 << 20)?;
+    ensure!(download(client, WEB6, "/files/some")? == hash(&file)?, "another file came down");
+    gateway.stop_cleanly()
+}
+
+/// As IPVS' "gatewaying": a server on the link has the VIP, and answers clients itself.
+fn direct(driver: Driver) -> Outcome {
+    let network = Plan { plain: 2, ..Plan::new(Arms::One) }.build()?;
+    six::enable(&network)?;
+    let mut servers = Vec::new();
+    for (index, (host, name)) in (0..).zip(network.plain.iter().zip(["A", "B"])) {
+        servers.push(Nginx::start_both(&host.namespace, name, 8080)?);
+        let own = six::client(100 + index);
+        host.namespace.ip(&format!("addr add {}/128 dev lo nodad\naddr add {own}/64 dev eth0 nodad", six::VIP))?;
+    }
+    let backends = (0..2).map(|n| Backend::new(format!("[{}]:8080", six::plain(n)), None)).collect();
+    let mut web = Service::new("web", &format!("{WEB6}/tcp"), backends);
+    web.lines = vec!["direct = true".to_owned()];
+    let mut config = base_config(&network, driver);
+    config.services = vec![web];
+    let gateway = Gateway::start(&network, &config)?;
+    let client = network.client();
+    let answers = (0..6).map(|_| curl(client, WEB6)).collect::<Outcome<Vec<_>>>()?;
+    ensure!(answers.windows(2).all(|pair| pair[0] != pair[1]), "not in turn: {answers:?}");
+    let seen = curl(client, &format!("{WEB6}/who?x="))?;
+    let wanted = format!("{} {}:8080", six::client(0), six::VIP);
+    ensure!(seen == wanted, "the server saw {seen}, not {wanted}");
+    gateway.stop_cleanly()
 }
