@@ -15,6 +15,7 @@ use crate::exchange::{Exchange, Message};
 use crate::fragments::FragmentTable;
 use crate::lifetime::Sweep;
 use crate::limiter::Limiter;
+use crate::opening::Openings;
 use crate::packet::Packet;
 use crate::probes::Probes;
 use crate::scheduler;
@@ -101,6 +102,8 @@ pub struct Core {
     pub(crate) schedulers: scheduler::Memory,
     /// Of flows whose ends count in different sequence spaces.
     pub(crate) splices: Splices,
+    /// Of flows whose clients were answered by a cookie, and whose backends have not answered.
+    pub(crate) openings: Openings,
     /// Ports of all workers; `ports` is our slice of them.
     pub(crate) all_ports: SnatPorts,
     pub(crate) ports: SnatPorts,
@@ -166,6 +169,7 @@ impl Core {
             limiter: Limiter::new(),
             schedulers: scheduler::Memory::new(parts.index as u64 + 1),
             splices: Splices::new(),
+            openings: Openings::new(),
             ports: parts.ports.slice(parts.index, workers),
             all_ports: parts.ports,
             next_ip_id: 0,

@@ -19,6 +19,7 @@ pub mod fragments;
 pub mod handover;
 mod lifetime;
 mod limiter;
+mod opening;
 pub mod packet;
 pub mod probes;
 pub mod protection;

@@ -29,7 +29,7 @@ impl Core {
             self.lookups_stale = true;
             self.counters.flows_expired.add(1);
             let mut resets = expired.resets;
-            if expired.flow.is_spliced() {
+            if expired.flow.is_spliced() && !expired.flow.state().is_closed() {
                 self.renumber_resets(expired.id, &mut resets);
             }
             self.tell(tables, &FlowFacts::of(&expired.flow), &resets);

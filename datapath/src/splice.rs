@@ -39,6 +39,36 @@ pub(crate) enum Progress {
     Acknowledged,
 }
 
+/// How the windows of one connection are scaled at its ends, where the gateway has answered the SYN for the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scales {
+    /// What the client was promised.
+    promised: u8,
+    /// What the backend does; it may not scale at all.
+    backend: Option<u8>,
+    /// What the client does.
+    client: u8,
+}
+
+impl Scales {
+    /// `None` if the client does not scale: then nobody does.
+    pub(crate) fn new(promised: u8, backend: Option<u8>, client: Option<u8>) -> Option<Self> {
+        Some(Self { promised, backend: backend.map(|scale| scale.min(14)), client: client?.min(14) })
+    }
+
+    /// A window of the backend, in its own units, as the client must read it. Rounded down, but never to nothing.
+    fn for_client(self, window: u16, scale: u8) -> u16 {
+        let bytes = u32::from(window) << scale;
+        let least = u32::from(window != 0);
+        (bytes >> self.promised).clamp(least, u16::MAX.into()) as u16
+    }
+
+    /// A window of the client as a backend reads it that does not scale.
+    fn for_backend(self, window: u16) -> u16 {
+        if self.backend.is_some() { window } else { (u32::from(window) << self.client).min(u16::MAX.into()) as u16 }
+    }
+}
+
 /// How the numbers of one connection differ between its ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Splice {
@@ -55,6 +85,9 @@ pub(crate) struct Splice {
     near_start: bool,
     /// The backend's window scale.
     scale: u8,
+    /// Our sequence number towards the client, until the backend has answered.
+    pub(crate) cookie: Option<u32>,
+    scales: Option<Scales>,
     /// The newest acknowledgment of the backend that has not gone through the tracker, in the backend's space.
     pub(crate) arriving: u32,
     /// Of the client's newest segment, for what is sent in its name: its window, its clock and ours, as the backend sees
@@ -78,6 +111,8 @@ impl Splice {
             progress: Progress::Opening,
             near_start: true,
             scale: 0,
+            cookie: None,
+            scales: None,
             arriving: 0,
             window: 0,
             timestamps: None,
@@ -127,7 +162,29 @@ impl Splice {
         let progress = if self.inserted == 0 { Progress::Acknowledged } else { Progress::Unsent };
         let begun =
             Self { backend_isn, progress, scale: scale.unwrap_or(0).min(14), ..Self::new(self.inserted, start) };
-        *self = Self { backend_shift: self.backend_shift, ..begun };
+        *self = Self { backend_shift: self.backend_shift, scales: self.scales, ..begun };
+    }
+
+    /// A connection that was answered by a cookie: the backend's SYN-ACK is here.
+    pub(crate) fn join(&mut self, ack: u32, backend_isn: u32, scale: Option<u8>, scales: Option<Scales>) {
+        let Some(cookie) = self.cookie.take() else { return };
+        self.answered(ack, backend_isn, scale);
+        self.backend_shift = cookie.wrapping_sub(backend_isn);
+        self.scales = scales;
+    }
+
+    /// A window of the backend in the client's units; those of SYN segments are not scaled.
+    pub(crate) fn window_for_client(&self, window: u16, is_syn: bool) -> u16 {
+        match self.scales {
+            None => window,
+            Some(scales) if is_syn => scales.for_client(window, 0),
+            Some(scales) => scales.for_client(window, scales.backend.unwrap_or(0)),
+        }
+    }
+
+    /// A window of the client in the backend's units.
+    pub(crate) fn window_for_backend(&self, window: u16) -> u16 {
+        self.scales.map_or(window, |scales| scales.for_backend(window))
     }
 
     /// Number of the client's stream: from the backend's space into the client's. What lies before or within what was

@@ -124,6 +124,8 @@ drop_reasons! {
     OverRatePerSource = "over_rate_per_source",
     /// A new flow beyond the rate of the service.
     OverRate = "over_rate",
+    /// A segment of a client whose SYN was answered by a cookie, before its backend has answered.
+    BeforeBackend = "before_backend",
     /// No route or no neighbour on the way to the backend.
     Unresolved = "unresolved",
     /// The flow's backend was removed.

@@ -5,9 +5,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::SynCookies;
+use super::alarm::Alarm;
+use super::cookie::{self, Cookies};
 use super::rate::{Bucket, Rate};
 use super::sources::Sources;
 use crate::counters::Counter;
+use wire::{FiveTuple, TcpOffer};
 
 /// What a service remembers of those who come.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub struct Guard {
     all: Bucket,
     /// Made by control when a rate per source is first wanted.
     sources: OnceLock<Sources>,
+    cookies: Cookies,
+    alarm: Alarm,
 }
 
 /// What one worker counts for one service. Only that worker writes; anybody reads.
@@ -28,6 +34,12 @@ pub struct WorkerGuard {
     pub over_rate_per_source: Counter,
     /// New flows beyond the rate of the service.
     pub over_rate: Counter,
+    /// SYNs that were answered by a cookie.
+    pub cookies_sent: Counter,
+    /// Cookies that came back: flows that were opened for them.
+    pub cookies_accepted: Counter,
+    /// Segments without a flow that brought no cookie of ours while some were about.
+    pub cookies_rejected: Counter,
     half_open: AtomicU64,
 }
 
@@ -42,6 +54,12 @@ pub struct GuardTotals {
     pub over_rate: u64,
     /// Flows of which the handshake is not complete, now.
     pub half_open: u64,
+    /// See [`WorkerGuard::cookies_sent`].
+    pub cookies_sent: u64,
+    /// See [`WorkerGuard::cookies_accepted`].
+    pub cookies_accepted: u64,
+    /// See [`WorkerGuard::cookies_rejected`].
+    pub cookies_rejected: u64,
     /// Sources of which the bucket was forgotten before it was full.
     pub evicted_sources: u64,
 }
@@ -51,7 +69,7 @@ impl Guard {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| WorkerGuard::default()).collect();
-        Self { workers, all: Bucket::default(), sources: OnceLock::new() }
+        Self { workers, ..Self::default() }
     }
 
     /// Makes the buckets of sources, once; for control.
@@ -81,6 +99,43 @@ impl Guard {
         self.workers.iter().map(|worker| worker.half_open.load(Ordering::Relaxed)).sum()
     }
 
+    /// Whether SYNs are to be answered by cookies now.
+    #[must_use]
+    pub fn is_baking(&self, when: SynCookies, now: Duration) -> bool {
+        match when {
+            SynCookies::Never => false,
+            SynCookies::Always => true,
+            SynCookies::Above { half_open } => {
+                self.alarm.is_on(u64::from(half_open), now, || self.half_open(), || self.unanswered())
+            }
+        }
+    }
+
+    /// Whether a cookie may still come back.
+    pub(crate) fn expects_cookies(&self, when: SynCookies, now: Duration) -> bool {
+        match when {
+            SynCookies::Never => false,
+            SynCookies::Always => true,
+            SynCookies::Above { .. } => self.alarm.was_on(cookie::LIFETIME, now),
+        }
+    }
+
+    /// Cookies that were sent and have not come back.
+    fn unanswered(&self) -> u64 {
+        let of = |worker: &WorkerGuard| worker.cookies_sent.get().saturating_sub(worker.cookies_accepted.get());
+        self.workers.iter().map(of).sum()
+    }
+
+    /// Our sequence number for a SYN.
+    pub(crate) fn bake(&self, client: &FiveTuple, isn: u32, offer: TcpOffer, now: Duration) -> u32 {
+        self.cookies.bake(client, isn, offer, now)
+    }
+
+    /// What the SYN said that got this sequence number.
+    pub(crate) fn read_cookie(&self, client: &FiveTuple, isn: u32, cookie: u32, now: Duration) -> Option<TcpOffer> {
+        self.cookies.read(client, isn, cookie, now)
+    }
+
     /// Sums over all workers.
     #[must_use]
     pub fn totals(&self) -> GuardTotals {
@@ -90,6 +145,9 @@ impl Guard {
             over_rate_per_source: sum(|worker| &worker.over_rate_per_source),
             over_rate: sum(|worker| &worker.over_rate),
             half_open: self.half_open(),
+            cookies_sent: sum(|worker| &worker.cookies_sent),
+            cookies_accepted: sum(|worker| &worker.cookies_accepted),
+            cookies_rejected: sum(|worker| &worker.cookies_rejected),
             evicted_sources: self.sources.get().map_or(0, Sources::evicted),
         }
     }
@@ -120,7 +178,7 @@ mod tests {
         worker(1).half_open(-1);
         worker(1).half_open(-1);
         let expected =
-            GuardTotals { denied: 3, over_rate_per_source: 8, over_rate: 4, half_open: 1, evicted_sources: 0 };
+            GuardTotals { denied: 3, over_rate_per_source: 8, over_rate: 4, half_open: 1, ..GuardTotals::default() };
         assert_eq!(guard.totals(), expected);
         assert!(guard.worker(2).is_none());
     }

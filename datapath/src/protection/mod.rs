@@ -3,6 +3,8 @@
 //! [`Protection`] is what control says of a service; it goes with the tables. [`Guard`] is what lasts: buckets and counters,
 //! handed by control to every generation.
 
+mod alarm;
+mod cookie;
 mod guard;
 mod prefixes;
 mod rate;
@@ -26,8 +28,25 @@ pub struct Protection {
     pub rate_per_source: Option<Rate>,
     /// New flows of all sources together.
     pub rate: Option<Rate>,
+    /// When SYNs are answered here.
+    pub syn_cookies: SynCookies,
     /// What lasts from one generation to the next.
     pub guard: Arc<Guard>,
+}
+
+/// When SYNs are answered here, by a cookie, and not by a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never.
+    #[default]
+    Never,
+    /// Every one.
+    Always,
+    /// While there are at least so many half-open flows, and as long as there would be soon again.
+    Above {
+        /// So many, over all workers.
+        half_open: u32,
+    },
 }
 
 impl Protection {

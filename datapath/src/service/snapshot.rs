@@ -80,6 +80,7 @@ struct Compiled {
     service: VirtualService,
     adjacencies: Vec<Adjacency>,
     table: Arc<HashTable>,
+    least_mtu: usize,
 }
 
 /// A service as the workers see it.
@@ -88,6 +89,8 @@ pub struct ServiceRef<'a> {
     service: &'a VirtualService,
     /// What its scheduler needs.
     pub(crate) table: &'a HashTable,
+    /// The largest IP packet that every one of its backends can be sent, in bytes.
+    pub(crate) least_mtu: usize,
 }
 
 impl<'a> ServiceRef<'a> {
@@ -194,7 +197,8 @@ impl Snapshot {
             }
         }
         let table = service.turn.tables.table(&service, &self.six);
-        self.services.push(Arc::new(Compiled { service, adjacencies, table }));
+        let least_mtu = adjacencies.iter().map(|adjacency| adjacency.mtu).min().unwrap_or(1500);
+        self.services.push(Arc::new(Compiled { service, adjacencies, table, least_mtu }));
         Ok(())
     }
 
@@ -320,7 +324,11 @@ impl Snapshot {
             };
             self.ranges.iter().find(|(listen, _)| covers(listen)).map(|(_, index)| *index)
         })?;
-        self.services.get(index.0).map(|compiled| ServiceRef { service: &compiled.service, table: &compiled.table })
+        self.services.get(index.0).map(|compiled| ServiceRef {
+            service: &compiled.service,
+            table: &compiled.table,
+            least_mtu: compiled.least_mtu,
+        })
     }
 
     /// A backend that stands.

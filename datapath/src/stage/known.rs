@@ -100,6 +100,9 @@ impl Core {
             }
         }
         let spliced = self.conntrack.flow(hit.id).is_spliced();
+        if spliced && let Some(verdict) = self.await_backend(tables, packet, &facts, hit, &target, now) {
+            return verdict;
+        }
         if spliced && let Some(verdict) = self.arrive(packet, hit) {
             return verdict;
         }
@@ -149,7 +152,7 @@ impl Core {
             && self.conntrack.flow(hit.id).state() == State::SynSent
     }
 
-    fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
+    pub(super) fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
         let idle = &target.service.idle;
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {

@@ -3,6 +3,7 @@
 
 mod arp;
 mod classify;
+mod cookie;
 mod forward;
 mod fragment;
 mod handle;

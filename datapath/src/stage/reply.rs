@@ -159,7 +159,7 @@ impl Core {
 /// A TCP header without options behind an IPv4 header without options.
 const RESET_LEN: usize = 40;
 
-fn write_reset(frame: &mut Frame, reset: &TcpReset) {
+pub(super) fn write_reset(frame: &mut Frame, reset: &TcpReset) {
     frame.reset();
     frame.grow_back(RESET_LEN);
     let len = wire::write_tcp_reset(frame.bytes_mut(), reset);

@@ -6,12 +6,14 @@ use std::time::Duration;
 use conntrack::{Direction, Hit, Open, OpenError, Opened, SnatRange};
 use wire::{FiveTuple, L4, Protocol, TcpFlags};
 
+use super::cookie::become_syn;
 use super::known::FlowFacts;
 use super::proxy::make_room;
 use crate::core::Core;
+use crate::opening::Opening;
 use crate::packet::{Origin, Packet};
 use crate::scheduler::{self, Request};
-use crate::service::{BackendRef, Path, Phase, Snapshot, VirtualService};
+use crate::service::{BackendRef, Path, Phase, ServiceRef, Snapshot, VirtualService};
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
@@ -35,22 +37,41 @@ impl Core {
         let Some(service) = tables.lookup(key.dst, key.dst_port, key.protocol) else {
             return self.unreachable(tables, packet, &key, DropReason::NoService, now);
         };
-        if let L4::Tcp(tcp) = &packet.headers.l4
-            && !opens(tcp.flags)
-        {
-            if let Some(verdict) = self.search_further(packet) {
-                return verdict;
-            }
-            if let Err(reason) = self.let_in(tables, service.get(), &key) {
-                return Verdict::Drop(reason);
-            }
-            return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
+        let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags));
+        if !begins && let Some(verdict) = self.search_further(packet) {
+            return verdict;
         }
-        if let Err(reason) =
-            self.let_in(tables, service.get(), &key).and_then(|()| self.within_rates(tables, &service, &key, now))
-        {
+        if let Err(reason) = self.let_in(tables, service.get(), &key) {
             return Verdict::Drop(reason);
         }
+        if begins && let Some(verdict) = self.bake(tables, packet, &key, service, now) {
+            return verdict;
+        }
+        let opening = if begins { None } else { self.read_cookie(packet, &key, service.get(), now) };
+        if !begins && opening.is_none() {
+            return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
+        }
+        if opening.is_some()
+            && let Some(worker) = self.first_asked(packet)
+        {
+            return Self::purpose_track(worker);
+        }
+        if let Err(reason) = self.within_rates(tables, &service, &key, now) {
+            return Verdict::Drop(reason);
+        }
+        self.serve(tables, packet, key, service, opening, now)
+    }
+
+    /// Opens a flow for a packet that may: to whom, from which port. With an opening, the packet has brought a cookie back.
+    fn serve(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        service: ServiceRef<'_>,
+        opening: Option<Opening>,
+        now: Duration,
+    ) -> Verdict {
         let (client, vip) = (self.real_address(tables, key.src), self.real_address(tables, key.dst));
         let request = Request { service: service.get(), table: service.table, key: &key, client, vip, now };
         let position = match scheduler::pick(&request, &mut self.schedulers) {
@@ -60,6 +81,11 @@ impl Core {
         let Some(target) = service.backends.get(position).and_then(|backend| tables.backend(backend.id)) else {
             return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
         };
+        if let Some(opening) = &opening
+            && !become_syn(packet, opening)
+        {
+            return Verdict::Drop(DropReason::NoHeadroom);
+        }
         if service.proxy_protocol
             && let Err(reason) = make_room(packet)
         {
@@ -72,6 +98,9 @@ impl Core {
                 {
                     self.close_flow(tables, hit.id);
                     return Verdict::Drop(reason);
+                }
+                if let Some(opening) = opening {
+                    self.begin_for(service.get(), hit.id, opening, now);
                 }
                 let facts = FlowFacts::of(self.conntrack.flow(hit.id));
                 self.pass(tables, packet, &facts, hit, &target, now)

@@ -120,7 +120,12 @@ pub(crate) fn has_six_end(facts: &FlowFacts, adjacency: &Adjacency) -> bool {
 /// The longest IPv4 packet that goes to this flow's client.
 #[cold]
 pub(crate) fn client_mtu(facts: &FlowFacts, link_mtu: usize) -> usize {
-    if is_surrogate(facts.original.src) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
+    mtu_towards(facts.original.src, link_mtu)
+}
+
+/// The largest IPv4 packet that reaches a client with this address over a link.
+pub(crate) fn mtu_towards(client: std::net::Ipv4Addr, link_mtu: usize) -> usize {
+    if is_surrogate(client) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
 }
 
 /// The longest packet like this one that goes out in this direction, where `mtu` is for packets that may not be cut.

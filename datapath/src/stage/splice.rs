@@ -65,6 +65,10 @@ impl Core {
         let frame = packet.frame.bytes_mut();
         let seq = if tcp.flags.rst() { splice.reset_to_backend(tcp.seq) } else { splice.for_backend(tcp.seq) };
         tcp.set_seq(frame, seq);
+        let window = splice.window_for_backend(tcp.window);
+        if window != tcp.window {
+            tcp.set_window(frame, window);
+        }
         let shift = splice.backend_shift.wrapping_neg();
         if shift != 0 {
             tcp.shift_ack(frame, shift);
@@ -115,6 +119,7 @@ impl Core {
 
     /// RSTs of ours have the client's numbers: the one to the backend gets the backend's.
     pub(crate) fn renumber_resets(&self, id: FlowId, resets: &mut Resets) {
+        self.reset_of_cookie(id, resets);
         if let (Some(splice), Some(reset)) = (self.splices.get(id), &mut resets.to_backend) {
             reset.seq = splice.reset_to_backend(reset.seq);
             reset.ack = reset.ack.map(|ack| ack.wrapping_sub(splice.backend_shift));
@@ -160,6 +165,10 @@ fn from_backend(splice: &mut Splice, packet: &mut Packet) -> Option<Verdict> {
         tcp.set_window(frame, tcp.window.saturating_sub(taken));
     }
     if !flags.syn() {
+        let window = splice.window_for_client(tcp.window, false);
+        if window != tcp.window {
+            tcp.set_window(frame, window);
+        }
         splice.arriving = ack;
         let map = |number| splice.for_client(number);
         tcp.set_ack(frame, map(ack));

@@ -207,6 +207,7 @@ impl Worker {
         self.behind = self.core.expire(&self.tables, now);
         self.core.sweep(&self.tables, now);
         self.core.repeat_headers(&self.tables, now);
+        self.core.repeat_syns(&self.tables, now);
         self.teacher.teach(&mut self.core, &self.tables, now);
         self.shared.queries.answer(&self.core, &self.tables, now);
         for event in self.core.events.drain(..) {

@@ -1,0 +1,97 @@
+//! Connections between a cookie that came back and the backend's answer: the client takes its connection for open, the
+//! gateway asks the backend in its name.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use conntrack::FlowId;
+use hashbrown::HashMap;
+use wire::{FiveTuple, TcpOffer};
+
+/// After so many seconds the SYN is sent again, as a client's stack would; after the last wait nobody waits any longer.
+const WAITS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
+/// What a client's SYN said, and what the client was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// Client to VIP.
+    pub(crate) client: FiveTuple,
+    /// The client's initial sequence number.
+    pub(crate) isn: u32,
+    /// Ours.
+    pub(crate) cookie: u32,
+    /// The options of the client's SYN.
+    pub(crate) offer: TcpOffer,
+    /// The window of the segment that brought the cookie, in the client's units.
+    pub(crate) window: u16,
+}
+
+/// A connection whose backend has not answered in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// Ask again.
+    Again(FlowId, Opening),
+    /// It was asked often enough; [`Openings::end`] is the caller's.
+    Over(FlowId),
+}
+
+/// Those of one worker.
+pub(crate) struct Openings {
+    by_flow: HashMap<FlowId, (Opening, Duration)>,
+    /// By wait: all in one queue wait equally long, so each is in the order of its ends.
+    waiting: [VecDeque<(Duration, FlowId)>; WAITS.len()],
+}
+
+impl Openings {
+    pub(crate) fn new() -> Self {
+        Self { by_flow: HashMap::new(), waiting: Default::default() }
+    }
+
+    /// The backend of this flow is asked now for the first time.
+    pub(crate) fn begin(&mut self, id: FlowId, opening: Opening, now: Duration) {
+        self.wait(id, opening, 0, now);
+    }
+
+    fn wait(&mut self, id: FlowId, opening: Opening, wait: usize, now: Duration) {
+        let (Some(queue), Some(time)) = (self.waiting.get_mut(wait), WAITS.get(wait)) else { return };
+        queue.push_back((now + *time, id));
+        self.by_flow.insert(id, (opening, now + *time));
+    }
+
+    /// What is known of this flow.
+    pub(crate) fn get(&self, id: FlowId) -> Option<Opening> {
+        self.by_flow.get(&id).map(|(opening, _)| *opening)
+    }
+
+    /// The waiting is over.
+    pub(crate) fn end(&mut self, id: FlowId) {
+        self.by_flow.remove(&id);
+    }
+
+    /// A flow whose wait is over; to be asked again until it says `None`. `waits` tells whether the flow in that place
+    /// is still this one: flows end in many ways, and what is left of them here goes with its wait.
+    pub(crate) fn late(&mut self, now: Duration, waits: impl Fn(FlowId, &Opening) -> bool) -> Option<Late> {
+        for wait in 0..WAITS.len() {
+            while let Some((due, id)) = self.waiting[wait].front().copied()
+                && due <= now
+            {
+                self.waiting[wait].pop_front();
+                let Some((opening, expected)) = self.by_flow.get(&id).copied() else { continue };
+                if expected != due {
+                    continue;
+                }
+                if !waits(id, &opening) {
+                    self.by_flow.remove(&id);
+                    continue;
+                }
+                if wait + 1 == WAITS.len() {
+                    return Some(Late::Over(id));
+                }
+                self.wait(id, opening, wait + 1, now);
+                return Some(Late::Again(id, opening));
+            }
+        }
+        None
+    }
+}
