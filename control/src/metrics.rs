@@ -9,6 +9,7 @@ pub use server::MetricsServer;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use datapath::protection::GuardTotals;
 use datapath::service::BackendTotals;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -217,10 +218,24 @@ impl Page {
         }
         let help = "Packets that would have opened a flow, kept out by lists and rates";
         self.counters("service_refused_packets", help, Values(refused));
+        let cookies: [GuardMetric; 3] = [
+            ("syn_cookies_sent", "SYNs answered by a cookie", |totals| totals.cookies_sent),
+            ("syn_cookies_accepted", "Cookies that came back", |totals| totals.cookies_accepted),
+            ("syn_cookies_rejected", "Segments that brought a wrong or old cookie", |totals| totals.cookies_rejected),
+        ];
+        for (name, help, read) in cookies {
+            let values = all.iter().map(|(labels, totals)| (labels.clone(), read(totals)));
+            self.counters(name, help, Values(values.collect()));
+        }
+        let baking =
+            gateway.catalog().services().iter().map(|service| (label(service), service.bakes_cookies().into()));
+        self.gauges("syn_cookies_active", "Whether SYNs are answered by cookies", None, Values(baking.collect()));
         let half_open = all.iter().map(|(labels, totals)| (labels.clone(), totals.half_open));
         self.gauges("service_half_open_flows", "Handshakes that are not complete", None, Values(half_open.collect()));
     }
 }
+
+type GuardMetric = (&'static str, &'static str, fn(&GuardTotals) -> u64);
 
 type BackendMetric = (&'static str, &'static str, bool, fn(&BackendTotals) -> u64);
 

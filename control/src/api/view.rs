@@ -68,6 +68,11 @@ pub struct ServiceView {
     pub rate_per_source: Option<String>,
     /// How many of them at once; null without `rate_per_source`.
     pub rate_per_source_burst: Option<u32>,
+    /// When SYNs are answered by cookies: `auto`, `always`, `never`.
+    #[serde(default)]
+    pub syn_cookies: String,
+    /// How many half-open connections are too many; null unless `syn_cookies` is `auto`.
+    pub half_open: Option<u32>,
     /// What its lists and rates have kept out.
     pub protection: ProtectionView,
     /// As in the config, every key; null: its backends are not checked.
@@ -89,6 +94,14 @@ pub struct ProtectionView {
     pub evicted_sources: u64,
     /// Connections of which the handshake is not complete, now.
     pub half_open: u64,
+    /// Whether SYNs are answered by cookies now.
+    pub cookies_now: bool,
+    /// SYNs that were answered by a cookie.
+    pub cookies_sent: u64,
+    /// Cookies that came back, and opened a connection.
+    pub cookies_accepted: u64,
+    /// Segments without a connection that brought no cookie of ours while some were about.
+    pub cookies_rejected: u64,
 }
 
 /// A backend and what it has carried.
@@ -179,6 +192,8 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         rate_burst: protection.burst(),
         rate_per_source: protection.rate_per_source.map(RateLimit::show),
         rate_per_source_burst: protection.burst_per_source(),
+        syn_cookies: protection.syn_cookies.show().to_owned(),
+        half_open: protection.half_open(),
         protection: protection_view(service),
         check: service.check.as_ref().map(|check| check.to_json()),
         backends: backends(gateway, service),
@@ -193,6 +208,10 @@ fn protection_view(service: &ServiceEntry) -> ProtectionView {
         over_rate: totals.over_rate,
         evicted_sources: totals.evicted_sources,
         half_open: totals.half_open,
+        cookies_now: service.bakes_cookies(),
+        cookies_sent: totals.cookies_sent,
+        cookies_accepted: totals.cookies_accepted,
+        cookies_rejected: totals.cookies_rejected,
     }
 }
 

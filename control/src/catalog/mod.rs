@@ -172,6 +172,12 @@ impl Catalog {
 }
 
 impl ServiceEntry {
+    /// Whether its SYNs are answered by cookies now.
+    pub fn bakes_cookies(&self) -> bool {
+        let when = self.settings.protection.syn_cookies(self.settings.direct);
+        self.guard.bakes_now(when, sys::clock::now())
+    }
+
     /// The backend with that address and port.
     pub fn backend(&self, address: BackendAddress) -> Option<&BackendEntry> {
         self.backends.iter().find(|backend| backend.config.address == address)

@@ -96,7 +96,7 @@ impl Catalog {
 
 /// What the service says, and the buckets that it needs for that.
 fn protection(service: &ServiceEntry) -> Protection {
-    let protection = service.settings.protection.compile();
+    let protection = service.settings.protection.compile(service.settings.direct);
     if protection.rate_per_source.is_some() {
         service.guard.prepare_sources();
     }

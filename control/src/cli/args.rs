@@ -105,7 +105,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "proxy_protocol", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "proxy_protocol", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "syn_cookies", "half_open", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -213,6 +213,12 @@ pub struct ProtectionChange {
     /// How many of them at once; `default`: what a second brings, at least 5
     #[arg(long, value_name = "N", value_parser = checked(or_default(protection::burst)))]
     pub rate_per_source_burst: Option<String>,
+    /// When SYNs are answered by cookies
+    #[arg(long, value_parser = ["auto", "always", "never"])]
+    pub syn_cookies: Option<String>,
+    /// How many half-open connections are too many, for `auto`; `default`: 4096
+    #[arg(long, value_name = "N", value_parser = checked(or_default(protection::half_open)))]
+    pub half_open: Option<String>,
 }
 
 /// `backend …`

@@ -120,13 +120,17 @@ fn persistence_body(change: &ServiceChange) -> impl Iterator<Item = (String, Val
 }
 
 fn protection_body(change: &ProtectionChange) -> impl Iterator<Item = (String, Value)> {
-    let [allow, deny, rate, rate_burst, per_source, per_source_burst] = protection::KEYS;
+    let [allow, deny, rate, rate_burst, per_source, per_source_burst, cookies, half_open] = protection::KEYS;
     let or_null = |given: &Option<String>, write: fn(&str) -> Value| {
         given.as_ref().map(|text| if text == DEFAULT { Value::Null } else { write(text) })
     };
     let lists = [(allow, &change.allow), (deny, &change.deny)];
-    let texts = [(rate, &change.rate), (per_source, &change.rate_per_source)];
-    let numbers = [(rate_burst, &change.rate_burst), (per_source_burst, &change.rate_per_source_burst)];
+    let texts = [(rate, &change.rate), (per_source, &change.rate_per_source), (cookies, &change.syn_cookies)];
+    let numbers = [
+        (rate_burst, &change.rate_burst),
+        (per_source_burst, &change.rate_per_source_burst),
+        (half_open, &change.half_open),
+    ];
     let lists = lists.map(|(key, given)| (key, or_null(given, |text| json!(text.split(',').collect::<Vec<_>>()))));
     let texts = texts.map(|(key, given)| (key, or_null(given, |text| json!(text))));
     let numbers = numbers.map(|(key, given)| (key, or_null(given, |text| json!(text.parse::<u32>().ok()))));

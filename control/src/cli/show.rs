@@ -130,9 +130,18 @@ fn protection(service: &ServiceView) -> String {
     let wanted: Vec<String> = wanted.into_iter().flatten().collect();
     let wanted = if wanted.is_empty() { "none".to_owned() } else { wanted.join("; ") };
     let found = &service.protection;
+    let above = service.half_open.map(|most| format!(" from {most} half-open on")).unwrap_or_default();
     format!(
-        "{wanted}\n            denied {}, over rate {}, over rate per source {}, half-open now {}",
-        found.denied, found.over_rate, found.over_rate_per_source, found.half_open
+        "{wanted}\n            denied {}, over rate {}, over rate per source {}\nCookies:    {}{above}; now {}, half-open {}\n            sent {}, accepted {}, rejected {}",
+        found.denied,
+        found.over_rate,
+        found.over_rate_per_source,
+        service.syn_cookies,
+        if found.cookies_now { "on" } else { "off" },
+        found.half_open,
+        found.cookies_sent,
+        found.cookies_accepted,
+        found.cookies_rejected,
     )
 }
 

@@ -135,6 +135,21 @@ fn changing() {
             "service set new --persistence-group shop",
             "service show new --json",
             "service remove other",
+            "backend add new 192.0.2.1:80 --weight 3",
+            "service remove new",
+            "service show new",
+            "reload",
+        ]
+    ));
+}
+
+#[test]
+fn protecting() {
+    let served = Fake::new().serve();
+    assert_words!(transcript(
+        &served.path,
+        &[
+            "service add new --listen 198.18.0.9:80/udp",
             "service set new --allow 198.18.0.0/16,2001:db8::/32 --deny 198.18.7.7 --rate 600/m --rate-per-source 20/s",
             "service set new --rate-per-source-burst 50",
             "service show new",
@@ -144,10 +159,13 @@ fn changing() {
             "service set new --rate-burst 10",
             "service show new",
             "service set new --rate-per-source default --deny default",
-            "backend add new 192.0.2.1:80 --weight 3",
-            "service remove new",
+            "service set new --half-open 500",
+            "service set new --listen 198.18.0.9:8080 --half-open 500",
             "service show new",
-            "reload",
+            "service set new --syn-cookies always",
+            "service set new --syn-cookies always --half-open default",
+            "service show new",
+            "service set new --syn-cookies auto",
         ]
     ));
 }

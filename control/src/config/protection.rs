@@ -1,17 +1,19 @@
-//! `allow`, `deny`, `rate` and `rate_per_source`: who may open flows to a service, and how many.
+//! `allow`, `deny`, `rate`, `rate_per_source` and `syn_cookies`: who may open flows to a service, and how many.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use datapath::protection::{Prefix, Prefixes, Rate};
+use datapath::protection::{Prefix, Prefixes, Rate, SynCookies};
+use wire::Protocol;
 
 use super::node::Value;
 use super::report::{Complaint, Report};
 use super::section::{Section, integer, text};
-use super::value;
+use super::{Listen, value};
 
 /// All keys.
-pub const KEYS: [&str; 6] = ["allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst"];
+pub const KEYS: [&str; 8] =
+    ["allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "syn_cookies", "half_open"];
 
 const UNITS: &[(&str, Duration)] =
     &[("s", Duration::from_secs(1)), ("m", Duration::from_mins(1)), ("h", Duration::from_hours(1))];
@@ -23,6 +25,24 @@ const LONGEST_REFILL: Duration = Duration::from_hours(24);
 
 /// No client has this address.
 const NOBODY: Prefix = Prefix { address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), bits: 32 };
+
+/// When SYNs are answered by cookies.
+pub const SYN_COOKIES: &[(&str, Cookies)] =
+    &[("auto", Cookies::Auto), ("always", Cookies::Always), ("never", Cookies::Never)];
+const HALF_OPEN: std::ops::RangeInclusive<i64> = 16..=1_000_000;
+const DEFAULT_HALF_OPEN: u32 = 4_096;
+
+/// When SYNs are answered by cookies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cookies {
+    /// While there are too many half-open flows.
+    #[default]
+    Auto,
+    /// Every SYN.
+    Always,
+    /// None.
+    Never,
+}
 
 /// So many new flows in so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +68,10 @@ pub struct Protection {
     pub rate_per_source: Option<RateLimit>,
     /// How many of them at once.
     pub rate_per_source_burst: Option<u32>,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: Cookies,
+    /// How many half-open flows are too many.
+    pub half_open: Option<u32>,
 }
 
 /// What shall be other: `None` leaves it, `Some(None)` takes it away, as an empty list does.
@@ -66,6 +90,10 @@ pub struct ProtectionChange {
     pub rate_per_source: Option<Option<RateLimit>>,
     /// See [`Protection::rate_per_source_burst`].
     pub rate_per_source_burst: Option<Option<u32>>,
+    /// See [`Protection::syn_cookies`].
+    pub syn_cookies: Option<Cookies>,
+    /// See [`Protection::half_open`].
+    pub half_open: Option<Option<u32>>,
 }
 
 impl ProtectionChange {
@@ -81,6 +109,8 @@ impl ProtectionChange {
             deny: self.deny.clone().unwrap_or(to.deny),
             rate: self.rate.unwrap_or(to.rate),
             rate_per_source: self.rate_per_source.unwrap_or(to.rate_per_source),
+            syn_cookies: self.syn_cookies.unwrap_or(to.syn_cookies),
+            half_open: self.half_open.unwrap_or(to.half_open),
         }
     }
 }
@@ -96,9 +126,39 @@ impl Protection {
         self.rate_per_source.map(|rate| self.rate_per_source_burst.unwrap_or(rate.default_burst()))
     }
 
-    /// What is wrong with it: the key at fault, and the complaint.
-    pub fn fault(&self) -> Option<(&'static str, Complaint)> {
-        let [_, _, rate, rate_burst, per_source, per_source_burst] = KEYS;
+    /// How many half-open flows are too many; `None` where nobody counts.
+    pub fn half_open(&self) -> Option<u32> {
+        (self.syn_cookies == Cookies::Auto).then(|| self.half_open.unwrap_or(DEFAULT_HALF_OPEN))
+    }
+
+    /// What is wrong with it in a service that listens there: the key at fault, and the complaint.
+    pub fn fault(&self, direct: bool, listens: &[Listen]) -> Option<(&'static str, Complaint)> {
+        self.rate_fault().or_else(|| self.cookie_fault(direct, listens))
+    }
+
+    fn cookie_fault(&self, direct: bool, listens: &[Listen]) -> Option<(&'static str, Complaint)> {
+        let [.., cookies, half_open] = KEYS;
+        let key = match (self.syn_cookies, self.half_open) {
+            (_, Some(_)) => half_open,
+            (Cookies::Always, None) => cookies,
+            _ => return None,
+        };
+        let complaint = if self.half_open.is_some() && self.syn_cookies != Cookies::Auto {
+            Complaint::hinted("`half_open` counts only for `syn_cookies = \"auto\"`", "leave one of the two out")
+        } else if direct {
+            let hint = "the backend's answer to a SYN goes around the gateway: leave it out, or `direct`";
+            Complaint::hinted(format!("`{key}` means nothing to a direct service"), hint)
+        } else if !listens.is_empty() && listens.iter().all(|listen| listen.protocol == Protocol::Udp) {
+            let hint = "only TCP has SYNs: `rate_per_source` and `rate` hold for UDP, too";
+            Complaint::hinted(format!("`{key}` means nothing to a service over UDP"), hint)
+        } else {
+            return None;
+        };
+        Some((key, complaint))
+    }
+
+    fn rate_fault(&self) -> Option<(&'static str, Complaint)> {
+        let [_, _, rate, rate_burst, per_source, per_source_burst, ..] = KEYS;
         let pairs = [
             (rate, self.rate, rate_burst, self.rate_burst, self.burst()),
             (per_source, self.rate_per_source, per_source_burst, self.rate_per_source_burst, self.burst_per_source()),
@@ -128,27 +188,47 @@ impl Protection {
             "rate" => self.rate = Some(rate_limit(text)?),
             "rate_burst" => self.rate_burst = Some(burst(text)?),
             "rate_per_source" => self.rate_per_source = Some(rate_limit(text)?),
+            "syn_cookies" => self.syn_cookies = value::word("choice", text, SYN_COOKIES)?,
+            "half_open" => self.half_open = Some(half_open(text)?),
             _ => self.rate_per_source_burst = Some(burst(text)?),
         }
         Ok(())
     }
 
-    /// Takes away all rates, keeps the lists.
+    /// Takes away all but the lists.
     pub fn forget_rates(&mut self) {
         let (allow, deny) = (std::mem::take(&mut self.allow), std::mem::take(&mut self.deny));
         *self = Protection { allow, deny, ..Protection::default() };
     }
 
+    /// When SYNs are answered by cookies. Nobody answers for a direct service's backends, which answer around us.
+    pub fn syn_cookies(&self, direct: bool) -> SynCookies {
+        match (self.syn_cookies, self.half_open()) {
+            _ if direct => SynCookies::Never,
+            (Cookies::Always, _) => SynCookies::Always,
+            (_, Some(half_open)) => SynCookies::Above { half_open },
+            _ => SynCookies::Never,
+        }
+    }
+
     /// As workers need it, but for what lasts.
-    pub fn compile(&self) -> datapath::protection::Protection {
+    pub fn compile(&self, direct: bool) -> datapath::protection::Protection {
         let rate = |rate: Option<RateLimit>, burst| Some(rate?.compile(burst?));
         datapath::protection::Protection {
             allow: Prefixes::new(&self.allow),
             deny: Prefixes::new(&self.deny),
             rate: rate(self.rate, self.burst()),
             rate_per_source: rate(self.rate_per_source, self.burst_per_source()),
+            syn_cookies: self.syn_cookies(direct),
             ..datapath::protection::Protection::default()
         }
+    }
+}
+
+impl Cookies {
+    /// As it is written in the config.
+    pub fn show(self) -> &'static str {
+        SYN_COOKIES.iter().find(|(_, cookies)| *cookies == self).map_or("auto", |(name, _)| name)
     }
 }
 
@@ -170,7 +250,11 @@ impl RateLimit {
 
 /// Reads the keys out of a service's table.
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange {
-    let [allow, deny, rate, rate_burst, per_source, per_source_burst] = KEYS;
+    let [allow, deny, rate, rate_burst, per_source, per_source_burst, cookies, half_open] = KEYS;
+    let syn_cookies = section.text(cookies, report, |text| value::word("choice", text, SYN_COOKIES));
+    let half_open = section.nullable(half_open, report, |found, report| {
+        integer(found, HALF_OPEN, report).map(|half_open| half_open.value)
+    });
     let mut limit =
         |key| section.nullable(key, report, |found, report| text(found, report, rate_limit).map(|limit| limit.value));
     let (rate, rate_per_source) = (limit(rate), limit(per_source));
@@ -184,6 +268,8 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange 
         rate_burst,
         rate_per_source,
         rate_per_source_burst,
+        syn_cookies: syn_cookies.map(|found| found.value),
+        half_open,
     }
 }
 
@@ -242,6 +328,14 @@ pub fn burst(text: &str) -> Result<u32, Complaint> {
     number.ok_or_else(|| Complaint::hinted(format!("`{text}` can't be a burst"), "from 1 to 1000000"))
 }
 
+/// So many half-open flows, as text.
+pub fn half_open(text: &str) -> Result<u32, Complaint> {
+    let number = text.parse().ok().filter(|number| HALF_OPEN.contains(number));
+    let number = number.and_then(|number| number.try_into().ok());
+    let hint = format!("from {} to {}", HALF_OPEN.start(), HALF_OPEN.end());
+    number.ok_or_else(|| Complaint::hinted(format!("`{text}` can't be a number of half-open flows"), hint))
+}
+
 /// A list of prefixes with commas, as in labels and on the command line.
 pub fn prefix_list(text: &str) -> Result<Vec<Prefix>, Complaint> {
     text.split(',').map(|item| prefix(item.trim())).collect()
@@ -271,14 +365,14 @@ mod tests {
         for (text, burst) in [("100/s", 100), ("1/s", 5), ("6000/m", 100), ("10/h", 5), ("1000000/s", 1_000_000)] {
             let protection = with(text);
             assert_eq!((protection.rate.unwrap().show().as_str(), protection.burst()), (text, Some(burst)));
-            assert!(protection.fault().is_none(), "{text}");
+            assert!(protection.fault(false, &[]).is_none(), "{text}");
         }
         for wrong in ["", "100", "100/d", "0/s", "1000001/s", "-1/s", "1.5/s", "/s"] {
             assert!(rate_limit(wrong).is_err(), "{wrong}");
         }
         let slow = Protection { rate_burst: Some(25), ..with("1/h") };
-        assert_eq!(slow.fault().unwrap().0, "rate");
+        assert_eq!(slow.fault(false, &[]).unwrap().0, "rate");
         let alone = Protection { rate_per_source_burst: Some(25), ..Protection::default() };
-        assert_eq!(alone.fault().unwrap().0, "rate_per_source_burst");
+        assert_eq!(alone.fault(false, &[]).unwrap().0, "rate_per_source_burst");
     }
 }

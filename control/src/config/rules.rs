@@ -198,7 +198,8 @@ fn check_life(service: &ServiceDraft, report: &mut Report) {
 }
 
 fn check_protection(service: &ServiceDraft, report: &mut Report) {
-    let fault = service.finish().and_then(|config| config.settings.protection.fault());
+    let fault =
+        service.finish().and_then(|config| config.settings.protection.fault(config.settings.direct, &config.listens));
     if let Some((key, complaint)) = fault {
         report.error(service.place_of(key), complaint);
     }

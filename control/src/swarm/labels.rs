@@ -23,6 +23,7 @@ const KEYS: &[&str] = &[
     "direct",
     "drain_deadline",
     "enable",
+    "half_open",
     "max_connections",
     "on_down",
     "persistence",
@@ -38,6 +39,7 @@ const KEYS: &[&str] = &[
     "rate_per_source_burst",
     "scheduler",
     "slow_start",
+    "syn_cookies",
     "timeout",
     "vip",
     "weight",
@@ -107,7 +109,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.persistence = ClientPersistence::default();
     }
-    if let Some((key, complaint)) = read.settings.protection.fault() {
+    if let Some((key, complaint)) = read.settings.protection.fault(false, &[]) {
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.protection.forget_rates();
     }

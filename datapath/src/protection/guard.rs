@@ -100,14 +100,23 @@ impl Guard {
     }
 
     /// Whether SYNs are to be answered by cookies now.
-    #[must_use]
-    pub fn is_baking(&self, when: SynCookies, now: Duration) -> bool {
+    pub(crate) fn is_baking(&self, when: SynCookies, now: Duration) -> bool {
         match when {
             SynCookies::Never => false,
             SynCookies::Always => true,
             SynCookies::Above { half_open } => {
                 self.alarm.is_on(u64::from(half_open), now, || self.half_open(), || self.unanswered())
             }
+        }
+    }
+
+    /// Whether SYNs are answered by cookies: as [`Guard::is_baking`], for who only looks.
+    #[must_use]
+    pub fn bakes_now(&self, when: SynCookies, now: Duration) -> bool {
+        match when {
+            SynCookies::Never => false,
+            SynCookies::Always => true,
+            SynCookies::Above { .. } => self.alarm.was_on(Duration::ZERO, now),
         }
     }
 

@@ -305,6 +305,15 @@ fn protection() {
         service("a burst for itself", "rate_burst = 100"),
         service("a burst of a rate for all", "rate = \"100/s\"\nrate_per_source_burst = 100"),
         service("a burst that takes months", "rate_per_source = \"1/h\"\nrate_per_source_burst = 1000"),
+        service("cookies now and then", "syn_cookies = \"sometimes\""),
+        service("cookies over UDP", "listen = \"198.18.0.1:53/udp\"\nsyn_cookies = \"always\""),
+        service("cookies around us", "direct = true\nsyn_cookies = \"always\""),
+        service("a number that nobody looks at", "syn_cookies = \"never\"\nhalf_open = 500"),
+        service("hardly any", "half_open = 1"),
+        service(
+            "cookies for part of it",
+            "listen = [\"198.18.0.1:53/udp\", \"198.18.0.1:53\"]\nsyn_cookies = \"always\""
+        ),
         service("fine", "allow = [\"198.18.0.0/16\", \"2001:db8::/32\"]\nrate = \"100/s\"\nrate_burst = 1"),
     ]));
 }

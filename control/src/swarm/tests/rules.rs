@@ -171,6 +171,7 @@ fn labels_change_the_service() {
     }
     scene.label("sluicegate.deny", "198.19.0.0/16, 2001:db8::/32");
     scene.label("sluicegate.rate_per_source", "20/s");
+    scene.label("sluicegate.half_open", "500");
     scene.label("com.example", "not ours");
     let wishes = scene.wishes();
     assert_eq!(problems(&wishes), [""; 0]);
@@ -187,6 +188,7 @@ fn labels_change_the_service() {
     assert_eq!((persistence.clients(), persistence.group.as_deref()), (2000, Some("shop")));
     let protection = &web.service.settings.protection;
     assert_eq!((protection.deny.len(), protection.burst_per_source()), (2, Some(20)));
+    assert_eq!(protection.half_open(), Some(500));
     assert_eq!(persistence, &dns.service.settings.persistence);
     assert_eq!(listens(web), ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp", "198.18.0.1:9000/tcp"]);
     assert_eq!(web.tasks[0].backend.max_connections, NonZeroU32::new(500));
@@ -305,6 +307,8 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.persistence_clients", "many"),
         ("sluicegate.persistence_prefix", "24"),
         ("sluicegate.deny", "198.19.0.1/16"),
+        ("sluicegate.half_open", "5"),
+        ("sluicegate.syn_cookies", "sometimes"),
         ("sluicegate.rate_burst", "5"),
         ("sluicegate.wieght", "1"),
     ];
@@ -325,7 +329,7 @@ fn a_list_of_the_allowed_that_cannot_be_read_allows_nobody() {
     scene.label("sluicegate.allow", "198.19.0.0/16, 198.20.0.0/33");
     let wishes = scene.wishes();
     assert_eq!(wishes.problems.len(), 1);
-    let protection = wishes.services[0].service.settings.protection.compile();
+    let protection = wishes.services[0].service.settings.protection.compile(false);
     assert!(!protection.lets_in([198, 19, 0, 2].into()) && !protection.allow.is_empty());
 }
 
