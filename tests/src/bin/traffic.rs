@@ -5,7 +5,9 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
-use tests::traffic::{connections, fragments, frames, hold, idle, load, requests, servers, stay, steady, task, udp};
+use tests::traffic::{
+    connections, flood, fragments, frames, hold, idle, load, requests, servers, stay, steady, task, udp,
+};
 use tests::{Failure, Outcome};
 
 #[derive(Parser)]
@@ -44,6 +46,8 @@ enum Verb {
     Fragments(fragments::Fragments),
     /// Sends the raw frames of a file, as they are and damaged.
     Frames(frames::Frames),
+    /// Sends SYNs with forged sources until a file appears.
+    Flood(flood::Flood),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +76,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Idle(idle) => print(&idle.run()?),
         Verb::Fragments(fragments) => print(&fragments.run()?),
         Verb::Frames(frames) => print(&frames.run()?),
+        Verb::Flood(flood) => print(&flood.run()?),
     }
 }
 

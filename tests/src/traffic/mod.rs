@@ -1,6 +1,7 @@
 //! The traffic tool: small servers and clients that see more than curl does. One file per verb.
 
 pub mod connections;
+pub mod flood;
 pub mod fragments;
 pub mod frames;
 pub mod hold;

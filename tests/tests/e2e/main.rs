@@ -9,6 +9,7 @@ mod coexistence;
 mod connections;
 mod datagrams;
 mod direct;
+mod floods;
 mod hostile;
 mod lab_itself;
 mod links;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
     six_neighbours::add(&mut scenarios);
     links::add(&mut scenarios);
     hostile::add(&mut scenarios);
+    floods::add(&mut scenarios);
     coexistence::add(&mut scenarios);
     program::add(&mut scenarios);
     scenarios.run()
