@@ -86,6 +86,9 @@ struct Common {
     /// All rates are multiplied by this.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// `memory`: SYNs are answered by cookies from so many half-open flows on, instead of what the profile says.
+    #[arg(long)]
+    half_open: Option<u32>,
     /// Writes the report there.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -213,7 +216,8 @@ impl Target {
 }
 
 fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
-    let profile = Profile::load(&common.profile)?;
+    let mut profile = Profile::load(&common.profile)?;
+    profile.half_open = common.half_open.or(profile.half_open);
     let cpus = sys::allowed_cpus();
     let own = common.cpu.or(cpus.first().copied()).unwrap_or(0);
     let target = match common.device {

@@ -26,6 +26,8 @@ enum Phase {
     #[default]
     Free,
     Opening,
+    /// The window is shut: somebody has answered for the task.
+    Waiting,
     Asking,
     Closing,
 }
@@ -145,6 +147,7 @@ impl Connections {
         let slot = self.slots[index];
         let (flags, payload): (_, &[u8]) = match slot.phase {
             Phase::Opening => (Flags::SYN, &[]),
+            Phase::Waiting => (Flags::ACK, &[]),
             Phase::Asking => (Flags::ACK, &self.request),
             Phase::Closing => (Flags::FIN_ACK, &[]),
             Phase::Free => return,
@@ -170,11 +173,11 @@ impl Connections {
         }
         match slot.phase {
             Phase::Opening if segment.flags == Flags::SYN_ACK && segment.ack == slot.seq.wrapping_add(1) => {
-                self.setup.saturating_record(now.saturating_sub(slot.since).as_nanos() as u64);
                 let (seq, ack) = (slot.seq.wrapping_add(1), segment.seq.wrapping_add(1));
                 self.slots[index] = Slot { seq, ack, requests_left: self.profile.requests.max(1), ..slot };
-                self.ask(index, now, ports);
+                self.begin(index, segment.window, now, ports);
             }
+            Phase::Waiting if segment.window > 0 => self.begin(index, segment.window, now, ports),
             Phase::Asking if segment.seq == slot.ack => self.read(index, payload.len(), now, ports),
             Phase::Closing if segment.flags.fin => {
                 let slot = Slot { seq: slot.seq.wrapping_add(1), ack: segment.seq.wrapping_add(1), ..slot };
@@ -184,6 +187,17 @@ impl Connections {
             _ => {}
         }
         true
+    }
+
+    /// The connection is open: asks, or waits for a window to ask into.
+    fn begin(&mut self, index: usize, window: u16, now: Duration, ports: &mut [Port]) {
+        let slot = &mut self.slots[index];
+        if window == 0 {
+            *slot = Slot { phase: Phase::Waiting, tries: 0, ..*slot };
+            return self.speak(index, now, ports);
+        }
+        self.setup.saturating_record(now.saturating_sub(slot.since).as_nanos() as u64);
+        self.ask(index, now, ports);
     }
 
     fn ask(&mut self, index: usize, now: Duration, ports: &mut [Port]) {

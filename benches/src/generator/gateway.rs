@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::tests::Outcome;
 use conntrack::Timeouts;
 use datapath::counters::WorkerCounters;
-use datapath::protection::Protection;
+use datapath::protection::{Guard, Protection, SynCookies};
 use datapath::service::{
     Backend, BackendId, BackendStats, Generation, Hop, Interface, InterfaceIndex, Listen, Overlay, Path, SchedulerKind,
     ServiceId, Snapshot, Tables, Turn, VirtualService,
@@ -121,7 +121,7 @@ pub fn tables(profile: &Profile, workers: usize) -> Tables {
         generation: Generation(1),
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
-        services: services(profile).map(|(id, stream)| service(id, stream, workers)).collect(),
+        services: services(profile).map(|(id, stream)| service(id, stream, workers, profile.half_open)).collect(),
         six: Vec::new(),
     }
 }
@@ -141,8 +141,9 @@ pub fn services(profile: &Profile) -> impl Iterator<Item = (u32, &Stream)> {
     (0..).zip(streams).filter(move |(index, stream)| !covered(*index as usize, stream))
 }
 
-fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
+fn service(id: u32, stream: &Stream, workers: usize, half_open: Option<u32>) -> VirtualService {
     let ports = stream.space().ports;
+    let syn_cookies = half_open.map_or(SynCookies::Never, |half_open| SynCookies::Above { half_open });
     let protocol = if stream.is_udp() { Protocol::Udp } else { Protocol::Tcp };
     let backend = |n: usize| Backend {
         id: BackendId(id * 2 + n as u32),
@@ -169,7 +170,7 @@ fn service(id: u32, stream: &Stream, workers: usize) -> VirtualService {
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
         persistence: None,
-        protection: Protection::default(),
+        protection: Protection { syn_cookies, guard: Arc::new(Guard::new(workers)), ..Protection::default() },
         backends: (0..TASKS.len()).map(backend).collect(),
         turn: Arc::new(Turn::default()),
     }

@@ -24,6 +24,9 @@ pub struct Profile {
     /// What percents are of.
     #[serde(default = "ten_gigabits")]
     pub line: Rate,
+    /// `memory`: the gateway answers SYNs by cookies from so many half-open flows of a service on. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_open: Option<u32>,
     /// What to send at the same time.
     pub stream: Vec<Stream>,
 }

@@ -3,7 +3,7 @@
 use sys::Frame;
 
 use super::port::Port;
-use super::segment::{Envelope, Flags, MSS, Segment};
+use super::segment::{Envelope, Flags, MSS, Segment, WINDOW};
 use super::view::View;
 
 /// Bytes at the front of a request: how long the response shall be.
@@ -24,6 +24,7 @@ pub fn answer(heard: &Frame, view: &View, port: &mut Port) {
         seq: if segment.flags.ack { segment.ack } else { first_number(&segment) },
         ack: segment.seq.wrapping_add(segment.span(payload.len())),
         flags: Flags::ACK,
+        window: WINDOW,
     };
     if segment.flags.syn {
         send(port, &envelope, Segment { flags: Flags::SYN_ACK, ..reply }, &[]);

@@ -10,7 +10,8 @@ use super::view::{TCP, TUNNEL_LEN, View};
 
 /// Bytes of payload in a segment that fits the overlay.
 pub const MSS: u16 = 1400;
-const WINDOW: u16 = 65_000;
+/// What everybody offers.
+pub const WINDOW: u16 = 65_000;
 
 /// Control bits that the generator uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Segment {
     pub ack: u32,
     /// Control bits.
     pub flags: Flags,
+    /// Receive window.
+    pub window: u16,
 }
 
 impl Segment {
@@ -71,6 +74,7 @@ impl Segment {
             seq: number(4)?,
             ack: number(8)?,
             flags: Flags { syn: bit(2), ack: bit(16), fin: bit(1), rst: bit(4) },
+            window: u16::from_be_bytes([header[14], header[15]]),
         };
         Some((segment, header.get(usize::from(header[12] >> 4) * 4..)?))
     }
@@ -88,7 +92,7 @@ impl Segment {
         let ((source, source_port), (target, target_port)) = (self.source, self.target);
         let mut step = PacketBuilder::ethernet2(envelope.source, envelope.target)
             .ipv4(source.octets(), target.octets(), 64)
-            .tcp(source_port, target_port, self.seq, WINDOW);
+            .tcp(source_port, target_port, self.seq, self.window);
         if self.flags.syn {
             let Ok(with) = step.syn().options(&[TcpOptionElement::MaximumSegmentSize(MSS)]) else { return false };
             step = with;
@@ -175,7 +179,7 @@ pub fn turn_around(frame: &mut Frame, view: &View) {
 /// A segment of a client to the VIP.
 #[must_use]
 pub fn of_client(client: (Ipv4Addr, u16), port: u16, seq: u32, ack: u32, flags: Flags) -> Segment {
-    Segment { source: client, target: (VIP, port), seq, ack, flags }
+    Segment { source: client, target: (VIP, port), seq, ack, flags, window: WINDOW }
 }
 
 #[cfg(test)]
@@ -205,7 +209,14 @@ mod tests {
         let view = View::of(frame.bytes()).unwrap();
         assert!(view.tunnelled && Segment::read(frame.bytes(), &view).unwrap().0 == segment);
         let back = Envelope::back(frame.bytes(), &view).unwrap();
-        let reply = Segment { source: segment.target, target: segment.source, seq: 1, ack: 2, flags: Flags::SYN_ACK };
+        let reply = Segment {
+            source: segment.target,
+            target: segment.source,
+            seq: 1,
+            ack: 2,
+            flags: Flags::SYN_ACK,
+            window: WINDOW,
+        };
         assert!(reply.write(&back, &[], &mut answer));
         let whole = etherparse::SlicedPacket::from_ethernet(answer.bytes()).unwrap();
         let ip = whole.net.as_ref().and_then(|net| net.ipv4_ref()).unwrap().header().to_header();
