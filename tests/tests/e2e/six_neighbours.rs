@@ -22,7 +22,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("ipv6_checks_of_plain_backends", Load::Light, checks);
     scenarios.each_driver("ipv6_sources_are_denied", Load::Light, denied);
     scenarios.each_driver("ipv6_proxy_header_names_the_client", Load::Light, proxy_header);
-    scenarios.af_xdp("ipv6_vip_on_the_clients_link", Load::Light, on_the_link);
+    scenarios.each_driver("ipv6_vip_on_the_clients_link", Load::Light, on_the_link);
     scenarios.af_xdp("ipv6_direct_server_on_the_link", Load::Light, direct);
 }
 
@@ -124,7 +124,8 @@ fn denied(driver: Driver) -> Outcome {
     Ok(())
 }
 
-/// A VIP out of the clients' own network: the kernel says whose it is, for it has the address on that very link.
+/// A VIP out of the clients' own network: the kernel says whose it is, for it has the address on that very link, or is
+/// told to speak for it.
 fn on_the_link(driver: Driver) -> Outcome {
     let vip = "2001:db8:2::80";
     let stage = start(driver, Plan::new(Arms::Two), |config| {
@@ -132,7 +133,13 @@ fn on_the_link(driver: Driver) -> Outcome {
         (here.name, here.listen) = ("here".into(), format!("[{vip}]:8080/tcp"));
         config.services.push(here);
     })?;
-    stage.network.gateway.ip(&format!("addr add {vip}/128 dev eth0 nodad"))?;
+    match driver {
+        Driver::AfXdp => stage.network.gateway.ip(&format!("addr add {vip}/128 dev eth0 nodad"))?,
+        Driver::Tun => {
+            stage.network.gateway.sysctl("net.ipv6.conf.eth0.proxy_ndp", "1")?;
+            stage.network.gateway.ip(&format!("neigh add proxy {vip} dev eth0"))?;
+        }
+    }
     let (client, target) = (stage.network.client(), format!("[{vip}]:8080"));
     all_succeeded(&traffic(client, &["connections", &target, "--count", "50"])?, 50)?;
     client.ip("neigh flush all")?;
