@@ -1,12 +1,13 @@
 //! A steady load: one request after another, each on a connection of its own, and every failure counted.
 
 use crate::clock;
+use crate::traffic::udp::any_of;
 use clap::Args;
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Args)]
 pub struct Requests {
     /// Where to.
-    target: SocketAddrV4,
+    target: SocketAddr,
     /// Stops when this file exists.
     #[arg(long)]
     until: PathBuf,
@@ -72,7 +73,7 @@ impl Requests {
 
     fn work(&self, total: &Mutex<Report>) {
         let start = clock::now();
-        let socket = UdpSocket::bind("0.0.0.0:0");
+        let socket = UdpSocket::bind(any_of(self.target));
         while !self.until.exists() {
             let began = clock::now();
             let answer = match (&socket, self.udp) {
@@ -124,8 +125,8 @@ fn name(answer: &str) -> io::Result<String> {
     name.map(str::to_owned).ok_or_else(|| io::Error::other(format!("no answer, but {answer:?}")))
 }
 
-fn request(target: SocketAddrV4) -> io::Result<String> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+fn request(target: SocketAddr) -> io::Result<String> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     socket.connect_timeout(&target.into(), LIMIT)?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(LIMIT))?;
@@ -135,7 +136,7 @@ fn request(target: SocketAddrV4) -> io::Result<String> {
     name(&answer)
 }
 
-fn datagram(socket: &UdpSocket, target: SocketAddrV4, wait: Duration) -> io::Result<String> {
+fn datagram(socket: &UdpSocket, target: SocketAddr, wait: Duration) -> io::Result<String> {
     socket.set_read_timeout(Some(wait))?;
     socket.send_to(b"who", target)?;
     let mut buffer = [0; 2048];

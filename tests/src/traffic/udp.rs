@@ -58,6 +58,13 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
+/// Any address and port of the target's family.
+#[must_use]
+pub fn any_of(target: SocketAddr) -> SocketAddr {
+    let any = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(any, 0)
+}
+
 impl Exchange {
     /// Runs it.
     ///
@@ -82,8 +89,7 @@ impl Exchange {
     }
 
     fn socket(&self) -> Outcome<UdpSocket> {
-        let any = if self.target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        let socket = UdpSocket::bind(any_of(self.target))?;
         socket.connect(self.target)?;
         socket.set_read_timeout(Some(Duration::from_millis(self.timeout_ms)))?;
         match self.ttl {

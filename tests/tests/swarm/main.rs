@@ -8,6 +8,7 @@ mod failures;
 mod flows;
 mod managers;
 mod places;
+mod six;
 mod stage;
 mod updates;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         balance::SCENARIOS,
         updates::SCENARIOS,
         places::SCENARIOS,
+        six::SCENARIOS,
         flows::SCENARIOS,
         failures::SCENARIOS,
         managers::SCENARIOS,
