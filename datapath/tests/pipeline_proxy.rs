@@ -9,7 +9,7 @@ use std::time::Duration;
 use datapath::service::Tables;
 use etherparse::TcpOptionElement;
 use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, reassemble, see, udp};
-use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, TASKS, VIP};
+use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, TASKS, VIP, six};
 use wire::Protocol;
 
 const PORT: u16 = 40_000;
@@ -375,4 +375,66 @@ fn a_first_datagram_in_fragments_is_refused() {
     }
     assert_eq!((gateway.flows().len(), gateway.totals().proxy_headers), (0, 0));
     assert_eq!(gateway.drops(), [("proxy_fragment", 1)]);
+}
+
+/// By hand: version 2, PROXY, IPv6, the client and the VIP of `lab::six`.
+fn header6(transport: u8, vip_port: u16) -> Vec<u8> {
+    let mut bytes = header(transport, 0)[..12].to_vec();
+    bytes.extend([0x21, 0x20 | transport, 0x00, 0x24]);
+    bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    bytes.extend([0x9c, 0x40]);
+    bytes.extend(vip_port.to_be_bytes());
+    bytes
+}
+
+fn on_both_vips(protocol: Protocol, port: u16, backend: datapath::service::Backend) -> Tables {
+    let mut service = lab::six::service(1, protocol, port);
+    service.proxy_protocol = true;
+    service.backends.push(backend);
+    lab::six::tables(vec![service])
+}
+
+#[test]
+fn clients_of_ipv6_are_named_by_their_own_addresses() {
+    let mut gateway = Gateway::new(on_both_vips(Protocol::Tcp, 8080, lab::overlay_backend(100, 0, 1)));
+    let says = |flags: &str, seq, ack, payload: &[u8]| {
+        six::by_client(&six::tcp6((six::CLIENT6, PORT), (six::VIP6, 8080), flags, seq, ack, payload))
+    };
+    let syn = one(&gateway.forward(&says("S", 1000, 0, b"")));
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    let first = one(&gateway.forward(&says("A", 1001, 5001, b"")));
+    assert_eq!(facts(&first), (1001, 5001, header6(1, 8080)));
+    let data = one(&gateway.forward(&says("A", 1001, 5001, b"question")));
+    assert_eq!(facts(&data), (1001 + 52, 5001, b"question".to_vec()));
+    let back = gateway.backward(&answer_of(0, &syn, "A", 5001, 1009 + 52).sent_by_task(0));
+    let back = six::see6(&back[0]).tcp();
+    assert_eq!((back.sequence_number, back.acknowledgment_number), (5001, 1009));
+    assert_eq!((gateway.totals().proxy_headers, gateway.drops()), (1, vec![]));
+}
+
+#[test]
+fn backends_of_ipv6_get_headers_too() {
+    let mut gateway = Gateway::new(on_both_vips(Protocol::Tcp, 8080, six::backend(100)));
+    let syn = six::see6(&gateway.forward(&Segment::syn(PORT).sent_by_client())[0]);
+    let answer = |flags: &str, seq, ack| {
+        let (snat, port) = syn.ports();
+        six::by_server(&six::tcp6((syn.dst, port), (syn.src, snat), flags, seq, ack, b""))
+    };
+    gateway.backward(&answer("SA", 5000, 1001));
+    let first = six::see6(&gateway.forward(&client("A", 1001, 5001).sent_by_client())[0]);
+    assert_eq!((first.src, first.dst, first.tcp().sequence_number), (six::SNAT6, six::SERVER6, 1001));
+    assert_eq!(first.payload[first.tcp().header_len()..], header(1, 8080));
+    let back = one(&gateway.backward(&answer("A", 5001, 1001 + HEADER_LEN)));
+    assert_eq!(facts(&back), (5001, 1001, vec![]));
+}
+
+#[test]
+fn datagrams_of_ipv6_are_introduced() {
+    let mut gateway = Gateway::new(on_both_vips(Protocol::Udp, 53, lab::overlay_backend(100, 0, 1)));
+    let ask = |payload: &[u8]| six::by_client(&six::udp6((six::CLIENT6, PORT), (six::VIP6, 53), payload));
+    let first = one(&gateway.forward(&ask(b"question")));
+    assert_eq!(first.payload()[8..], [&header6(2, 53)[..], b"question"].concat());
+    assert_eq!(one(&gateway.forward(&ask(b"another"))).payload()[8..], *b"another");
+    assert_eq!(gateway.drops(), []);
 }

@@ -4,12 +4,13 @@ use crate::runner::{Load, Scenarios};
 use crate::stage::{Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start};
 use std::time::Duration;
 use tests::clock::wait_until;
-use tests::config::Driver;
+use tests::config::{Driver, Service};
 use tests::gateway::{Gateway, base_config, task_service};
 use tests::network::{Arms, Plan};
 use tests::servers::Nginx;
-use tests::{Failure, Outcome, ensure};
+use tests::{Failure, Outcome, ensure, six};
 
+const WEB6: &str = "[2001:db8::1]:8080";
 /// Where nginx expects a header.
 const PORT: u16 = 8001;
 const HEADER_LEN: usize = 28;
@@ -23,6 +24,7 @@ pub fn add(scenarios: &mut Scenarios) {
 
 fn proxied(driver: Driver, check: Option<&str>) -> Outcome<Stage> {
     let network = Plan::new(Arms::Two).build()?;
+    six::enable(&network)?;
     let mut servers = Servers::start([])?;
     for (node, name) in network.nodes.iter().zip(["A", "B"]) {
         servers.web.push(Nginx::start_proxied(&node.tasks[0].namespace, name, PORT - 1)?);
@@ -31,14 +33,15 @@ fn proxied(driver: Driver, check: Option<&str>) -> Outcome<Stage> {
     let mut web = task_service(&network, "web", "8080/tcp", PORT);
     web.lines = vec!["proxy_protocol = true".to_owned()];
     web.check = check.map(str::to_owned);
-    config.services = vec![web];
+    let web6 = Service { name: "web6".to_owned(), listen: format!("{WEB6}/tcp"), check: None, ..web.clone() };
+    config.services = vec![web, web6];
     let gateway = Gateway::start(&network, &config)?;
     Ok(Stage { gateway, servers, network })
 }
 
 /// What nginx was told, and what it should have been told.
-fn ask(stage: &Stage) -> Outcome<(String, String)> {
-    let url = format!("http://{WEB}/proxied");
+fn ask(stage: &Stage, target: &str) -> Outcome<(String, String)> {
+    let url = format!("http://{target}/proxied");
     let format = "%{local_ip}:%{local_port} %{remote_ip}:%{remote_port}";
     let said = stage.network.client().run("curl", ["-sS", "--fail", "--max-time", "20", "-w", format, &url])?;
     let (told, true_one) = said.split_once('\n').ok_or_else(|| Failure::new(format!("nginx said {said:?}")))?;
@@ -48,14 +51,16 @@ fn ask(stage: &Stage) -> Outcome<(String, String)> {
 fn names_the_client(driver: Driver) -> Outcome {
     let check = "type = \"http\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\nrise = 1\nfall = 2";
     let stage = proxied(driver, Some(check))?;
-    for _ in 0..10 {
-        let (told, true_one) = ask(&stage)?;
+    for target in [WEB; 10].into_iter().chain([WEB6; 10]) {
+        let (told, true_one) = ask(&stage, target)?;
         ensure!(told == true_one, "nginx was told {told}, it is {true_one}");
     }
     for web in &stage.servers.web {
         let log = std::fs::read_to_string(web.files.join("../logs/proxied.log"))?;
         let clients: Vec<_> = log.lines().collect();
-        ensure!(clients == ["198.18.2.10"; 5], "nginx has logged {clients:?}");
+        let (four, six) = clients.split_at(clients.len().min(5));
+        ensure!(four == ["198.18.2.10"; 5], "nginx has logged {clients:?}");
+        ensure!(six.len() == 5 && six.iter().all(|client| client.starts_with("2001:db8:")), "{clients:?}");
     }
     // Checks are greeted, too, or nginx would close them; and theirs is nobody's connection.
     wait_until("all backends up by their checks", Duration::from_secs(10), || {
@@ -66,7 +71,7 @@ fn names_the_client(driver: Driver) -> Outcome {
     let load = stage.traffic(&["connections", WEB, "--count", "1000", "--at-once", "20"])?;
     all_succeeded(&load, 1000)?;
     let headers = stage.gateway.counter("proxy_headers")?;
-    ensure!(headers == 1010, "{headers} headers for 1010 connections");
+    ensure!(headers == 1020, "{headers} headers for 1020 connections");
     let file = stage.servers.share("some", SOME_BYTES)?;
     ensure!(stage.download_hash("/files/some")? == hash(&file)?, "another file arrived");
     stage.gateway.stop_cleanly()
@@ -92,7 +97,7 @@ add rule ip loss out tcp sport 8001 numgen random mod 20 < 1 drop";
     let answers = load["answers"].as_object().map(serde_json::Map::len).unwrap_or_default() as u64;
     ensure!(load["succeeded"] == answers, "two connections were said to be the same one: {load}");
     for _ in 0..5 {
-        let (told, true_one) = ask(&stage)?;
+        let (told, true_one) = ask(&stage, WEB)?;
         ensure!(told == true_one, "nginx was told {told}, it is {true_one}");
     }
     ensure!(stage.download_hash("/files/some")? == hash(&file)?, "another file arrived");
