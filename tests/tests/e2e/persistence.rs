@@ -2,11 +2,13 @@
 
 use crate::changes::rows;
 use crate::runner::{Load, Scenarios};
+use crate::six::{self, WEB6};
 use crate::stage::{Stage, UDP_ECHO, WEB, config, curl, start};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::clock::wait_until;
 use tests::config::{Config, Driver, Service};
-use tests::network::{Arms, Plan};
+use tests::network::{Arms, Host, Plan};
 use tests::{Outcome, ensure};
 
 /// A second port of the service, and another service of its group.
@@ -16,6 +18,7 @@ const OTHER_SERVICE: &str = "198.18.0.1:8443";
 pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("clients_stay_with_their_backends", Load::Light, clients_stay);
     scenarios.each_driver("clients_are_scheduled_anew_when_their_time_is_over", Load::Light, time_ends);
+    scenarios.each_driver("ipv6_clients_of_one_prefix_stay_together", Load::Light, one_prefix);
 }
 
 /// Two services of one group, the first with two ports; and a UDP service. All remember their clients for so long.
@@ -87,4 +90,25 @@ fn time_ends(driver: Driver) -> Outcome {
     let second = stage.curl()?;
     ensure!(first != second, "not scheduled anew: {first} again");
     Ok(())
+}
+
+/// Two IPv6 clients of one /64 count as one, until their service looks at longer prefixes.
+fn one_prefix(driver: Driver) -> Outcome {
+    let plan = Plan { clients: 2, ..Plan::new(Arms::Two) };
+    let stage = six::start(driver, plan, |config| {
+        for web in config.services.iter_mut().filter(|service| service.name == "web-6") {
+            web.lines.push("persistence = \"5m\"".to_owned());
+        }
+    })?;
+    let answers = || -> Outcome<Vec<BTreeSet<String>>> {
+        let of = |client: &Host| (0..6).map(|_| curl(&client.namespace, WEB6)).collect();
+        stage.network.clients.iter().map(of).collect()
+    };
+    let together = answers()?;
+    ensure!(together[0].len() == 1 && together[0] == together[1], "one prefix, and several tasks: {together:?}");
+    stage.gateway.cli(&["service", "set", "web-6", "--persistence-prefix-ipv6", "128"])?;
+    wait_until("a task for each", Duration::from_secs(10), || {
+        let apart = answers()?;
+        Ok(apart.iter().all(|of| of.len() == 1) && apart[0] != apart[1])
+    })
 }
