@@ -54,7 +54,7 @@ impl Flood {
         let start = clock::now();
         let mut report = Report { sent: 0 };
         while !self.until.exists() && start.elapsed() < LIMIT {
-            let due = (start.elapsed().as_secs_f64() * f64::from(self.per_second)) as u64;
+            let due = start.elapsed().as_millis() as u64 * u64::from(self.per_second) / 1000;
             while report.sent < due {
                 // A full queue loses some: they count as sent.
                 let _ = raw.send(&self.syn(macs, report.sent));
