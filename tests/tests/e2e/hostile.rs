@@ -3,7 +3,7 @@
 use crate::runner::{Load, Scenarios};
 use crate::stage::{LIMIT, Stage, UDP_ECHO, WEB, all_succeeded, finish, start, traffic};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::capture::Capture;
@@ -11,8 +11,9 @@ use tests::clock::{wait_for, wait_until};
 use tests::config::Driver;
 use tests::namespace::Namespace;
 use tests::network::{Arms, GATEWAY_UNDERLAY, Plan, VNI};
+use tests::traffic::fragments::hex;
 use tests::traffic::packet::{Ipv4Fields, internet_checksum, ipv4_frame, udp_datagram};
-use tests::{Outcome, ensure};
+use tests::{Outcome, ensure, six};
 
 /// Of the gateway's two interfaces.
 const FRONT_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
@@ -26,6 +27,7 @@ const PLAIN: Ipv4Fields = Ipv4Fields { id: 7, offset_bytes: 0, more: false, ttl:
 
 pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("damaged_frames_harm_nobody", Load::Heavy, damaged_frames);
+    scenarios.each_driver("ipv6_damaged_frames_harm_nobody", Load::Light, damaged_six);
     scenarios.each_driver("forged_replies_do_not_pass", Load::Light, forged_replies);
 }
 
@@ -102,6 +104,49 @@ fn write_frames(host: &Namespace, name: &str, frames: &[Vec<u8>]) -> Outcome<Pat
     Ok(path)
 }
 
+/// For how many reasons packets were dropped.
+fn kinds_of_drops(stage: &Stage) -> Outcome<usize> {
+    let counters = stage.gateway.json(&["counters"])?;
+    let drops = counters["total"]["drops"].as_object();
+    Ok(drops.map_or(0, |drops| drops.values().filter(|count| count.as_u64() > Some(0)).count()))
+}
+
+/// What Linux sends over IPv6 (the golden packets of `wire`), from an address that nobody has, to the VIP's services.
+fn client_frames_six() -> Outcome<Vec<Vec<u8>>> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../datapath/wire/tests/golden");
+    let from = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x66).octets();
+    let mut frames = Vec::new();
+    for name in ["tcp", "udp_refused", "fragments", "echo", "time_exceeded", "too_big"] {
+        let text = fs::read_to_string(format!("{directory}/six_{name}.hex"))?;
+        for packet in text.lines().filter_map(|line| line.strip_prefix("six_")?.split_once(' ')) {
+            let mut packet = hex(packet.1)?;
+            packet.truncate(1500);
+            packet[8..24].copy_from_slice(&from);
+            packet[24..40].copy_from_slice(&six::VIP.octets());
+            let port: u16 = if packet[6] == 6 { 8080 } else { 7000 };
+            if matches!(packet[6], 6 | 17) {
+                packet[42..44].copy_from_slice(&port.to_be_bytes());
+            }
+            frames.push([&FRONT_MAC[..], &SENDER_MAC, &[0x86, 0xdd], &packet].concat());
+        }
+    }
+    Ok(frames)
+}
+
+fn damaged_six(driver: Driver) -> Outcome {
+    let stage = crate::six::start(driver, Plan::new(Arms::Two), |_| {})?;
+    let mut load = stage.begin(&["connections", crate::six::WEB6, "--count", "2000", "--at-once", "4"])?;
+    let client = stage.network.client();
+    let file = write_frames(client, "six.hex", &client_frames_six()?)?.display().to_string();
+    for seed in ["1", "2", "3", "4"] {
+        let sent = traffic(client, &["frames", &file, "--damaged", "5000", "--seed", seed])?;
+        ensure!(sent["sent"].as_u64() > Some(4000), "nothing was sent: {sent}");
+    }
+    all_succeeded(&finish(&mut load)?, 2000)?;
+    ensure!(kinds_of_drops(&stage)? >= 2, "damaged frames went uncounted: {}", stage.gateway.cli(&["counters"])?);
+    stage.gateway.stop_cleanly()
+}
+
 fn damaged_frames(driver: Driver) -> Outcome {
     let mut stage = start(Plan { plain: 1, ..Plan::new(Arms::Two) }, driver, |_| {})?;
     let mut load = stage.begin(&["connections", WEB, "--count", "10000", "--at-once", "4"])?;
@@ -120,11 +165,7 @@ fn damaged_frames(driver: Driver) -> Outcome {
     ensure!(seed >= 3, "hardly any damage was done while the load ran");
     ensure!(stage.gateway.process.is_running()?, "the gateway died");
     // What the pipeline saw of it is told by reason. (Over TUN the kernel has dropped most of it before.)
-    let counters = stage.gateway.json(&["counters"])?;
-    let drops = counters["total"]["drops"]
-        .as_object()
-        .map_or(0, |drops| drops.values().filter(|count| count.as_u64() > Some(0)).count());
-    ensure!(drops >= 2, "damaged frames went uncounted: {counters}");
+    ensure!(kinds_of_drops(&stage)? >= 2, "damaged frames went uncounted: {}", stage.gateway.cli(&["counters"])?);
     stage.gateway.stop_cleanly()
 }
 
