@@ -21,6 +21,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("ipv6_kernel_traffic_is_undisturbed", Load::Light, kernel_traffic);
     scenarios.each_driver("ipv6_checks_of_plain_backends", Load::Light, checks);
     scenarios.each_driver("ipv6_sources_are_denied", Load::Light, denied);
+    scenarios.each_driver("ipv6_networks_stay_with_their_backend", Load::Light, persistence);
     scenarios.each_driver("ipv6_proxy_header_names_the_client", Load::Light, proxy_header);
     scenarios.each_driver("ipv6_vip_on_the_clients_link", Load::Light, on_the_link);
     scenarios.af_xdp("ipv6_direct_server_on_the_link", Load::Light, direct);
@@ -197,4 +198,23 @@ fn direct(driver: Driver) -> Outcome {
     let wanted = format!("{} {}:8080", six::client(0), six::VIP);
     ensure!(seen == wanted, "the server saw {seen}, not {wanted}");
     gateway.stop_cleanly()
+}
+
+/// Clients of one network count as one, unless it is said that each counts.
+fn persistence(driver: Driver) -> Outcome {
+    for (lines, together) in [("", true), ("persistence_prefix_ipv6 = 128", false)] {
+        let stage = start(driver, Plan { clients: 2, ..Plan::new(Arms::Two) }, |config| {
+            for service in &mut config.services {
+                service.lines.extend(["persistence = \"60s\"".to_owned(), lines.to_owned()]);
+            }
+        })?;
+        let mut of_clients = Vec::new();
+        for client in &stage.network.clients {
+            let answers = (0..4).map(|_| curl(&client.namespace, WEB6)).collect::<Outcome<Vec<_>>>()?;
+            ensure!(answers.windows(2).all(|pair| pair[0] == pair[1]), "not one backend: {answers:?}");
+            of_clients.push(answers[0].clone());
+        }
+        ensure!((of_clients[0] == of_clients[1]) == together, "{lines:?}: {of_clients:?}");
+    }
+    Ok(())
 }
