@@ -14,6 +14,7 @@ use wire::Protocol;
 use crate::cases::{Refused, Size, Way, new_flows, play_data, play_refused};
 use crate::floor::Floor;
 use crate::gateway::Gateway;
+use crate::network;
 
 /// Turns that are counted.
 const TURNS: u64 = 32;
@@ -43,6 +44,12 @@ pub fn run_cases(only: Option<&str>) -> Result<(), datapath::service::TablesErro
     for (name, protocol) in [("new_tcp", Protocol::Tcp), ("new_udp", Protocol::Udp)] {
         gateway.front.play(new_flows(protocol, FLOWS, 2 * BURST * TURNS as usize), BURST);
         count(name, &mut |turns| gateway.run(turns));
+    }
+    // To be set beside `new_udp`; not guarded.
+    if only == Some("one_packet_udp") {
+        let mut alone = Gateway::with(FLOWS, network::tables(1, network::one_packet_services()))?;
+        alone.front.play(new_flows(Protocol::Udp, FLOWS, 2 * BURST * TURNS as usize), BURST);
+        count("one_packet_udp", &mut |turns| alone.run(turns));
     }
     let mut bare = Floor::new(0);
     play_data(&gateway, &connections, Way::ToTask, Size::Small, BURST);

@@ -95,6 +95,7 @@ pub fn service(id: u32, address: Ipv4Addr, port: u16, protocol: Protocol, backen
         direct: false,
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
+        one_packet: false,
         persistence: None,
         protection: Protection::default(),
         backends,
@@ -122,6 +123,16 @@ pub fn tables(generation: u64, services: Vec<VirtualService>) -> Tables {
         services,
         six: Vec::new(),
     }
+}
+
+/// The same, but that the UDP service makes no flows.
+#[must_use]
+pub fn one_packet_services() -> Vec<VirtualService> {
+    let mut services = services();
+    for service in &mut services {
+        service.one_packet = service.id == ServiceId(1);
+    }
+    services
 }
 
 /// A TCP and a UDP service with [`BACKENDS`] backends each.

@@ -64,7 +64,8 @@ pub struct NatBinding {
 
 impl NatBinding {
     /// Nothing is translated: the backend gets the client's packets as they are.
-    pub(crate) fn identity(original: &FiveTuple) -> NatBinding {
+    #[must_use]
+    pub fn to_itself(original: &FiveTuple) -> NatBinding {
         NatBinding {
             backend: SocketAddrV4::new(original.dst, original.dst_port),
             snat: SocketAddrV4::new(original.src, original.src_port),

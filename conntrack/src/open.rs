@@ -120,7 +120,7 @@ impl Conntrack {
     /// Finds a SNAT port whose reply key is free, or held by a closed flow, which is removed and handed out.
     fn bind(&mut self, open: &Open, tick: u32) -> Option<(NatBinding, Option<Flow>)> {
         let (backend, protocol) = (open.backend, open.original.protocol);
-        let Some(range) = &open.snat else { return Some((NatBinding::identity(&open.original), None)) };
+        let Some(range) = &open.snat else { return Some((NatBinding::to_itself(&open.original), None)) };
         for _ in 0..PORT_ATTEMPTS {
             let snat = self.ports.take(backend, protocol, range, tick)?;
             let binding = NatBinding { backend, snat };

@@ -42,6 +42,7 @@ use crate::catalog::Catalog;
 use crate::check::{Checks, Target};
 use crate::config::Config;
 use crate::devices::Filter;
+use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
 use compile::{Compiled, Ways};
 use swarm::SwarmState;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub tun_routes: Option<watch::Sender<TunWants>>,
     /// The SNAT ports of plain backends.
     pub plain_ports: RangeInclusive<u16>,
+    /// With `[flow_log]`.
+    pub flow_log: Option<FlowLog>,
 }
 
 /// What is kept of the first tables.
@@ -124,6 +127,7 @@ pub struct Gateway {
     /// Once there was something to check.
     checks: Option<Checks>,
     checks_failed: bool,
+    flow_log: Option<FlowLog>,
 }
 
 impl Gateway {
@@ -154,6 +158,7 @@ impl Gateway {
             checks_failed: false,
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
+            flow_log: parts.flow_log,
         };
         gateway.check(targets);
         gateway.with_findings(findings)
@@ -176,6 +181,9 @@ impl Gateway {
     }
 
     fn compile(&self, catalog: &Catalog) -> Compiled {
+        if let Some(log) = &self.flow_log {
+            log.know(catalog);
+        }
         let next = Generation(self.generation.0 + 1);
         compile(&self.config, catalog, &self.view, &self.learned, next)
     }
@@ -280,18 +288,19 @@ impl Gateway {
         }
     }
 
-    /// Takes tasks that do not answer out of the turns, and back in.
+    /// Takes backends that do not answer out of the turns, and back in.
     fn watch_tasks(&mut self) {
-        if self.swarm.is_none() {
+        if self.watch.is_idle(&self.catalog) {
             return;
         }
         let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
         let resting = self.watch.judge(&self.catalog, totals, sys::clock::now());
-        if !self.catalog.suspend(&resting) {
-            return;
+        let news = self.catalog.suspend(&resting);
+        for sentence in &news {
+            tracing::warn!("{sentence}");
         }
-        if self.publish_catalog("tasks do not answer") {
-            tracing::info!("{} tasks rest because they do not answer", resting.len());
+        if !news.is_empty() {
+            self.publish_catalog("backends do not answer");
         }
     }
 
@@ -344,6 +353,8 @@ impl Gateway {
         drop(self.checks);
         drop(self.filter);
         self.engine.stop();
+        // Last: it writes what the workers have said.
+        drop(self.flow_log);
     }
 }
 

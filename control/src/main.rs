@@ -11,6 +11,7 @@ mod check;
 mod cli;
 mod config;
 mod devices;
+mod flow_log;
 mod gateway;
 mod import;
 mod kernel;

@@ -134,6 +134,7 @@ impl Page {
             }
         }
         self.checks(gateway);
+        self.ejections(gateway);
         self.clients(gateway);
         self.protection(gateway);
         let weights = all.iter().map(|(labels, weight, _)| (labels.clone(), u64::from(*weight)));
@@ -176,6 +177,21 @@ impl Page {
         }
         let help = "How long the last health check took";
         self.registry.register_with_unit("check_duration", help, Unit::Seconds, duration);
+    }
+}
+
+impl Page {
+    /// Only backends that are watched.
+    fn ejections(&mut self, gateway: &dyn Operations) {
+        let watched = gateway.catalog().services().iter().filter(|service| service.passive().on);
+        let all: Vec<_> = watched
+            .flat_map(|service| service.backends.iter().map(move |entry| (backend_labels(service, entry), entry)))
+            .collect();
+        let resting = all.iter().map(|(labels, entry)| (labels.clone(), u64::from(entry.suspended)));
+        let help = "Whether it gets no new connections because it did not take the last ones";
+        self.gauges("backend_resting", help, None, Values(resting.collect()));
+        let ejections = all.iter().map(|(labels, entry)| (labels.clone(), entry.ejections));
+        self.counters("backend_ejections", "How often it was made to rest", Values(ejections.collect()));
     }
 }
 

@@ -186,6 +186,9 @@ pub struct Status {
     pub flows: FlowCount,
     /// What the operator should know: a lost link, a backend without a route, a worker that failed.
     pub notes: Vec<String>,
+    /// With `[flow_log]`: the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_log: Option<String>,
     /// With `[swarm]`: how it stands with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swarm: Option<SwarmStatus>,

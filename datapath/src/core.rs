@@ -12,12 +12,14 @@ use wire::FiveTuple;
 
 use crate::counters::Counters;
 use crate::exchange::{Exchange, Message};
+use crate::flow_log::{Ending, FlowLog};
 use crate::fragments::FragmentTable;
 use crate::lifetime::Sweep;
 use crate::limiter::Limiter;
 use crate::opening::Openings;
 use crate::packet::Packet;
 use crate::probes::Probes;
+use crate::returns::Returns;
 use crate::scheduler;
 use crate::service::{InterfaceIndex, Snapshot};
 use crate::splice::Splices;
@@ -107,6 +109,9 @@ pub struct Core {
     /// Ports of all workers; `ports` is our slice of them.
     pub(crate) all_ports: SnatPorts,
     pub(crate) ports: SnatPorts,
+    pub(crate) returns: Returns,
+    /// When flows are logged.
+    pub(crate) flow_log: Option<FlowLog>,
     pub(crate) next_ip_id: u16,
     /// Of IPv6 clients.
     pub(crate) surrogates: Arc<Surrogates>,
@@ -155,6 +160,7 @@ impl Core {
     #[must_use]
     pub fn new(parts: CoreParts) -> Self {
         let workers = parts.exchange.workers();
+        let own_ports = parts.ports.slice(parts.index, workers);
         Self {
             index: parts.index,
             conntrack: parts.conntrack,
@@ -170,7 +176,9 @@ impl Core {
             schedulers: scheduler::Memory::new(parts.index as u64 + 1),
             splices: Splices::new(),
             openings: Openings::new(),
-            ports: parts.ports.slice(parts.index, workers),
+            returns: Returns::new(&own_ports),
+            flow_log: None,
+            ports: own_ports,
             all_ports: parts.ports,
             next_ip_id: 0,
             surrogates: parts.surrogates,
@@ -309,6 +317,9 @@ impl Core {
     }
 
     pub(crate) fn close_flow(&mut self, tables: &Snapshot, id: FlowId) {
+        if let Some(flow) = self.conntrack.get(id) {
+            self.log_end(tables, id, flow, Ending::Replaced);
+        }
         let flow = self.conntrack.close(id);
         self.lookups_stale = true;
         self.count_closed(tables, &flow);

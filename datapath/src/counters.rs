@@ -92,6 +92,10 @@ counters! {
     proxy_headers,
     /// PROXY headers sent again.
     proxy_headers_repeated,
+    /// Events of flows that were not logged because control was not quick enough.
+    flow_events_lost,
+    /// Datagrams of one-packet services that were sent on.
+    one_packet_sent,
     /// Bursts that were not empty.
     bursts,
     /// Times that the worker went to sleep.

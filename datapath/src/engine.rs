@@ -14,6 +14,7 @@ use sys::{DeviceState, FramePool, LinkType};
 use crate::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
 use crate::counters::{Counters, WorkerCounters};
 use crate::exchange::{Exchange, Mailbox};
+use crate::flow_log::{self, FlowEvents};
 use crate::handover::{Desk, Publisher};
 use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub overlay_ports: RangeInclusive<u16>,
     /// Random per process: keys the hash, decides where port ranges begin.
     pub seed: u64,
+    /// Whether the workers tell of their flows, see [`Engine::flow_events`].
+    pub logs_flows: bool,
 }
 
 /// Packet memory and devices of one worker.
@@ -81,6 +84,7 @@ pub struct Engine {
     probes: Arc<Probes>,
     surrogates: Arc<Surrogates>,
     capacity: usize,
+    flow_events: Vec<FlowEvents>,
 }
 
 struct Handle {
@@ -116,6 +120,7 @@ impl Engine {
             probes: Arc::new(Probes::new(of_probes)),
             surrogates: Arc::new(Surrogates::new(config.flows)),
             capacity: 0,
+            flow_events: Vec::new(),
         };
         engine.prepare_six(&first);
         let mut desks = Vec::with_capacity(count);
@@ -162,7 +167,13 @@ impl Engine {
             epoch_millis: epoch_millis(),
         };
         let shared = Arc::new(Shared::new(desk));
-        let worker = Worker::new(Core::new(parts), Arc::clone(first), own.devices, Arc::clone(&shared));
+        let mut core = Core::new(parts);
+        if config.logs_flows {
+            let events = flow_log::queue();
+            core.log_flows(Arc::clone(&events));
+            self.flow_events.push(events);
+        }
+        let worker = Worker::new(core, Arc::clone(first), own.devices, Arc::clone(&shared));
         bed.register(worker.devices())?;
         let cpu = config.cpus.get(index).copied().unwrap_or(0);
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -208,6 +219,12 @@ impl Engine {
             (None, Some(tables)) => tables.real_address(address),
             (None, None) => IpAddr::V4(address),
         }
+    }
+
+    /// Where the workers' flow events wait to be taken; none if they are not to tell.
+    #[must_use]
+    pub fn flow_events(&self) -> Vec<FlowEvents> {
+        self.flow_events.clone()
     }
 
     /// Frees tables that no worker uses any more; call it now and then.

@@ -6,6 +6,7 @@ use conntrack::{Direction, Flow, FlowId, Idle, Resets, State};
 use wire::Protocol;
 
 use crate::core::Core;
+use crate::flow_log::Ending;
 use crate::service::{BackendId, Phase, Snapshot};
 use crate::stage::FlowFacts;
 use crate::verdict::DropReason;
@@ -32,6 +33,7 @@ impl Core {
             if expired.flow.is_spliced() && !expired.flow.state().is_closed() {
                 self.renumber_resets(expired.id, &mut resets);
             }
+            self.log_end(tables, expired.id, &expired.flow, Ending::Timeout);
             self.tell(tables, &FlowFacts::of(&expired.flow), &resets);
             self.count_closed(tables, &expired.flow);
         }
@@ -49,6 +51,7 @@ impl Core {
         if flow.state().is_closed() {
             return;
         }
+        self.log_end(tables, id, flow, Ending::ResetHere);
         let facts = FlowFacts::of(flow);
         let (before, spliced) = (Phase::of(flow.state()), flow.is_spliced());
         self.end_half_open(tables, flow);

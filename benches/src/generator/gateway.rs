@@ -56,6 +56,7 @@ impl MemoryGateway {
             plain_ports: 1024..=32_767,
             overlay_ports: 1024..=65_535,
             seed: 7,
+            logs_flows: false,
         };
         let engine = Engine::start(&config, devices, Snapshot::build(tables(profile, cpus.len()))?)?;
         Ok((MemoryGateway { engine: Some(engine) }, ends))
@@ -169,6 +170,7 @@ fn service(id: u32, stream: &Stream, workers: usize, half_open: Option<u32>) -> 
         direct: false,
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
+        one_packet: false,
         persistence: None,
         protection: Protection { syn_cookies, guard: Arc::new(Guard::new(workers)), ..Protection::default() },
         backends: (0..TASKS.len()).map(backend).collect(),

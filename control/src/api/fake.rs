@@ -124,6 +124,7 @@ impl Operations for Fake {
             devices: vec![device(0, true, None), device(1, false, Some("queue busy"))],
             flows: self.flow_count(),
             notes: vec!["no neighbour for 198.18.1.12".to_owned()],
+            flow_log: None,
             swarm: self.swarm.clone(),
         }
     }

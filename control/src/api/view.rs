@@ -34,6 +34,10 @@ pub struct ServiceView {
     pub timeout: Option<String>,
     /// The idle times of states that have one of their own, as in `[timeouts]`.
     pub timeouts: BTreeMap<String, String>,
+    /// Whether each UDP datagram is scheduled on its own.
+    pub one_packet: bool,
+    /// When backends rest: false, or an object with every key.
+    pub passive: serde_json::Value,
     /// How long it takes until a backend that came up gets its whole weight, e.g. `30s`; null: no time.
     pub slow_start: Option<String>,
     /// What becomes of the connections of a backend that is down: `keep` or `reset`.
@@ -125,6 +129,10 @@ pub struct BackendView {
     pub sorry: bool,
     /// `up`, `down` (its checks failed), `resting` (it did not answer clients), `draining` (weight 0) or `sorry` (it waits until no other is left).
     pub state: String,
+    /// Why it rests; null when it does not.
+    pub resting: Option<String>,
+    /// How often it was made to rest.
+    pub ejections: u64,
     /// What its checks found; null when it is not checked.
     pub check: Option<CheckView>,
     /// Connections that are open.
@@ -176,6 +184,8 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         proxy_protocol: service.settings.proxy_protocol,
         timeout: service.settings.timeout.map(show_duration),
         timeouts: service.settings.timeouts.show(),
+        one_packet: service.settings.one_packet,
+        passive: service.passive().show(),
         slow_start: service.settings.life.slow_start.map(show_duration),
         on_down: show_on_down(service.settings.life).to_owned(),
         drain_deadline: service.settings.life.drain_deadline.map(show_duration),
@@ -238,6 +248,8 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTota
         max_connections: config.max_connections.map(NonZeroU32::get),
         sorry: config.sorry,
         state: state(entry).to_owned(),
+        resting: entry.ejection.as_ref().map(|ejection| format!("{}, for {}", ejection.reason, ejection.rest)),
+        ejections: entry.ejections,
         check: service.check.is_some().then(|| check(&entry.health)),
         active_connections: totals.active,
         inactive_connections: totals.inactive,

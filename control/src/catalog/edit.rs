@@ -227,6 +227,8 @@ pub fn no_backend(service: &ServiceEntry, address: BackendAddress) -> EditError 
 fn check_settings(settings: &Settings, listens: &[Listen], checked: bool) -> Result<(), EditError> {
     refuse(rules::proxy_fault(settings))?;
     refuse(settings.timeouts.fault(listens))?;
+    refuse(settings.one_packet_fault(listens))?;
+    refuse(settings.passive.and_then(|passive| passive.fault(listens)))?;
     let protection = || settings.protection.fault(settings.direct, listens);
     let fault = settings.life.fault(settings.scheduler, checked).or_else(protection);
     refuse(fault.map(|(_, complaint)| complaint))

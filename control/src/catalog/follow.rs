@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use datapath::service::BackendId;
-
 use super::{BackendEntry, Catalog, Origin, ServiceEntry, replace};
 use crate::config::rules::{self, overlap};
 use crate::config::value::show_listen;
@@ -42,17 +40,6 @@ impl Catalog {
         }
         self.settle_clients();
         problems
-    }
-
-    /// Makes just these backends rest; true when that changes something.
-    pub fn suspend(&mut self, resting: &BTreeSet<BackendId>) -> bool {
-        let mut changed = false;
-        for backend in self.services.iter_mut().flat_map(|service| &mut service.backends) {
-            let rests = resting.contains(&backend.id);
-            changed |= backend.suspended != rests;
-            backend.suspended = rests;
-        }
-        changed
     }
 
     fn follow_one(

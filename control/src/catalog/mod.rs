@@ -3,6 +3,7 @@
 mod checks;
 mod clients;
 mod edit;
+mod ejection;
 mod follow;
 mod life;
 mod replace;
@@ -12,7 +13,10 @@ mod tables;
 mod tests;
 
 pub use edit::no_backend;
+pub use ejection::Ejection;
 pub use surrogates::Surrogates;
+#[cfg(test)]
+pub(crate) use tests::config as config_for_tests;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -88,6 +92,10 @@ pub struct BackendEntry {
     pub task: Option<String>,
     /// It does not answer: no new flows for the moment.
     pub suspended: bool,
+    /// Why, while it rests.
+    pub ejection: Option<Ejection>,
+    /// How often it was made to rest.
+    pub ejections: u64,
     /// What its checks say.
     pub health: Health,
     /// How far it has come since.

@@ -107,6 +107,8 @@ impl Catalog {
             stats,
             task: None,
             suspended: false,
+            ejection: None,
+            ejections: 0,
             health: Health::default(),
             progress: super::life::Progress::default(),
         }

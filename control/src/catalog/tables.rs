@@ -34,6 +34,7 @@ impl Catalog {
             direct: service.settings.direct,
             proxy_protocol: service.settings.proxy_protocol,
             idle: service.settings.timeouts.idle(service.settings.timeout),
+            one_packet: service.settings.one_packet,
             backends: self.backends(service, resolve),
             persistence: self.persistence(service),
             protection: protection(service),
@@ -54,7 +55,9 @@ impl Catalog {
                 let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
                 Path::Overlay { vni, vtep, mac, hop: resolve.hop(vtep.into()) }
             }
-            _ if service.settings.direct => Path::Plain { snat: Vec::new(), hop: resolve.direct_hop(ip) },
+            _ if service.settings.direct => {
+                Path::Plain { snat: self.direct_sources(service, ip, resolve), hop: resolve.direct_hop(ip) }
+            }
             _ => self.plain_path(service, ip, resolve),
         };
         // What failed its checks gets no new flows. Nor does a task that cannot be reached, or does not answer, while others may.
@@ -74,6 +77,12 @@ impl Catalog {
     fn listen(&self, listen: &Listen) -> service::Listen {
         let address = self.surrogates.of(listen.address);
         service::Listen { address, ports: listen.ports.clone(), protocol: listen.protocol }
+    }
+
+    /// Clients' packets keep their source; checks come from where the gateway's own packets do.
+    fn direct_sources(&self, service: &ServiceEntry, ip: IpAddr, resolve: &dyn Resolve) -> Vec<Ipv4Addr> {
+        let checked = service.check.as_ref().map(|_| plain_snat(service, ip, resolve));
+        checked.into_iter().flatten().map(|source| self.surrogates.of(source)).collect()
     }
 
     /// Without a source address nothing can be sent.

@@ -18,7 +18,7 @@ use crate::swarm::{Wanted, WantedTask};
 const OVERLAY: &str = "[[interface]]\nname = \"eth0\"\n[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\n\
                        address = \"10.0.0.3/24\"\nsnat = \"10.0.0.4\"\n";
 
-pub(super) fn config(services: &str) -> Config {
+pub fn config(services: &str) -> Config {
     let text = format!("{OVERLAY}{services}");
     parse("gw.toml", text.as_bytes(), &[0]).map_err(|problems| problems[0].to_string()).unwrap().config
 }

@@ -1,6 +1,6 @@
 //! What the command line may say.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use super::checks::CheckChange;
 use crate::config::protection::RateLimit;
 use crate::config::report::Complaint;
 use crate::config::{BackendAddress, DEFAULT_API, persistence, protection, settings, value};
+use crate::flow_log;
 use crate::import::Format;
 
 /// A userspace L4 ingress gateway.
@@ -68,7 +69,7 @@ pub enum Question {
     /// Backends of services: list, add, set, drain, remove
     #[command(subcommand, visible_alias = "backends")]
     Backend(BackendVerb),
-    /// Flows: list, count
+    /// Flows: list, count, who
     #[command(subcommand, visible_alias = "flows")]
     Flow(FlowVerb),
     /// Packets, bytes, every drop reason, per worker and in all
@@ -105,7 +106,7 @@ pub enum ServiceVerb {
         check: Box<CheckChange>,
     },
     /// Change a service
-    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "proxy_protocol", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "syn_cookies", "half_open", "check", "no_check"]))]
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["listen", "scheduler", "timestamps", "direct", "proxy_protocol", "timeout", "slow_start", "on_down", "drain_deadline", "persistence", "persistence_prefix", "persistence_clients", "persistence_group", "timeouts", "one_packet", "passive", "passive_failures", "passive_window", "passive_ejection", "passive_floor", "persistence_prefix_ipv6", "allow", "deny", "rate", "rate_burst", "rate_per_source", "rate_per_source_burst", "syn_cookies", "half_open", "check", "no_check"]))]
     Set {
         /// The service
         name: String,
@@ -315,6 +316,18 @@ pub enum FlowVerb {
     },
     /// How many flows there are, and how many there can be
     Count,
+    /// Whose flow it was that a backend saw from this address: looks into the flow log
+    Who {
+        /// What the backend saw, e.g. 10.0.0.3:41312
+        #[arg(value_name = "ADDRESS:PORT")]
+        address: SocketAddr,
+        /// At which moment, in UTC: 2026-11-21T14:05:00Z, or 14:05 for today; left out: ever
+        #[arg(long, value_name = "TIME", value_parser = checked(flow_log::who::moment))]
+        at: Option<String>,
+        /// The log, or an older one; left out: the gateway's
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// The config's own understanding of a value, with its hint, as clap wants it.

@@ -13,7 +13,7 @@ use super::args::{
 };
 use super::client::{Client, segment};
 use super::output::Output;
-use super::show;
+use super::{show, who};
 use crate::api::view::{BackendView, ServiceView};
 use crate::config::{persistence, protection};
 use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status};
@@ -31,6 +31,9 @@ pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>) -> Resul
         Question::Flow(FlowVerb::List { service, limit }) => flows(service.as_deref(), *limit, &client, output)?,
         Question::Flow(FlowVerb::Count) => {
             output.print(&client.get::<FlowCount>("/v1/flows/count")?, |count| show::flow_count(*count))?;
+        }
+        Question::Flow(FlowVerb::Who { address, at, file }) => {
+            return who::who(*address, at.as_deref(), file.as_deref(), &client, output);
         }
         Question::Counters { watch: false } => {
             output.print(&client.get::<CountersView>("/v1/counters")?, |counters| show::counters(counters, None))?;

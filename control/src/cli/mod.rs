@@ -10,6 +10,7 @@ mod import;
 mod output;
 mod show;
 mod table;
+mod who;
 
 #[cfg(test)]
 mod documented;

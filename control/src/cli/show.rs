@@ -67,14 +67,16 @@ fn or_dash(text: Option<&str>) -> String {
 pub fn service(service: &ServiceView) -> String {
     let listen = service.listen.join(", ");
     format!(
-        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nPROXY:      {}\nTimeout:    {}\nLife:       {}\nPersistent: {}\nProtection: {}\nCheck:      {}\nBackends:   {}\n{}",
+        "Name:       {}\nListen:     {listen}\nScheduler:  {}\nTimestamps: {}\nDirect:     {}\nPROXY:      {}\nOne packet: {}\nTimeout:    {}\nLife:       {}\nPassive:    {}\nPersistent: {}\nProtection: {}\nCheck:      {}\nBackends:   {}\n{}",
         service.name,
         service.scheduler,
         service.timestamps,
         if service.direct { "yes" } else { "no" },
         if service.proxy_protocol { "v2" } else { "no" },
+        if service.one_packet { "yes" } else { "no" },
         times(service),
         life(service),
+        passive(service),
         persistence(service),
         protection(service),
         service.check.as_ref().map_or_else(|| "none".to_owned(), check_keys),
@@ -87,6 +89,16 @@ pub fn service(service: &ServiceView) -> String {
 fn times(service: &ServiceView) -> String {
     let states = service.timeouts.iter().map(|(state, time)| format!(", {state} {time}"));
     format!("{}{}", service.timeout.as_deref().unwrap_or("default"), states.collect::<String>())
+}
+
+/// `3 failures within 10s rest 5s, 1 stays`
+fn passive(service: &ServiceView) -> String {
+    let text = |key: &str| service.passive[key].as_str().unwrap_or_default().to_owned();
+    if !service.passive.is_object() {
+        return "no".to_owned();
+    }
+    let (failures, floor) = (&service.passive["failures"], &service.passive["floor"]);
+    format!("{failures} failures within {} rest {}, {floor} must be left", text("window"), text("ejection"))
 }
 
 /// `slow start 30s, on down reset, drained for 5m at most`

@@ -6,13 +6,16 @@
 
 mod address;
 pub mod check;
+mod flow_log;
 mod gateway;
 mod interface;
 pub mod life;
 mod listen;
 mod model;
 pub mod node;
+pub mod one_packet;
 mod overlay;
+pub mod passive;
 pub mod persistence;
 mod problem;
 pub mod protection;
@@ -36,6 +39,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use check::{CheckConfig, CheckKind, HttpCheck, UdpCheck};
+pub use flow_log::FlowLogConfig;
 pub use gateway::DEFAULT_API;
 pub use listen::Listen;
 pub use model::{
@@ -124,6 +128,7 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
         None => gateway::default(cpus),
     };
     let timeouts = file.table("timeouts", report).map(|section| timeouts::read(section, report));
+    let flow_log = file.table("flow_log", report).and_then(|section| flow_log::read(section, report));
     let interfaces = interface::read_all(&mut file, report);
     let with_swarm = file.has("swarm");
     let seed = file.table("overlay", report).and_then(|section| overlay::read(section, with_swarm, report));
@@ -140,5 +145,5 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
     let swarm = file.table("swarm", report).and_then(|section| swarm::read(section, seed.unwrap_or_default(), report));
     file.close(report);
     let services = drafts.iter().map(service::ServiceDraft::finish).collect::<Option<_>>()?;
-    Some(Config { gateway, timeouts: timeouts.unwrap_or_default(), interfaces, overlay, swarm, services })
+    Some(Config { gateway, timeouts: timeouts.unwrap_or_default(), flow_log, interfaces, overlay, swarm, services })
 }

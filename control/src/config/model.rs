@@ -11,7 +11,7 @@ use vxlan::Vni;
 use wire::MacAddr;
 
 use super::check::CheckConfig;
-use super::{Listen, Settings, address, value};
+use super::{FlowLogConfig, Listen, Settings, address, value};
 
 /// A whole config file, valid.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// `[timeouts]`
     pub timeouts: Timeouts,
+    /// `[flow_log]`
+    pub flow_log: Option<FlowLogConfig>,
     /// `[[interface]]`
     pub interfaces: Vec<InterfaceConfig>,
     /// `[overlay]`

@@ -10,7 +10,7 @@ use super::persistence::Persistence;
 use super::report::{At, Complaint, Report};
 use super::service::{BackendDraft, ServiceDraft};
 use super::value::show_listen;
-use super::{BackendConfig, Listen, OverlayConfig, Settings, state_times};
+use super::{BackendConfig, Listen, OverlayConfig, Settings, one_packet, passive, state_times};
 
 /// The overlay as far as it is known.
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +190,12 @@ fn check_life(service: &ServiceDraft, report: &mut Report) {
     let Some(config) = service.finish() else { return };
     if let Some(complaint) = config.settings.timeouts.fault(&config.listens) {
         report.error(service.place_of(state_times::KEY), complaint);
+    }
+    if let Some(complaint) = config.settings.one_packet_fault(&config.listens) {
+        report.error(service.place_of(one_packet::KEY), complaint);
+    }
+    if let Some(complaint) = config.settings.passive.and_then(|passive| passive.fault(&config.listens)) {
+        report.error(service.place_of(passive::KEY), complaint);
     }
     let fault = config.settings.life.fault(config.settings.scheduler, service.check.is_some());
     if let Some((key, complaint)) = fault {

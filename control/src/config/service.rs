@@ -10,8 +10,8 @@ use super::node::{Node, Value};
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
 use super::{
-    BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, persistence, protection,
-    settings, state_times, value,
+    BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, one_packet, passive,
+    persistence, protection, settings, state_times, value,
 };
 
 /// A service as far as it could be read.
@@ -80,7 +80,12 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         report.error(&list.at, complaint);
     }
     let settings = settings::read(&mut section, report);
-    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([state_times::KEY, "proxy_protocol"]);
+    let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([
+        state_times::KEY,
+        one_packet::KEY,
+        passive::KEY,
+        "proxy_protocol",
+    ]);
     let keys = keys.chain(protection::KEYS);
     let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));

@@ -7,12 +7,13 @@ use datapath::service::SchedulerKind;
 
 use super::life::{self, Life, LifeChange};
 use super::node::Value;
+use super::passive::{self, Passive};
 use super::persistence::{self, Persistence, PersistenceChange};
 use super::protection::{self, Protection, ProtectionChange};
 use super::report::{Complaint, Located, Report};
 use super::section::{Found, Section, wrong_type};
 use super::state_times::{self, StateTimes, StateTimesChange};
-use super::value;
+use super::{Listen, one_packet, value};
 
 /// `timestamps` says whether we rewrite.
 const TIMESTAMPS: &[(&str, bool)] = &[("rewrite", true), ("keep", false)];
@@ -42,6 +43,10 @@ pub struct Settings {
     pub timeouts: StateTimes,
     /// Who may open flows, and how many.
     pub protection: Protection,
+    /// Each UDP datagram is scheduled on its own and makes no flow.
+    pub one_packet: bool,
+    /// When backends rest; `None`: as it is usual where the service comes from.
+    pub passive: Option<Passive>,
 }
 
 impl Default for Settings {
@@ -56,7 +61,16 @@ impl Default for Settings {
             life: Life::default(),
             timeouts: StateTimes::default(),
             protection: Protection::default(),
+            one_packet: false,
+            passive: None,
         }
+    }
+}
+
+impl Settings {
+    /// What is wrong with `one_packet`, if it is set, in a service that listens there.
+    pub fn one_packet_fault(&self, listens: &[Listen]) -> Option<Complaint> {
+        one_packet::fault(listens, self).filter(|_| self.one_packet)
     }
 }
 
@@ -82,6 +96,10 @@ pub struct SettingsChange {
     pub timeouts: StateTimesChange,
     /// See [`Settings::protection`].
     pub protection: ProtectionChange,
+    /// See [`Settings::one_packet`].
+    pub one_packet: Option<bool>,
+    /// See [`Settings::passive`].
+    pub passive: Option<Option<Passive>>,
 }
 
 impl SettingsChange {
@@ -97,6 +115,8 @@ impl SettingsChange {
             life: self.life.apply(to.life),
             timeouts: self.timeouts.apply(to.timeouts),
             protection: self.protection.apply(to.protection),
+            one_packet: self.one_packet.unwrap_or(to.one_packet),
+            passive: self.passive.unwrap_or(to.passive),
         }
     }
 }
@@ -118,6 +138,8 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
         life: life::read(section, report),
         timeouts: state_times::read(section, report),
         protection: protection::read(section, report),
+        one_packet: section.find(one_packet::KEY).and_then(|found| switch(found, report)),
+        passive: passive::read(section, report),
     }
 }
 

@@ -37,6 +37,10 @@ impl Operations for Gateway {
     }
 
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+        // Whatever becomes of the config: logrotate has moved the file.
+        if let Some(log) = &self.flow_log {
+            log.reopen();
+        }
         let loaded = config::load(&self.config_path, &self.cpus)?;
         let needs_restart = fixed_keys_that_differ(&self.config, &loaded.config);
         check_overlay(&self.config, &loaded.config)?;
@@ -110,6 +114,7 @@ fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
         ("gateway.snat", old.snat != new.snat),
         ("timeouts", !same_timeouts(&running.timeouts, &wanted.timeouts)),
         ("interface", running.interfaces != wanted.interfaces),
+        ("flow_log", running.flow_log != wanted.flow_log),
         ("overlay", running.overlay != wanted.overlay),
         ("swarm", running.swarm != wanted.swarm),
     ];

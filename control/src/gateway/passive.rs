@@ -1,33 +1,29 @@
-//! Passive detection: a task that answers SYNs by nothing or by RST gets no new flows for a while, long before the swarm
-//! notices that its node is dead.
+//! Passive detection: a backend that answers SYNs by nothing or by RST gets no new flows for a while, long before the swarm
+//! notices that its node is dead, or a check fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use datapath::service::{BackendId, BackendTotals};
 
-use crate::catalog::{BackendEntry, Catalog, Origin, ServiceEntry};
+use crate::catalog::{BackendEntry, Catalog, Ejection, ServiceEntry};
+use crate::config::passive::Passive;
+use crate::config::value::show_duration;
 
-/// So many SYNs in a row without one that was answered.
-const ENOUGH: u64 = 3;
-/// Failures further apart than this have nothing to do with each other.
-const WINDOW: Duration = Duration::from_secs(10);
-/// How long a task rests at first, and at most: each time it fails again right after, twice as long.
-const REST: Duration = Duration::from_secs(5);
-const LONGEST_REST: Duration = Duration::from_secs(40);
-
-/// What is known of each task's answers.
+/// What is known of each backend's answers.
 #[derive(Debug, Default)]
 pub struct Watch {
-    tasks: BTreeMap<BackendId, Record>,
+    backends: BTreeMap<BackendId, Record>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Record {
     answered: u64,
-    failed: u64,
-    /// In a row.
+    refused: u64,
+    unanswered: u64,
+    /// In a row, and how many of them were refused.
     failures: u64,
+    refusals: u64,
     last_failure: Duration,
     resting_until: Option<Duration>,
     /// The length of the last rest; zero after an answer.
@@ -35,69 +31,92 @@ struct Record {
 }
 
 impl Watch {
-    /// Looks at the counters and gives the tasks that shall rest now.
+    /// Looks at the counters and gives the backends that shall rest now, each with the reason.
     pub fn judge(
         &mut self,
         catalog: &Catalog,
         totals: impl Fn(&BackendEntry) -> BackendTotals,
         now: Duration,
-    ) -> BTreeSet<BackendId> {
+    ) -> BTreeMap<BackendId, Ejection> {
         let mut seen = BTreeMap::new();
-        let mut resting = BTreeSet::new();
-        for service in catalog.services().iter().filter(|service| matches!(service.origin, Origin::Swarm(_))) {
+        let mut resting = BTreeMap::new();
+        for service in catalog.services() {
+            let passive = service.passive();
+            if !passive.on {
+                continue;
+            }
             for backend in &service.backends {
-                let mut record = self.tasks.get(&backend.id).copied().unwrap_or_default();
-                if record.look(&totals(backend), now) {
-                    resting.insert(backend.id);
+                let mut record = self.backends.get(&backend.id).copied().unwrap_or_default();
+                if record.look(&passive, &totals(backend), now) {
+                    resting.insert(backend.id, record.ejection());
                 }
                 seen.insert(backend.id, record);
             }
-            spare_the_last(service, &mut resting);
+            spare_the_last(service, passive.floor, &mut resting);
         }
-        self.tasks = seen;
+        self.backends = seen;
         resting
+    }
+
+    /// Whether nobody needs to be watched, and nobody rests.
+    pub fn is_idle(&self, catalog: &Catalog) -> bool {
+        self.backends.is_empty() && !catalog.services().iter().any(|service| service.passive().on)
     }
 }
 
-/// When all fail, it is hardly the tasks: better to try any than to serve nobody.
-fn spare_the_last(service: &ServiceEntry, resting: &mut BTreeSet<BackendId>) {
-    let mut able = service.backends.iter().filter(|backend| backend.config.weight > 0 && backend.health.is_up());
-    if able.all(|backend| resting.contains(&backend.id)) {
-        for backend in &service.backends {
-            resting.remove(&backend.id);
-        }
+/// When too many fail, it is hardly the backends: better to try any than to serve nobody.
+fn spare_the_last(service: &ServiceEntry, floor: u16, resting: &mut BTreeMap<BackendId, Ejection>) {
+    let able = service
+        .backends
+        .iter()
+        .filter(|backend| backend.config.weight > 0 && backend.health.is_up() && !backend.config.sorry);
+    let left = able.filter(|backend| !resting.contains_key(&backend.id)).count();
+    let ids: BTreeSet<BackendId> = service.backends.iter().map(|backend| backend.id).collect();
+    if left < usize::from(floor) {
+        resting.retain(|id, _| !ids.contains(id));
     }
 }
 
 impl Record {
     /// Takes over the counters; true: it shall rest.
-    fn look(&mut self, totals: &BackendTotals, now: Duration) -> bool {
-        let failed = totals.unanswered + totals.refused;
-        let failures = failed.saturating_sub(self.failed);
+    fn look(&mut self, passive: &Passive, totals: &BackendTotals, now: Duration) -> bool {
+        let refused = totals.refused.saturating_sub(self.refused);
+        let failures = refused + totals.unanswered.saturating_sub(self.unanswered);
+        let enough = u64::from(passive.failures);
         if totals.answered > self.answered {
-            (self.failures, self.rest, self.resting_until) = (0, Duration::ZERO, None);
+            (self.failures, self.refusals) = (0, 0);
+            (self.rest, self.resting_until) = (Duration::ZERO, None);
         } else if failures > 0 {
-            let fresh = now.saturating_sub(self.last_failure) <= WINDOW;
-            self.failures = failures + if fresh { self.failures } else { 0 };
+            if now.saturating_sub(self.last_failure) > passive.window {
+                (self.failures, self.refusals) = (0, 0);
+            }
+            (self.failures, self.refusals) = (self.failures + failures, self.refusals + refused);
             self.last_failure = now;
         }
-        (self.answered, self.failed) = (totals.answered, failed);
+        (self.answered, self.refused, self.unanswered) = (totals.answered, totals.refused, totals.unanswered);
         if self.resting_until.is_some_and(|until| now >= until) {
             // The next failure is enough.
-            (self.resting_until, self.failures) = (None, ENOUGH - 1);
+            (self.resting_until, self.failures, self.refusals) = (None, enough - 1, 0);
             self.last_failure = now;
         }
-        if self.failures >= ENOUGH && self.resting_until.is_none() {
-            self.rest = (2 * self.rest).clamp(REST, LONGEST_REST);
+        if self.failures >= enough && self.resting_until.is_none() {
+            self.rest = (2 * self.rest).clamp(passive.ejection, passive.longest());
             self.resting_until = Some(now + self.rest);
         }
         self.resting_until.is_some()
+    }
+
+    fn ejection(&self) -> Ejection {
+        let what = if self.refusals * 2 > self.failures { "refused" } else { "not answered" };
+        let reason = format!("{} connections in a row were {what}", self.failures);
+        Ejection { reason, rest: show_duration(self.rest) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Catalog;
 
     fn totals(answered: u64, unanswered: u64, refused: u64) -> BackendTotals {
         BackendTotals { answered, unanswered, refused, ..BackendTotals::default() }
@@ -107,33 +126,37 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn look(record: &mut Record, totals: &BackendTotals, now: Duration) -> bool {
+        record.look(&Passive::default(), totals, now)
+    }
+
     #[test]
     fn three_in_a_row_are_enough_and_an_answer_forgives() {
         let mut record = Record::default();
-        assert!(!record.look(&totals(0, 2, 0), at(1)));
-        assert!(!record.look(&totals(1, 2, 0), at(2)));
-        assert!(!record.look(&totals(1, 3, 1), at(3)));
-        assert!(record.look(&totals(1, 3, 2), at(4)));
+        assert!(!look(&mut record, &totals(0, 2, 0), at(1)));
+        assert!(!look(&mut record, &totals(1, 2, 0), at(2)));
+        assert!(!look(&mut record, &totals(1, 3, 1), at(3)));
+        assert!(look(&mut record, &totals(1, 3, 2), at(4)));
+        assert_eq!(record.ejection().reason, "3 connections in a row were refused");
         // An answer to what was sent before it was known.
-        assert!(!record.look(&totals(2, 3, 2), at(5)));
+        assert!(!look(&mut record, &totals(2, 3, 2), at(5)));
     }
 
     #[test]
     fn failures_far_apart_do_not_add_up() {
         let mut record = Record::default();
         for round in 0..10 {
-            assert!(!record.look(&totals(0, round, 0), at(11 * round)));
+            assert!(!look(&mut record, &totals(0, round, 0), at(11 * round)));
         }
     }
 
-    #[test]
-    fn rests_grow_while_it_fails_again_at_once() {
+    fn rests(passive: &Passive) -> Vec<u64> {
         let mut record = Record::default();
         let mut rests = Vec::new();
-        let (mut failed, mut since) = (3, None);
+        let (mut failed, mut since) = (u64::from(passive.failures), None);
         for tick in 0..2_000_u64 {
             let now = Duration::from_millis(100 * tick);
-            match (record.look(&totals(0, failed, 0), now), since) {
+            match (record.look(passive, &totals(0, failed, 0), now), since) {
                 (true, None) => since = Some(now),
                 (false, Some(start)) => {
                     rests.push(now.saturating_sub(start).as_secs());
@@ -142,6 +165,39 @@ mod tests {
                 _ => {}
             }
         }
-        assert_eq!(rests[..5], [5, 10, 20, 40, 40]);
+        rests
+    }
+
+    #[test]
+    fn rests_grow_while_it_fails_again_at_once() {
+        assert_eq!(rests(&Passive::default())[..5], [5, 10, 20, 40, 40]);
+        let own = Passive { failures: 1, ejection: at(2), ..Passive::default() };
+        assert_eq!(rests(&own)[..5], [2, 4, 8, 16, 16]);
+    }
+
+    /// Four backends of which those with these numbers refuse; who rests, by number.
+    fn who_rests(passive: &str, failing: &[usize]) -> Vec<usize> {
+        let backend = |n| format!("[[service.backend]]\naddress = \"192.0.2.{n}:80\"\n");
+        let backends: String = (1..=4).map(backend).collect();
+        let text = format!("[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n{passive}\n{backends}");
+        let catalog = Catalog::from_config(&crate::catalog::config_for_tests(&text), 1);
+        let ids: Vec<BackendId> = catalog.services()[0].backends.iter().map(|backend| backend.id).collect();
+        let place = |id: &BackendId| ids.iter().position(|known| known == id).unwrap();
+        let fails = |backend: &BackendEntry| totals(0, 0, if failing.contains(&place(&backend.id)) { 9 } else { 0 });
+        let mut watch = Watch::default();
+        watch.judge(&catalog, fails, at(1)).keys().map(place).collect()
+    }
+
+    #[test]
+    fn a_file_says_whether_its_backends_are_watched_and_how_many_must_be_left() {
+        assert_eq!(who_rests("", &[0]), [0; 0], "off unless asked for");
+        assert_eq!(who_rests("passive = false", &[0]), [0; 0]);
+        assert_eq!(who_rests("passive = true", &[0, 2]), [0, 2]);
+        assert_eq!(who_rests("passive = true", &[0, 1, 2]), [0, 1, 2]);
+        assert_eq!(who_rests("passive = true", &[0, 1, 2, 3]), [0; 0], "it is hardly the backends");
+        assert_eq!(who_rests("[service.passive]\nfloor = 3", &[1]), [1]);
+        assert_eq!(who_rests("[service.passive]\nfloor = 3", &[1, 2]), [0; 0]);
+        assert_eq!(who_rests("[service.passive]\nfloor = 0", &[0, 1, 2, 3]), [0, 1, 2, 3]);
+        assert_eq!(who_rests("[service.passive]\nfailures = 10", &[0]), [0; 0]);
     }
 }

@@ -9,7 +9,9 @@ use sys::DeviceState;
 use super::Gateway;
 use super::swarm::SwarmState;
 use crate::catalog::{Catalog, ServiceEntry};
+use crate::check::Checks;
 use crate::config::{Driver, InterfaceConfig};
+use crate::flow_log::FlowLog;
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, FlowView, Operations, PerDirection, Status, WorkerStatus,
 };
@@ -35,6 +37,7 @@ impl Gateway {
             notes: self.notes(states),
             devices: states.iter().map(|(worker, state)| self.device(*worker, state.clone())).collect(),
             flows: self.flow_count(),
+            flow_log: self.config.flow_log.as_ref().map(|log| log.path.display().to_string()),
             swarm: self.config.swarm.is_some().then(|| self.swarm.as_ref().map(SwarmState::status).unwrap_or_default()),
         }
     }
@@ -87,6 +90,10 @@ impl Gateway {
         for (_, state) in states {
             notes.extend(device_note(state));
         }
+        if self.checks.as_ref().is_some_and(Checks::has_failed) {
+            notes.push("health checks have stopped, backends stay as they are: restart the gateway".to_owned());
+        }
+        notes.extend(self.flow_log.as_ref().and_then(FlowLog::trouble));
         notes.extend(self.findings.problems.iter().cloned());
         notes.extend(self.catalog.services().iter().flat_map(resting));
         notes.extend(self.swarm.iter().flat_map(SwarmState::problems).map(|problem| format!("swarm: {problem}")));
@@ -94,12 +101,13 @@ impl Gateway {
     }
 }
 
-/// The tasks of a service that rest.
+/// The backends of a service that rest.
 fn resting(service: &ServiceEntry) -> impl Iterator<Item = String> {
     let resting = service.backends.iter().filter(|backend| backend.suspended);
     resting.map(|backend| {
         let (name, address) = (&service.name, backend.config.address);
-        format!("service {name}: {address} does not answer SYNs and gets no new connections for the moment")
+        let why = backend.ejection.as_ref().map_or("", |ejection| ejection.reason.as_str());
+        format!("service {name}: {address} rests, no new connections for the moment: {why}")
     })
 }
 

@@ -80,6 +80,7 @@ impl Running {
             plain_ports: 1024..=32_767,
             overlay_ports: 1024..=65_535,
             seed: 7,
+            logs_flows: false,
         };
         let engine = Engine::start(&engine, workers, snapshot).unwrap();
         let gateway = Gateway::new(Parts {
@@ -94,6 +95,7 @@ impl Running {
             first,
             tun_routes: None,
             plain_ports: 1024..=32_767,
+            flow_log: None,
         });
         Running { gateway, path, ends, _directory: directory }
     }

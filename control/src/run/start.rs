@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
+use crate::flow_log::FlowLog;
 use crate::gateway::{
     First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, TunWants, compile, has_tun, plain_ports, taken_by_kernel,
 };
@@ -118,9 +119,17 @@ async fn open(
         plain_ports: plain_ports.clone(),
         overlay_ports: OVERLAY_PORTS,
         seed: random_seed(),
+        logs_flows: config.flow_log.is_some(),
     };
     let engine = Engine::start(&engine_config, workers, snapshot)
         .map_err(|error| StartError::new("workers", error, "see gateway.cpus and gateway.flows"))?;
+    let flow_log = match start_flow_log(&config, &engine, &catalog) {
+        Ok(flow_log) => flow_log,
+        Err(error) => {
+            engine.stop();
+            return Err(error);
+        }
+    };
     let wants = TunWants::of(first.rules(), &view, &plain_ports);
     let connected = connect(filter, &first, routes, wants).await;
     let (filter, tun_routes, tun) = match connected {
@@ -131,9 +140,30 @@ async fn open(
         }
     };
     let config_path = config_path.to_owned();
-    let parts =
-        Parts { config, config_path, cpus, catalog, engine, filter, kernel, view, first, tun_routes, plain_ports };
+    let parts = Parts {
+        config,
+        config_path,
+        cpus,
+        catalog,
+        engine,
+        filter,
+        kernel,
+        view,
+        first,
+        tun_routes,
+        plain_ports,
+        flow_log,
+    };
     Ok((parts, tun))
+}
+
+fn start_flow_log(config: &Config, engine: &Engine, catalog: &Catalog) -> Result<Option<FlowLog>, StartError> {
+    let Some(wanted) = &config.flow_log else { return Ok(None) };
+    let log = FlowLog::start(wanted, engine.flow_events());
+    let hint = "its directory must exist, and be writable";
+    let log = log.map_err(|error| StartError::new(format!("flow_log.path {}", wanted.path.display()), error, hint))?;
+    log.know(catalog);
+    Ok(Some(log))
 }
 
 /// A seed that nobody outside can know, from the standard library's own source of randomness.

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use super::labels::PREFIX;
 use crate::config::check;
 use crate::config::node::{Entry, Node, Value};
+use crate::config::passive::{self, Passive};
 use crate::config::report::{At, Report};
 use crate::config::{CheckConfig, Severity};
 
 /// Keys that are numbers; all others are text.
-const NUMBERS: &[&str] = &["port", "rise", "fall"];
+const NUMBERS: &[&str] = &["port", "rise", "fall", "failures", "floor"];
 
 /// The key of a check that a label stands for: `type` for the label `sluicegate.check`.
 pub fn key_of(name: &str) -> Option<&str> {
@@ -18,6 +19,39 @@ pub fn key_of(name: &str) -> Option<&str> {
         "" => Some("type"),
         rest => rest.strip_prefix('.'),
     }
+}
+
+/// Whether a label belongs to one of the tables that are read here.
+pub fn is_table(name: &str) -> bool {
+    key_of(name).is_some() || passive_key(name).is_some()
+}
+
+/// `""` for the label `sluicegate.passive`, else the key of the table.
+fn passive_key(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(PREFIX)?.strip_prefix(passive::KEY)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
+}
+
+/// How the labels want backends watched; if something is wrong with it, as usual.
+pub fn passive(labels: &BTreeMap<String, String>) -> (Option<Passive>, Vec<String>) {
+    let found: Vec<(&str, &str)> =
+        labels.iter().filter_map(|(name, text)| Some((passive_key(name)?, text.trim()))).collect();
+    if found.is_empty() {
+        return (None, Vec::new());
+    }
+    let switch = found.iter().find(|(key, _)| key.is_empty()).map(|(_, text)| *text);
+    let entries: Vec<Entry> =
+        found.iter().filter(|(key, _)| !key.is_empty()).map(|(key, text)| entry(key, text)).collect();
+    let value = match switch {
+        Some("false") => Value::Boolean(false),
+        Some("true") | None => Value::Table(entries),
+        Some(other) => Value::Text(other.to_owned()),
+    };
+    let mut report = Report::default();
+    let root = At { field: passive::KEY.to_owned(), span: 0..0 };
+    let read = passive::read_value(&Node { span: 0..0, value }, root, &mut report);
+    let complaints = complaints(&report);
+    (read.filter(|_| complaints.is_empty()), complaints)
 }
 
 /// The check that the labels ask for. If something is wrong with it, it counts as a whole for nothing.
@@ -30,16 +64,21 @@ pub fn read(labels: &BTreeMap<String, String>) -> (Option<CheckConfig>, Vec<Stri
     let mut report = Report::default();
     let root = At { field: "check".to_owned(), span: 0..0 };
     let draft = check::read(&Node { span: 0..0, value: Value::Table(entries) }, root, &mut report);
+    let complaints = complaints(&report);
+    let check = draft.and_then(|draft| draft.check).filter(|_| complaints.is_empty());
+    (check, complaints)
+}
+
+/// A sentence for each error.
+fn complaints(report: &Report) -> Vec<String> {
     let findings = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let complaints: Vec<String> = findings
+    findings
         .map(|finding| {
             let field = finding.at.field.strip_suffix(".type").unwrap_or(&finding.at.field);
             let hint = finding.complaint.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             printable_sentence(&format!("label {PREFIX}{field}: {}{hint}", finding.complaint.message))
         })
-        .collect();
-    let check = draft.and_then(|draft| draft.check).filter(|_| complaints.is_empty());
-    (check, complaints)
+        .collect()
 }
 
 fn entry(key: &str, text: &str) -> Entry {

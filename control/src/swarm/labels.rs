@@ -11,7 +11,7 @@ use super::check_labels;
 use crate::config::life::{self, Life};
 use crate::config::protection;
 use crate::config::report::{Complaint, suggest};
-use crate::config::{CheckConfig, ClientPersistence, Settings, persistence, settings, value};
+use crate::config::{CheckConfig, ClientPersistence, Settings, one_packet, persistence, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "half_open",
     "max_connections",
     "on_down",
+    "one_packet",
     "persistence",
     "persistence_clients",
     "persistence_group",
@@ -99,7 +100,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
     let (check, mut complaints) = check_labels::read(labels);
     read.check = check;
     for (name, text) in labels {
-        let Some(key) = name.strip_prefix(PREFIX).filter(|_| check_labels::key_of(name).is_none()) else { continue };
+        let Some(key) = name.strip_prefix(PREFIX).filter(|_| !check_labels::is_table(name)) else { continue };
         if let Err(Complaint { message, hint }) = read.set(key, text.trim(), vips) {
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             complaints.push(format!("label {}: {message}{hint}", printable(name)));
@@ -117,6 +118,13 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
         complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
         read.settings.life = Life::default();
     }
+    if let Some(complaint) = read.settings.one_packet_fault(&[]) {
+        complaints.push(format!("label {PREFIX}{}: {}", one_packet::KEY, complaint.message));
+        read.settings.one_packet = false;
+    }
+    let (passive, wrong) = check_labels::passive(labels);
+    read.settings.passive = passive;
+    complaints.extend(wrong);
     (read, complaints)
 }
 
@@ -139,6 +147,7 @@ impl Labels {
             "slow_start" => self.settings.life.slow_start = Some(time(text)?),
             "drain_deadline" => self.settings.life.drain_deadline = Some(time(text)?),
             "on_down" => self.settings.life.reset_on_down = value::word("choice", text, life::ON_DOWN)?,
+            "one_packet" => self.settings.one_packet = value::word("choice", text, SWITCH)?,
             "max_connections" => self.max_connections = Some(maximum(text)?),
             "weight" => self.weight = weight(text)?,
             "vip" => self.vips = list(text, |item| vip(item, vips))?,

@@ -72,8 +72,10 @@ pub struct VirtualService {
     pub direct: bool,
     /// Backends get a PROXY protocol header in front of what a client sends. Not together with `direct`.
     pub proxy_protocol: bool,
-    /// Its own idle time.
+    /// Its own idle times.
     pub idle: Idle,
+    /// Each UDP datagram is scheduled on its own and makes no flow.
+    pub one_packet: bool,
     /// Clients stay with their backends.
     pub persistence: Option<Persistence>,
     /// Who may open flows, and how many.

@@ -131,6 +131,8 @@ pub struct Snapshot {
     /// Backends that were removed, over all generations up to this one.
     removals: u64,
     six: FixedSurrogates,
+    /// Some service's datagrams make no flows.
+    has_one_packet: bool,
 }
 
 impl Snapshot {
@@ -156,6 +158,7 @@ impl Snapshot {
             tasks: HashMap::new(),
             removals: 0,
             six: FixedSurrogates::new(&tables.six)?,
+            has_one_packet: tables.services.iter().any(|service| service.one_packet),
         };
         snapshot.check_overlays()?;
         for overlay in &snapshot.overlays {
@@ -381,6 +384,12 @@ impl Snapshot {
     #[must_use]
     pub fn is_vip(&self, address: Ipv4Addr) -> bool {
         self.vips.contains(&address)
+    }
+
+    /// Whether some service's datagrams make no flows.
+    #[must_use]
+    pub fn has_one_packet(&self) -> bool {
+        self.has_one_packet
     }
 
     /// Whether we translate source addresses to this one.

@@ -144,6 +144,11 @@ impl WorkerStats {
         add(self.gauge(phase), 1);
     }
 
+    /// A datagram that makes no flow.
+    pub fn sent_alone(&self) {
+        add(&self.connections, 1);
+    }
+
     /// A flow has moved on.
     pub fn moved(&self, before: Phase, after: Phase) {
         if before != after {

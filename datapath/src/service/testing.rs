@@ -39,6 +39,7 @@ pub(crate) fn service(weights: &[u16]) -> VirtualService {
         direct: false,
         proxy_protocol: false,
         idle: conntrack::Idle::default(),
+        one_packet: false,
         persistence: None,
         protection: Protection::default(),
         backends,

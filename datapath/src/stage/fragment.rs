@@ -46,7 +46,7 @@ impl Core {
 
     fn follow(&mut self, tables: &Snapshot, packet: &mut Packet, tuple: &FiveTuple, now: Duration) -> Verdict {
         let Some(hit) = self.conntrack.lookup(tuple) else {
-            return Verdict::Drop(DropReason::FragmentOrphan);
+            return self.follow_alone(tables, packet, tuple, now);
         };
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));
         match tables.backend(facts.backend) {

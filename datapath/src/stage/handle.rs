@@ -23,6 +23,7 @@ impl Core {
         match (key, &packet.headers.l4) {
             (Some(key), _) => {
                 let verdict = self.handle_flow(tables, packet, key, hit, now);
+                self.log_closed(tables);
                 self.learn_first_fragment(packet, key, verdict, now);
                 verdict
             }
@@ -44,6 +45,9 @@ impl Core {
             return self.known_flow(tables, packet, key, hit, now);
         }
         if let Some(verdict) = self.probe_answer(tables, packet, &key) {
+            return verdict;
+        }
+        if let Some(verdict) = self.one_packet_answer(tables, packet, &key, now) {
             return verdict;
         }
         if let Some(verdict) = self.unknown_reply(tables, packet, &key) {

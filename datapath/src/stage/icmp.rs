@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conntrack::Direction;
 use wire::{FiveTuple, Icmp, L4, Rewrite};
 
 use super::known::FlowFacts;
@@ -17,7 +18,7 @@ impl Core {
             return Verdict::Drop(DropReason::IcmpUnhandled);
         };
         if icmp.is_error() {
-            return self.icmp_error(tables, packet, &icmp);
+            return self.icmp_error(tables, packet, &icmp, now);
         }
         match packet.origin {
             Origin::Link(link) if icmp.is_echo_request() && tables.is_vip(packet.headers.ip.dst) => {
@@ -34,7 +35,7 @@ impl Core {
         }
     }
 
-    fn icmp_error(&mut self, tables: &Snapshot, packet: &mut Packet, icmp: &Icmp) -> Verdict {
+    fn icmp_error(&mut self, tables: &Snapshot, packet: &mut Packet, icmp: &Icmp, now: Duration) -> Verdict {
         let inner = match icmp.inner(packet.frame.bytes()) {
             Ok(inner) if !inner.later_fragment => inner,
             Ok(_) => return Verdict::Drop(DropReason::IcmpNoFlow),
@@ -46,13 +47,15 @@ impl Core {
         }
         // The packet inside went the other way: it is what we sent.
         let key = inner.tuple.reversed();
-        let Some(hit) = self.conntrack.lookup(&key) else {
+        let hit = self.conntrack.lookup(&key);
+        let of_flow = hit.map(|hit| (FlowFacts::of(self.conntrack.flow(hit.id)), hit.direction));
+        let of_datagram = || self.one_packet_facts(&key, now).map(|facts| (facts, Direction::Reply));
+        let Some((facts, direction)) = of_flow.or_else(of_datagram) else {
             if let Some(verdict) = self.probe_answer(tables, packet, &key) {
                 return verdict;
             }
             return self.search(tables, packet, &key);
         };
-        let facts = FlowFacts::of(self.conntrack.flow(hit.id));
         let Some(target) = tables.backend(facts.backend) else {
             return Verdict::Drop(DropReason::BackendGone);
         };
@@ -61,9 +64,9 @@ impl Core {
         }
         if facts.is_direct() {
             wire::decrement_ttl(packet.frame.bytes_mut(), &packet.headers.ip);
-            return self.forward(tables, &mut packet.frame, &facts, hit.direction, &target);
+            return self.forward(tables, &mut packet.frame, &facts, direction, &target);
         }
-        let outer = facts.rewrite(hit.direction);
+        let outer = facts.rewrite(direction);
         let inner = sent_by_receiver(&outer);
         let tuple = FiveTuple {
             src: inner.src,
@@ -75,10 +78,12 @@ impl Core {
         let frame = packet.frame.bytes_mut();
         wire::decrement_ttl(frame, &packet.headers.ip);
         wire::translate_icmp_error(frame, &packet.headers.ip, icmp, outer.src, outer.dst, tuple);
-        if self.conntrack.flow(hit.id).is_spliced() {
+        if let Some(hit) = hit
+            && self.conntrack.flow(hit.id).is_spliced()
+        {
             self.renumber_quote(packet, icmp, hit);
         }
-        self.forward(tables, &mut packet.frame, &facts, hit.direction, &target)
+        self.forward(tables, &mut packet.frame, &facts, direction, &target)
     }
 
     /// The owner of the flow that an error is about: by port if the task's side sent it, else one worker after the other.

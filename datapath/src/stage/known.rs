@@ -37,6 +37,16 @@ impl FlowFacts {
         }
     }
 
+    /// Of a packet that makes no flow.
+    pub(crate) fn without_flow(
+        original: FiveTuple,
+        binding: NatBinding,
+        client: ClientLink,
+        backend: BackendId,
+    ) -> Self {
+        Self { original, binding, client, backend, timestamp_delta: 0 }
+    }
+
     /// Nothing is translated, answers go around us.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
@@ -163,6 +173,7 @@ impl Core {
             Track::Forward
         };
         let after = self.conntrack.flow(hit.id).state();
+        self.log_move(hit.id, before, after);
         self.count_half_open(target.service, Some(before), Some(after));
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.moved(Phase::of(before), Phase::of(after));

@@ -9,6 +9,7 @@ mod fragment;
 mod handle;
 mod icmp;
 mod known;
+mod one_packet;
 mod probe;
 mod protect;
 mod proxy;

@@ -9,7 +9,7 @@ use wire::{FiveTuple, L4, Protocol, TcpFlags};
 use super::cookie::become_syn;
 use super::known::FlowFacts;
 use super::proxy::make_room;
-use crate::core::Core;
+use crate::core::{Core, SnatPorts};
 use crate::opening::Opening;
 use crate::packet::{Origin, Packet};
 use crate::scheduler::{self, Request};
@@ -81,6 +81,9 @@ impl Core {
         let Some(target) = service.backends.get(position).and_then(|backend| tables.backend(backend.id)) else {
             return self.unreachable(tables, packet, &key, DropReason::NoBackend, now);
         };
+        if service.one_packet && key.protocol == Protocol::Udp {
+            return self.one_packet(tables, packet, key, &target, now);
+        }
         if let Some(opening) = &opening
             && !become_syn(packet, opening)
         {
@@ -136,7 +139,8 @@ impl Core {
         let open = Open {
             original: key,
             backend: SocketAddrV4::new(target.backend.address, target.backend.target_port(key.dst_port)),
-            snat: (!service.direct).then(|| self.snat_range(tables, &target.backend.path)),
+            snat: (!service.direct)
+                .then(|| Self::snat_range(tables, &target.backend.path, self.flow_ports(tables, key.protocol))),
             service: service.id.0,
             backend_id: target.backend.id.0,
             generation: tables.generation().0 as u32,
@@ -156,6 +160,7 @@ impl Core {
             self.count_closed(tables, &flow);
         }
         self.begin(packet, id, service, now);
+        self.log_opened(tables, id);
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.opened(Phase::of(self.conntrack.flow(id).state()));
         }
@@ -163,14 +168,19 @@ impl Core {
         Ok(Hit { id, direction: Direction::Original })
     }
 
+    /// The ports that flows may use: UDP leaves some to one-packet services.
+    fn flow_ports(&self, tables: &Snapshot, protocol: Protocol) -> &SnatPorts {
+        if protocol == Protocol::Udp && tables.has_one_packet() { self.returns.of_flows() } else { &self.ports }
+    }
+
     /// The source addresses and ports that this worker may use towards a backend.
-    fn snat_range<'a>(&self, tables: &'a Snapshot, path: &'a Path) -> SnatRange<'a> {
+    pub(crate) fn snat_range<'a>(tables: &'a Snapshot, path: &'a Path, ports: &SnatPorts) -> SnatRange<'a> {
         match path {
             Path::Overlay { vni, .. } => {
                 let addresses: &[Ipv4Addr] = tables.overlay(*vni).map_or(&[], |overlay| &overlay.addresses);
-                SnatRange { addresses, ports: self.ports.overlay.clone() }
+                SnatRange { addresses, ports: ports.overlay.clone() }
             }
-            Path::Plain { snat, .. } => SnatRange { addresses: snat, ports: self.ports.plain.clone() },
+            Path::Plain { snat, .. } => SnatRange { addresses: snat, ports: ports.plain.clone() },
         }
     }
 

@@ -144,6 +144,7 @@ impl Worker {
             self.core.sweep = Some(Sweep::default());
         }
         if refreshed {
+            self.core.returns.tidy(&self.tables, now);
             self.teacher.meet(now);
         }
     }
@@ -155,6 +156,7 @@ impl Worker {
             return 0;
         }
         self.core.second = now.as_secs() as u32;
+        self.core.log_time(now);
         self.core.counters.bursts.add(1);
         self.core.counters.rx_packets.add(count as u64);
         self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());

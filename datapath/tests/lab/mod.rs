@@ -18,6 +18,7 @@ use crossbeam::queue::ArrayQueue;
 use datapath::core::{Core, CoreParts, InterfaceInfo, SlotInfo};
 use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
+use datapath::flow_log::{self, FlowEvents};
 use datapath::handover::{Desk, Publisher};
 use datapath::probes::{Probes, split_ports};
 use datapath::protection::Protection;
@@ -66,6 +67,7 @@ pub fn engine_config(workers: usize, flows_each: usize) -> EngineConfig {
         plain_ports: 1024..=32_767,
         overlay_ports: 1024..=65_535,
         seed: 7,
+        logs_flows: false,
     }
 }
 
@@ -86,6 +88,7 @@ pub fn service(id: u32, protocol: Protocol, port: u16, weights: &[u16]) -> Virtu
         direct: false,
         proxy_protocol: false,
         idle: Idle::default(),
+        one_packet: false,
         persistence: None,
         protection: Protection::default(),
         backends,
@@ -158,6 +161,8 @@ pub struct Gateway {
     pub ends: Vec<[MemoryDevice; 2]>,
     pub shared: Vec<Arc<Shared>>,
     pub counters: Vec<Arc<Counters>>,
+    /// What each worker says of its flows.
+    pub events: Vec<FlowEvents>,
     pub now: Duration,
     /// As control has it.
     pub line: ProbeLine,
@@ -190,6 +195,7 @@ impl Gateway {
             ends: vec![],
             shared: vec![],
             counters: vec![],
+            events: vec![],
             now,
             line: ProbeLine::new(Arc::clone(&probes), Arc::clone(&boxes)),
             probes,
@@ -227,7 +233,7 @@ impl Gateway {
             LinkType::Ip => [Role::Interface(InterfaceIndex(0)), Role::OverlaySocket],
         };
         let counters = Arc::new(Counters::default());
-        let core = Core::new(CoreParts {
+        let mut core = Core::new(CoreParts {
             index,
             conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
             counters: Arc::clone(&counters),
@@ -247,6 +253,9 @@ impl Gateway {
             surrogates: Arc::clone(&self.surrogates),
             epoch_millis: 5_000,
         });
+        let events = flow_log::queue();
+        core.log_flows(Arc::clone(&events));
+        self.events.push(events);
         let shared = Arc::new(Shared::new(desk));
         let devices = vec![
             Slot { role: roles[0], device: Box::new(front) as Box<dyn sys::Device> },

@@ -26,6 +26,8 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("check_https", Load::Light, https);
     scenarios.each_driver("check_plain_backends", Load::Light, plain);
     scenarios.each_driver("check_graceful_end_fails_no_request", Load::Heavy, graceful);
+    scenarios.each_driver("check_on_down_keeps_or_resets_connections", Load::Light, on_down);
+    scenarios.each_driver("check_sorry_and_full_backends", Load::Light, sorry_and_full);
     scenarios.each_driver("check_survives_reload", Load::Light, reload);
 }
 
@@ -185,6 +187,85 @@ fn graceful(driver: Driver) -> Outcome {
     web.process.signal(Signal::SIGKILL)?;
     web.process.wait(PATIENCE)?;
     all_succeeded(&finish(&mut load)?, 60_000)
+}
+
+/// TCP echo, where the web server beside it says how it is.
+const BESIDE: &str = "type = \"http\"\nport = 8000\npath = \"/health\"";
+
+/// The web servers say that all is well.
+fn all_well(stage: &Stage) -> Outcome<Vec<std::path::PathBuf>> {
+    let health: Vec<_> = stage.servers.web.iter().map(|web| web.files.join("../health")).collect();
+    for file in &health {
+        std::fs::write(file, "well\n")?;
+    }
+    for address in ["10.0.0.11:7001", "10.0.0.12:7001"] {
+        wait_state(stage, "tcp-echo", address, "up")?;
+    }
+    Ok(health)
+}
+
+fn open_at(stage: &Stage, address: &str) -> Outcome<bool> {
+    Ok(backend(stage, "tcp-echo", address)?["active_connections"] == 1)
+}
+
+/// Two connections, one to each; the backend of one goes down, though its server lives.
+fn on_down(driver: Driver) -> Outcome {
+    for (word, stays) in [("keep", true), ("reset", false)] {
+        let stage = start(Plan::new(Arms::Two), driver, |config| {
+            config.services[2].check = Some(check(BESIDE));
+            config.services[2].lines.push(format!("on_down = \"{word}\""));
+        })?;
+        let health = all_well(&stage)?;
+        let mut first = stage.begin(&["idle", TCP_ECHO])?;
+        wait_until("a connection", PATIENCE, || {
+            Ok(open_at(&stage, "10.0.0.11:7001")? || open_at(&stage, "10.0.0.12:7001")?)
+        })?;
+        let down = usize::from(!open_at(&stage, "10.0.0.11:7001")?);
+        std::fs::remove_file(&health[down])?;
+        wait_state(&stage, "tcp-echo", ["10.0.0.11:7001", "10.0.0.12:7001"][down], "down")?;
+        if stays {
+            // A reset would come with the new tables, at once.
+            std::thread::sleep(Duration::from_millis(500));
+            ensure!(first.is_running()?, "the connection was ended: {}", first.log());
+        } else {
+            let report = finish(&mut first)?;
+            ensure!(report.to_string().contains("reset"), "{report}");
+        }
+    }
+    Ok(())
+}
+
+/// What is down has no room, and what is full is not down: the sorry backend serves only when all others are down.
+fn sorry_and_full(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[2].check = Some(check(BESIDE));
+        config.services[2].backends[0].lines.push("max_connections = 1".into());
+        config.services[2].backends[1].lines.push("sorry = true".into());
+    })?;
+    let health: Vec<_> = stage.servers.web.iter().map(|web| web.files.join("../health")).collect();
+    for file in &health {
+        std::fs::write(file, "well\n")?;
+    }
+    wait_state(&stage, "tcp-echo", "10.0.0.11:7001", "up")?;
+    wait_for("the sorry backend's check", PATIENCE, || {
+        let row = backend(&stage, "tcp-echo", "10.0.0.12:7001")?;
+        Ok((row["state"] == "sorry" && row["check"]["passed"] == true).then_some(()))
+    })?;
+    let _held = stage.begin(&["idle", TCP_ECHO])?;
+    wait_until("a connection", PATIENCE, || open_at(&stage, "10.0.0.11:7001"))?;
+    // Full: refused at once, for there will be room again. (7) is what curl says when it cannot connect.
+    let refused = stage.network.client().run("curl", ["-sS", "--max-time", "5", &format!("http://{TCP_ECHO}/")]);
+    ensure!(refused.is_err_and(|why| format!("{why:?}").contains("(7)")), "somebody served it");
+    std::fs::remove_file(&health[0])?;
+    wait_state(&stage, "tcp-echo", "10.0.0.11:7001", "down")?;
+    let _other = stage.begin(&["idle", TCP_ECHO])?;
+    wait_until("a connection to the sorry backend", PATIENCE, || open_at(&stage, "10.0.0.12:7001"))?;
+    // One that is down does not even say sorry.
+    std::fs::remove_file(&health[1])?;
+    wait_state(&stage, "tcp-echo", "10.0.0.12:7001", "down")?;
+    let refused = stage.network.client().run("curl", ["-sS", "--max-time", "5", &format!("http://{TCP_ECHO}/")]);
+    ensure!(refused.is_err_and(|why| format!("{why:?}").contains("(7)")), "somebody served it");
+    Ok(())
 }
 
 fn shown_state(stage: &Stage) -> Outcome<Value> {

@@ -1,5 +1,6 @@
 //! Direct server return: tasks see the clients' own addresses and answer around the gateway.
 
+use crate::changes::rows;
 use crate::runner::{Load, Scenarios};
 use crate::stage::{Stage, curl, hash, start};
 use std::time::Duration;
@@ -102,10 +103,11 @@ fn downloads_end_with_their_task(driver: Driver) -> Outcome {
 fn server_on_the_link(driver: Driver) -> Outcome {
     let network = Plan::new(Arms::One).build()?;
     network.let_tasks_answer_directly()?;
-    let servers = crate::stage::Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
+    let mut servers = crate::stage::Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
     let mut config = base_config(&network, driver);
     let mut web = tests::config::Service::new("web", &format!("{VIP}:8000/tcp"), task_backends(&network, 8000));
     web.lines = vec!["direct = true".to_owned()];
+    web.check = Some("type = \"tcp\"\nport = 7001\ninterval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2".to_owned());
     for (index, backend) in web.backends.iter_mut().enumerate() {
         (backend.address, backend.vtep) = (format!("198.18.1.{}", 61 + index), None);
     }
@@ -118,6 +120,19 @@ fn server_on_the_link(driver: Driver) -> Outcome {
     ensure!(answers.len() == 2, "not both: {answers:?}");
     let seen = curl(network.client(), &format!("{WEB}/who?x="))?;
     ensure!(seen == format!("{CLIENT} {WEB}"), "the server saw {seen}");
+    // Checks go to the server's own address, and are answered to the gateway's.
+    let checks = || Outcome::Ok(rows(&gateway.json(&["backend", "list", "web"])?).to_vec());
+    wait_until("all have passed a check", SOON, || {
+        let rows: Vec<serde_json::Value> = checks()?;
+        Ok(rows.iter().all(|row| row["check"]["passed"] == true))
+    })?;
+    let mut first = servers.tcp_echo.remove(0);
+    first.signal(nix::sys::signal::Signal::SIGKILL)?;
+    first.wait(SOON)?;
+    wait_until("one that is down", SOON, || {
+        let rows: Vec<serde_json::Value> = checks()?;
+        Ok(rows.iter().any(|row| row["state"] == "down" && row["check"]["result"] == "connection refused"))
+    })?;
     drop(servers);
     gateway.stop_cleanly()
 }

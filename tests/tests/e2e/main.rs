@@ -3,6 +3,7 @@
 //! Every scenario runs over both drivers. They need root; without it they are skipped, with one line that says how many.
 #![forbid(unsafe_code)]
 
+mod care;
 mod changes;
 mod checks;
 mod coexistence;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
     overlay::add(&mut scenarios);
     persistence::add(&mut scenarios);
     proxy::add(&mut scenarios);
+    care::add(&mut scenarios);
     changes::add(&mut scenarios);
     checks::add(&mut scenarios);
     six::add(&mut scenarios);

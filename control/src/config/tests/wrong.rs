@@ -224,6 +224,47 @@ fn times_by_state() {
 }
 
 #[test]
+fn one_packet() {
+    let udp = "listen = \"198.18.0.1:53/udp\"";
+    assert_words!(cases(&[
+        service("DNS", &format!("{udp}\none_packet = true")),
+        service("TCP", "one_packet = true"),
+        service("no connections to count", &format!("{udp}\nscheduler = \"lc\"\none_packet = true")),
+        service("a misspelt key", &format!("{udp}\none_paket = true")),
+        service("a header for each?", &format!("{udp}\none_packet = true\nproxy_protocol = true")),
+    ]));
+}
+
+#[test]
+fn flow_log() {
+    let log = |title, lines: &str| (title, format!("{BASE}[flow_log]\n{lines}\n"));
+    assert_words!(cases(&[
+        log("all", "path = \"/var/log/flows.jsonl\""),
+        log("one event", "path = \"/var/log/flows.jsonl\"\nevents = \"close\""),
+        log("nowhere", ""),
+        log("a relative path", "path = \"flows.jsonl\""),
+        log("a directory", "path = \"/var/log/\""),
+        log("no event", "path = \"/var/log/flows.jsonl\"\nevents = []"),
+        log("an unknown event", "path = \"/var/log/flows.jsonl\"\nevents = [\"opne\"]"),
+        log("a misspelt key", "path = \"/var/log/flows.jsonl\"\nevent = \"open\""),
+    ]));
+}
+
+#[test]
+fn passive() {
+    assert_words!(cases(&[
+        service("a switch", "passive = true"),
+        service("a table", "[service.passive]\nfailures = 5\nwindow = \"1m\"\nejection = 30\nfloor = 2"),
+        service("neither", "passive = \"yes\""),
+        service("no failure", "[service.passive]\nfailures = 0"),
+        service("no rest", "[service.passive]\nejection = \"0s\""),
+        service("a misspelt key", "[service.passive]\nflor = 2"),
+        service("no handshake", "listen = \"198.18.0.1:53/udp\"\npassive = true"),
+        service("off all the same", "listen = \"198.18.0.1:53/udp\"\npassive = false"),
+    ]));
+}
+
+#[test]
 fn persistence() {
     let group = |title, second: &str| {
         let shop = "persistence = \"5m\"\npersistence_group = \"shop\"";

@@ -163,6 +163,8 @@ fn labels_change_the_service() {
     scene.label("sluicegate.vip", "198.18.0.1");
     scene.label("sluicegate.timeout", "90s");
     scene.label("sluicegate.timeouts.tcp_syn_sent", "5s");
+    scene.label("sluicegate.one_packet", "true");
+    scene.label("sluicegate.passive.failures", "7");
     scene.label("sluicegate.max_connections", "500");
     scene.label("sluicegate.port", "9000:8000, 53:5353/udp");
     let words = [("", "5m"), ("_prefix", "24"), ("_clients", "2000"), ("_group", "shop")];
@@ -183,6 +185,8 @@ fn labels_change_the_service() {
         web.service.settings.timeouts.show().into_iter().collect::<Vec<_>>(),
         [("tcp_syn_sent".to_owned(), "5s".to_owned())]
     );
+    assert!(dns.service.settings.one_packet);
+    assert_eq!(web.service.settings.passive.map(|passive| (passive.on, passive.failures)), Some((true, 7)));
     let persistence = &web.service.settings.persistence;
     assert_eq!((persistence.time, persistence.prefix()), (Some(Duration::from_mins(5)), 24));
     assert_eq!((persistence.clients(), persistence.group.as_deref()), (2000, Some("shop")));
@@ -299,6 +303,8 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.port", "0:80"),
         ("sluicegate.timeout", "never"),
         ("sluicegate.timeouts.tcp_syn_snet", "5s"),
+        ("sluicegate.one_packet", "yes"),
+        ("sluicegate.passive", "maybe"),
         ("sluicegate.direct", "true"),
         ("sluicegate.proxy_protocol", "v2"),
         ("sluicegate.max_connections", "0"),

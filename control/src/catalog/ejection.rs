@@ -1,0 +1,55 @@
+//! Backends that rest because they did not take the clients' connections.
+
+use std::collections::BTreeMap;
+
+use datapath::service::BackendId;
+
+use super::{BackendEntry, Catalog, Origin, ServiceEntry};
+use crate::config::passive::Passive;
+
+/// Why a backend rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ejection {
+    /// In a few words.
+    pub reason: String,
+    /// For how long.
+    pub rest: String,
+}
+
+impl Catalog {
+    /// Makes just these backends rest. Gives a sentence for each that rests now, or does not any more.
+    pub fn suspend(&mut self, resting: &BTreeMap<BackendId, Ejection>) -> Vec<String> {
+        let mut news = Vec::new();
+        for service in &mut self.services {
+            let name = &service.name;
+            for backend in &mut service.backends {
+                let ejection = resting.get(&backend.id);
+                if backend.suspended == ejection.is_some() {
+                    continue;
+                }
+                backend.suspended = ejection.is_some();
+                backend.ejections += u64::from(backend.suspended);
+                backend.ejection = ejection.cloned();
+                news.push(sentence(name, backend));
+            }
+        }
+        news
+    }
+}
+
+fn sentence(service: &str, backend: &BackendEntry) -> String {
+    let address = backend.config.address;
+    match &backend.ejection {
+        Some(Ejection { reason, rest }) => format!("backend {service}/{address} rests for {rest}: {reason}"),
+        None => format!("backend {service}/{address} gets new connections again after its rest"),
+    }
+}
+
+impl ServiceEntry {
+    /// How its backends are watched: the swarm's unless it says otherwise, the operator's if it says so.
+    pub fn passive(&self) -> Passive {
+        let default = if self.origin == Origin::Operator { Passive::OFF } else { Passive::default() };
+        let has_tcp = self.listens.iter().any(|listen| listen.protocol == wire::Protocol::Tcp);
+        self.settings.passive.filter(|_| has_tcp).unwrap_or(default)
+    }
+}

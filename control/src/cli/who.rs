@@ -1,0 +1,56 @@
+//! `flow who`: answered from the log, not by the gateway.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Failed;
+use super::client::Client;
+use super::output::Output;
+use super::table::Table;
+use crate::flow_log::who::{Found, search};
+use crate::operations::Status;
+
+/// Looks for the flows, and prints them. 1 when there is none.
+///
+/// # Errors
+/// The gateway cannot be asked for its log, or the log cannot be read.
+pub fn who(
+    address: SocketAddr,
+    at: Option<&str>,
+    file: Option<&Path>,
+    client: &Client<'_>,
+    output: &mut Output<'_>,
+) -> Result<u8, Failed> {
+    let path = match file {
+        Some(file) => file.to_owned(),
+        None => log_of(client)?,
+    };
+    let found = search(&path, address, at)
+        .map_err(|error| Failed::AtRunTime(format!("error: {} cannot be read: {error}\n", path.display())))?;
+    let nobody = found.is_empty();
+    output.print(&found, |found| if found.is_empty() { "nobody\n".to_owned() } else { show(found) })?;
+    Ok(u8::from(nobody))
+}
+
+fn log_of(client: &Client<'_>) -> Result<PathBuf, Failed> {
+    let log = client.get::<Status>("/v1/status")?.flow_log;
+    let none =
+        "error: the gateway keeps no flow log\n  help: add [flow_log] to its config, or name a log with --file\n";
+    log.map(PathBuf::from).ok_or_else(|| Failed::AtRunTime(none.to_owned()))
+}
+
+fn show(found: &[Found]) -> String {
+    let mut table = Table::new(&["Opened", "Closed", "Proto", "Client", "Vip", "Backend", "Service"]);
+    for flow in found {
+        table.row([
+            flow.opened.clone(),
+            flow.closed.clone().unwrap_or_else(|| "-".to_owned()),
+            flow.protocol.to_uppercase(),
+            flow.client.to_string(),
+            flow.vip.to_string(),
+            flow.backend.to_string(),
+            flow.service.clone(),
+        ]);
+    }
+    table.render("")
+}

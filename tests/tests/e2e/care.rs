@@ -1,0 +1,160 @@
+//! What a service says of its flows beside how they are balanced: datagrams one by one, times by state.
+
+use crate::changes::rows;
+use crate::runner::{Load, Scenarios};
+use crate::stage::{Servers, Stage, TCP_ECHO, UDP_ECHO, start};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::time::Duration;
+use tests::clock::wait_for;
+use tests::config::Driver;
+use tests::gateway::Gateway;
+use tests::network::{Arms, GATEWAY_OVERLAY, Plan};
+use tests::servers::{start_tool, wait_listening};
+use tests::{Outcome, ensure};
+
+/// How long a wait may take before the test fails: the machine may have other things to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn add(scenarios: &mut Scenarios) {
+    scenarios.each_driver("flow_log_says_who_it_was", Load::Light, flow_log);
+    scenarios.each_driver("passive_a_backend_that_refuses_rests", Load::Light, passive_refused);
+    scenarios.each_driver("passive_a_silent_backend_rests", Load::Light, passive_silent);
+    scenarios.each_driver("one_packet_every_datagram_the_next_task", Load::Light, one_packet);
+}
+
+/// What a task has in its log leads to the client, also after the file was rotated.
+fn flow_log(driver: Driver) -> Outcome {
+    let network = Plan::new(Arms::Two).build()?;
+    let servers = Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
+    let mut config = crate::stage::config(&network, driver);
+    let path = network.gateway.dir().join("flows.jsonl");
+    let table = format!("\n[flow_log]\npath = \"{}\"", path.display());
+    config.overlay.get_or_insert_default().push_str(&table);
+    let gateway = Gateway::start(&network, &config)?;
+    let stage = Stage { gateway, servers, network };
+    for _ in 0..2 {
+        stage.curl()?;
+    }
+    let lines = || -> Outcome<Vec<Value>> {
+        std::fs::read_to_string(&path)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    };
+    let closed = || Outcome::Ok(lines()?.into_iter().filter(|line| line["event"] == "close").collect::<Vec<_>>());
+    let ends = wait_for("two ends of connections", PATIENCE, || Ok(Some(closed()?).filter(|ends| ends.len() == 2)))?;
+    ensure!(ends.iter().all(|end| end["reason"] == "closed" && end["service"] == "web"), "{ends:?}");
+    ensure!(ends.iter().all(|end| end["bytes"]["reply"].as_u64() > Some(100)), "{ends:?}");
+    let client = stage.network.clients[0].address().to_string();
+    for end in &ends {
+        let snat = end["snat"].as_str().unwrap_or_default();
+        let who = stage.gateway.json(&["flow", "who", snat])?;
+        ensure!(who[0]["client"] == end["client"] && who[0]["closed"] == end["time"], "{who}");
+        ensure!(who[0]["client"].as_str().is_some_and(|who| who.starts_with(&client)), "{who}");
+    }
+    // As logrotate does it.
+    let old = path.with_extension("jsonl.1");
+    std::fs::rename(&path, &old)?;
+    stage.gateway.cli(&["reload"])?;
+    wait_for("a new file", PATIENCE, || Ok(path.exists().then_some(())))?;
+    ensure!(stage.traffic(&["udp", UDP_ECHO])?["answered"] == 1, "no answer");
+    let opened = wait_for("a line", PATIENCE, || Ok(lines()?.pop()))?;
+    ensure!(opened["protocol"] == "udp" && opened["event"] == "open", "{opened}");
+    // What the gateway still knows at its end is written, too: a connection that a removed backend loses.
+    let mut held = stage.begin(&["idle", TCP_ECHO])?;
+    wait_for("a connection", PATIENCE, || Ok((stage.gateway.counter("flows_opened")? >= 4).then_some(())))?;
+    stage.gateway.cli(&["service", "remove", "tcp-echo"])?;
+    let ends = wait_for("their ends", PATIENCE, || Ok(Some(closed()?).filter(|ends| !ends.is_empty())))?;
+    ensure!(ends.iter().all(|end| end["reason"] == "reset_by_gateway" && end["service"] == "tcp-echo"), "{ends:?}");
+    held.finish(PATIENCE).map(drop)
+}
+
+const FIRST: &str = "10.0.0.11:7001";
+
+fn row(stage: &Stage) -> Outcome<Value> {
+    let list = stage.gateway.json(&["backend", "list", "tcp-echo"])?;
+    Ok(rows(&list).iter().find(|row| row["address"] == FIRST).cloned().unwrap_or_default())
+}
+
+/// Knocks until the first backend is in this state.
+fn knock_until(stage: &Stage, state: &str) -> Outcome<Value> {
+    wait_for(&format!("{FIRST} {state}"), PATIENCE, || {
+        // Half of them find nobody.
+        let _ = stage.network.client().run("curl", ["-s", "--max-time", "2", &format!("http://{TCP_ECHO}/")]);
+        let row = row(stage)?;
+        Ok((row["state"] == state).then_some(row))
+    })
+}
+
+/// A backend that refuses rests, and is tried again.
+fn passive_refused(driver: Driver) -> Outcome {
+    let mut stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[2].lines.push("passive = { failures = 2, ejection = \"1s\" }".into());
+    })?;
+    let mut echo = stage.servers.tcp_echo.remove(0);
+    echo.signal(Signal::SIGKILL)?;
+    echo.wait(PATIENCE)?;
+    let row = knock_until(&stage, "resting")?;
+    ensure!(row["resting"] == "2 connections in a row were refused, for 1s" && row["ejections"] == 1, "{row}");
+    let log = stage.gateway.process.log();
+    let line = format!("backend tcp-echo/{FIRST} rests for 1s: 2 connections in a row were refused");
+    ensure!(log.contains(&line), "no {line:?} in the log");
+    // Its rest is over, and the next failure is enough for twice as long.
+    wait_for("the end of the rest", PATIENCE, || Ok((self::row(&stage)?["state"] == "up").then_some(())))?;
+    let row = knock_until(&stage, "resting")?;
+    ensure!(row["resting"].as_str().is_some_and(|why| why.ends_with("for 2s")), "{row}");
+    let task = &stage.network.nodes[0].tasks[0].namespace;
+    let _echo = start_tool(task, "tcp-echo", "0.0.0.0:7001")?;
+    wait_listening(task, 7001)?;
+    knock_until(&stage, "up").map(drop)
+}
+
+/// One that is silent rests, too; not when it is the last.
+fn passive_silent(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[2].lines.push("passive = { failures = 2, ejection = \"30s\" }".into());
+    })?;
+    let tasks: Vec<_> = stage.network.nodes.iter().map(|node| &node.tasks[0].namespace).collect();
+    // Nothing finds its way back from there.
+    let gateway = GATEWAY_OVERLAY.to_string();
+    tasks[0].run("ip", ["route", "add", "blackhole", &gateway])?;
+    let row = knock_until(&stage, "resting")?;
+    ensure!(row["resting"] == "2 connections in a row were not answered, for 30s", "{row}");
+    tasks[1].run("ip", ["route", "add", "blackhole", &gateway])?;
+    // When both fail, both are tried.
+    knock_until(&stage, "up")?;
+    tasks[0].run("ip", ["route", "del", "blackhole", &gateway])?;
+    tasks[1].run("ip", ["route", "del", "blackhole", &gateway]).map(drop)
+}
+
+/// Datagrams that each task has received, as its kernel counts them.
+fn received(stage: &Stage) -> Outcome<Vec<u64>> {
+    let mut counts = Vec::new();
+    for node in &stage.network.nodes {
+        let snmp = node.tasks[0].namespace.run("cat", ["/proc/net/snmp"])?;
+        let line = snmp.lines().filter(|line| line.starts_with("Udp:")).nth(1);
+        counts.push(line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0));
+    }
+    Ok(counts)
+}
+
+/// One socket of one client: a flow would keep it at one task.
+fn one_packet(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[1].lines.push("one_packet = true".into());
+    })?;
+    let report = stage.traffic(&["udp", UDP_ECHO, "--from", "1", "--to", "400"])?;
+    ensure!(report["answered"] == 400 && report["retried"] == serde_json::json!([]), "{report}");
+    ensure!(received(&stage)? == [200, 200], "the tasks got {:?}", received(&stage)?);
+    ensure!(stage.gateway.counter("one_packet_sent")? == 400, "not counted");
+    ensure!(stage.gateway.json(&["flow", "list"])?.as_array().is_some_and(Vec::is_empty), "there are flows");
+    // Fragments both ways; the first that does not fit tells the client's kernel.
+    let report = stage.traffic(&["udp", UDP_ECHO, "--from", "1400", "--to", "8000", "--step", "200"])?;
+    ensure!(report["answered"] == 34 && report["wrong"] == serde_json::json!([]), "{report}");
+    // At run time: the next fresh socket is a flow, and stays.
+    stage.gateway.cli(&["service", "set", "udp-echo", "--one-packet", "false"])?;
+    let before = received(&stage)?;
+    let report = stage.traffic(&["udp", UDP_ECHO, "--from", "1", "--to", "50"])?;
+    ensure!(report["answered"] == 50, "{report}");
+    let after = received(&stage)?;
+    ensure!(before[0] == after[0] || before[1] == after[1], "a flow went to {before:?} → {after:?}");
+    Ok(())
+}
