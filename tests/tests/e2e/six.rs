@@ -148,7 +148,9 @@ fn narrow_way(driver: Driver) -> Outcome {
     for _ in 0..2 {
         ensure!(download(&far, WEB6, "/files/some")? == wanted, "another file came down");
     }
-    for capture in &mut captures {
+    // Over TUN segments come joined, and are cut so short that there may be nothing to say.
+    let captures = captures.iter_mut().filter(|_| driver == Driver::AfXdp);
+    for capture in captures {
         let text = capture.finish(Duration::from_secs(5))?;
         ensure!(text.contains("need to frag (mtu 1280)"), "{text}");
     }
