@@ -61,7 +61,7 @@ fn from_the_first_packet_to_the_last() {
     assert_eq!((closed.packets, closed.service.0), ([4, 2], 1), "the last one is counted");
     assert_eq!(closed.bytes, [160, 80].map(|least| least.max(closed.bytes[usize::from(least == 80)])));
     // It leaves the table later: that is no news.
-    gateway.pass(Duration::from_secs(300));
+    gateway.pass(Duration::from_mins(5));
     assert!(gateway.flows().is_empty() && events(&gateway).is_empty());
 }
 
@@ -85,7 +85,7 @@ fn a_flow_that_nobody_ends_and_one_that_never_began() {
     gateway.forward(&Segment::syn(5001).sent_by_client());
     gateway.pass(Duration::from_secs(121));
     assert_eq!(endings(&gateway), [Ending::Timeout]);
-    gateway.pass(Duration::from_secs(7_200));
+    gateway.pass(Duration::from_hours(2));
     assert_eq!(endings(&gateway), [Ending::Timeout]);
 }
 
@@ -100,7 +100,7 @@ fn flows_of_a_backend_that_goes() {
     let mut endings = endings(&gateway);
     endings.sort_by_key(|ending| ending.name());
     assert_eq!(endings, [Ending::Replaced, Ending::ResetHere]);
-    gateway.pass(Duration::from_secs(300));
+    gateway.pass(Duration::from_mins(5));
     assert!(events(&gateway).is_empty(), "once");
 }
 

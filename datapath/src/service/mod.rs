@@ -59,6 +59,7 @@ pub struct Listen {
 
 /// A published service and the backends that serve it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are settings, each by itself")]
 pub struct VirtualService {
     /// Stable name.
     pub id: ServiceId,
