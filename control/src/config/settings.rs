@@ -24,6 +24,7 @@ const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// The settings of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Settings {
     /// How a backend is picked.
     pub scheduler: SchedulerKind,

@@ -55,7 +55,7 @@ pub fn line(event: &FlowEvent, service: String) -> String {
     let per_direction = |both: [u64; 2]| PerDirection { original: both[0], reply: both[1] };
     let end = event.ending.map(|ending| End {
         opened: wall(event.opened),
-        duration_seconds: event.at.saturating_sub(event.opened).as_millis() as f64 / 1000.0,
+        duration_seconds: event.at.saturating_sub(event.opened).as_secs_f64(),
         reason: ending.name().to_owned(),
         state: event.state.to_string(),
         packets: per_direction(event.packets),

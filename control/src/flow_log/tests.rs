@@ -14,7 +14,7 @@ fn event(client: u16, at: u64, ending: Option<Ending>) -> FlowEvent {
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     FlowEvent {
         at: Duration::from_millis(at),
-        opened: Duration::from_millis(1_000),
+        opened: Duration::from_secs(1),
         ending,
         state: State::TimeWait,
         protocol: Protocol::Tcp,
