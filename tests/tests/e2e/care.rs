@@ -75,12 +75,12 @@ fn row(stage: &Stage) -> Outcome<Value> {
 }
 
 /// Knocks until the first backend is in this state.
-fn knock_until(stage: &Stage, state: &str) -> Outcome<Value> {
-    wait_for(&format!("{FIRST} {state}"), PATIENCE, || {
+fn knock_until(stage: &Stage, wanted: &str) -> Outcome<Value> {
+    wait_for(&format!("{FIRST} {wanted}"), PATIENCE, || {
         // Half of them find nobody.
         let _ = stage.network.client().run("curl", ["-s", "--max-time", "2", &format!("http://{TCP_ECHO}/")]);
         let row = row(stage)?;
-        Ok((row["state"] == state).then_some(row))
+        Ok((row["state"] == wanted).then_some(row))
     })
 }
 
