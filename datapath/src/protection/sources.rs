@@ -23,8 +23,9 @@ const TIME_BITS: u32 = 44;
 const TIME: u64 = (1 << TIME_BITS) - 1;
 /// A second: the clocks of workers that look at the same bucket differ by far less.
 const SLACK: u64 = 16_000_000;
-/// Who loses the race for a place that often goes on unmeasured, once.
-const TRIES: usize = 16;
+/// A lost race is a token that another worker took of the same line, so there are few; who loses this many goes on
+/// unmeasured, once. (Sixteen were too few: the core that has the line in its cache wins many times in a row.)
+const TRIES: usize = 1_024;
 
 /// The buckets.
 #[derive(Debug)]
@@ -178,7 +179,6 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        // Four threads on one place may give up a race now and then.
-        assert!((500..=504).contains(&all), "{all}");
+        assert_eq!(all, 500, "nobody can lose more races than there are tokens");
     }
 }

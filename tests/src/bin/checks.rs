@@ -1,7 +1,7 @@
 //! `make bench-checks`: what active health checks of a thousand backends cost the gateway, in percent of a core. `checks http`
 //! measures this kind alone, for a profiler to look at.
 //!
-//! A thousand overlay addresses in one namespace, one nginx behind all of them, the real gateway before it. Processor time
+//! A thousand overlay addresses in one namespace, one nginx and one UDP echo behind all of them, the real gateway before it. Processor time
 //! is that of the gateway's threads: control, *checks*, the worker, which on veth also carries what the kernel does
 //! with the packets that it sends. Kinds of checks take turns, so that what else the machine does falls on all of them.
 #![forbid(unsafe_code)]
@@ -18,9 +18,10 @@ use tests::clock::{now, wait_until};
 use tests::config::{Config, Driver};
 use tests::gateway::{Gateway, base_config};
 use tests::lab::run;
+use tests::namespace::Process;
 use tests::network::{Arms, Network, Plan};
 use tests::node::docker_mac;
-use tests::servers::Nginx;
+use tests::servers::{Nginx, start_tool};
 use tests::{Failure, Outcome, ensure};
 
 const BACKENDS: u32 = 1000;
@@ -31,13 +32,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Processor time in `/proc` counts these: `USER_HZ`, the same on all of Linux's common machines.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A kind of check: its name, its lines, whether its backends answer.
-const KINDS: &[(&str, &str, bool)] = &[
-    ("none", "", true),
-    ("tcp", "type = \"tcp\"", true),
-    ("http", "type = \"http\"", true),
-    ("https", "type = \"https\"\nport = 8001", true),
-    ("tcp, nobody answers", "type = \"tcp\"\nport = 9", false),
+/// A kind of check: its name, what the service speaks, its lines, whether its backends answer.
+struct Kind(&'static str, &'static str, &'static str, bool);
+
+const KINDS: &[Kind] = &[
+    Kind("none", "tcp", "", true),
+    Kind("tcp", "tcp", "type = \"tcp\"", true),
+    Kind("http", "tcp", "type = \"http\"", true),
+    Kind("https", "tcp", "type = \"https\"\nport = 8001", true),
+    Kind("udp", "udp", "type = \"udp\"\nport = 7002\nsend = 'ping'\nexpect = 'ping'", true),
+    Kind("tcp, nobody answers", "tcp", "type = \"tcp\"\nport = 9", false),
 ];
 
 /// Percent of a core, by thread.
@@ -59,11 +63,11 @@ fn measure_all() -> Outcome {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); KINDS.len()];
     let only = std::env::args().nth(1);
     for round in 0..ROUNDS {
-        for ((name, lines, answered), samples) in KINDS.iter().zip(&mut samples) {
+        for (kind @ Kind(name, ..), samples) in KINDS.iter().zip(&mut samples) {
             if only.as_ref().is_some_and(|only| only != name) {
                 continue;
             }
-            let sample = measure(&network, lines, *answered).map_err(|failure| failure.during(name))?;
+            let sample = measure(&network, kind).map_err(|failure| failure.during(name))?;
             println!("round {round}: {name}: {:.1} % of a core {sample:.1?}", sample.values().sum::<f64>());
             samples.push(sample);
         }
@@ -84,20 +88,20 @@ fn address(n: u32) -> Ipv4Addr {
 }
 
 /// The addresses, and what answers there.
-fn serve(network: &Network) -> Outcome<Nginx> {
+fn serve(network: &Network) -> Outcome<(Nginx, Process)> {
     let task = &network.nodes[0].tasks[0].namespace;
     let mut lines = String::new();
     for n in 0..BACKENDS {
         writeln!(lines, "addr add {}/16 dev eth0", address(n)).map_err(|error| Failure::new(error.to_string()))?;
     }
     task.ip(&lines)?;
-    Nginx::start_tls(task, "A", 8000)
+    Ok((Nginx::start_tls(task, "A", 8000)?, start_tool(task, "udp-echo-everywhere", "7002")?))
 }
 
-fn config(network: &Network, lines: &str, answered: bool, socket: &Path) -> String {
+fn config(network: &Network, Kind(_, protocol, lines, answered): &Kind, socket: &Path) -> String {
     let base = Config { services: Vec::new(), ..base_config(network, Driver::AfXdp) };
     let mut text = base.to_toml(socket).replace("10.0.0.3/24", "10.0.0.3/16");
-    text += "\n[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:8080/tcp\"\n";
+    text += &format!("\n[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:8080/{protocol}\"\n");
     if !lines.is_empty() {
         text += "[service.check]\ninterval = \"2s\"\ntimeout = \"1s\"\n";
         text += lines;
@@ -105,7 +109,7 @@ fn config(network: &Network, lines: &str, answered: bool, socket: &Path) -> Stri
     }
     let mac = docker_mac(network.nodes[0].tasks[0].address);
     // Frames for nobody's MAC address are lost in the bridge.
-    let mac = if answered { mac } else { "02:00:00:00:00:99".to_owned() };
+    let mac = if *answered { mac } else { "02:00:00:00:00:99".to_owned() };
     let vtep = network.nodes[0].vtep;
     let backend =
         |n| format!("[[service.backend]]\naddress = \"{}:8000\"\nvtep = \"{vtep}\"\nmac = \"{mac}\"\n", address(n));
@@ -113,8 +117,9 @@ fn config(network: &Network, lines: &str, answered: bool, socket: &Path) -> Stri
     text
 }
 
-fn measure(network: &Network, lines: &str, answered: bool) -> Outcome<Sample> {
-    let gateway = Gateway::launch_in(&network.gateway, |socket| config(network, lines, answered, socket))?.ready()?;
+fn measure(network: &Network, kind: &Kind) -> Outcome<Sample> {
+    let Kind(_, _, lines, answered) = *kind;
+    let gateway = Gateway::launch_in(&network.gateway, |socket| config(network, kind, socket))?.ready()?;
     if !lines.is_empty() {
         wait_until("all backends checked", PATIENCE, || {
             std::thread::sleep(Duration::from_millis(500));
@@ -173,7 +178,7 @@ fn page(samples: &[Vec<Sample>]) -> Outcome<String> {
          median (lowest to highest), percent of a core.\n\n| check | all | checks | worker: own | worker: kernel | control |\n|---|---|---|---|---|---|\n",
         MEASURED.as_secs()
     );
-    let row = |((name, _, _), rounds): (&(&str, &str, bool), &Vec<Sample>)| {
+    let row = |(Kind(name, ..), rounds): (&Kind, &Vec<Sample>)| {
         let part = |part: &str, sample: &Sample| -> f64 {
             sample.iter().filter(|(name, _)| name.starts_with(part)).map(|(_, used)| *used).sum()
         };

@@ -22,6 +22,8 @@ enum Verb {
     HoldQueue(hold::Hold),
     /// Sends every datagram back.
     UdpEcho { listen: SocketAddr },
+    /// Sends every datagram back from the address that it went to.
+    UdpEchoEverywhere { port: u16 },
     /// Sends every byte back.
     TcpEcho { listen: SocketAddr },
     /// Sends datagrams of all sizes and compares what comes back.
@@ -64,6 +66,7 @@ fn run(verb: Verb) -> Outcome {
     match verb {
         Verb::HoldQueue(hold) => hold.run(),
         Verb::UdpEcho { listen } => servers::udp_echo(listen),
+        Verb::UdpEchoEverywhere { port } => servers::udp_echo_everywhere(port),
         Verb::TcpEcho { listen } => servers::tcp_echo(listen),
         Verb::Task { listen } => task::serve(listen),
         Verb::Requests(requests) => print(&requests.run()),

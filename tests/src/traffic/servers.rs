@@ -1,8 +1,11 @@
 //! Echo servers.
 
 use crate::Outcome;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use nix::sys::socket::sockopt::Ipv4PacketInfo;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 
 /// Larger than any datagram.
 const BUFFER: usize = 65_536;
@@ -19,6 +22,33 @@ pub fn udp_echo(listen: SocketAddr) -> Outcome {
         // An ICMP error from an earlier answer shows up here; it concerns no one else.
         if let Ok((len, peer)) = socket.recv_from(&mut buffer) {
             let _ = socket.send_to(&buffer[..len], peer);
+        }
+    }
+}
+
+/// As [`udp_echo`], on all addresses at once: the answer comes from the one that was asked, not from the first.
+///
+/// # Errors
+/// The port is taken.
+pub fn udp_echo_everywhere(port: u16) -> Outcome {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    setsockopt(&socket, Ipv4PacketInfo, &true)?;
+    println!("ready");
+    let mut buffer = vec![0; BUFFER];
+    let mut control = nix::cmsg_space!(nix::libc::in_pktinfo);
+    loop {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let received = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty());
+        let Ok(message) = received else { continue };
+        let asked = message.cmsgs()?.find_map(|part| match part {
+            ControlMessageOwned::Ipv4PacketInfo(asked) => Some(asked),
+            _ => None,
+        });
+        let (len, peer) = (message.bytes, message.address);
+        if let Some(asked) = asked {
+            let from = [ControlMessage::Ipv4PacketInfo(&asked)];
+            let _ =
+                sendmsg(socket.as_raw_fd(), &[IoSlice::new(&buffer[..len])], &from, MsgFlags::empty(), peer.as_ref());
         }
     }
 }

@@ -31,7 +31,7 @@ fn killed_task(stage: &mut Stage) -> Outcome {
 /// Waits until the gateway has found out that a node is dead. The swarm must still believe in it then.
 fn found_out(stage: &Stage, node: &str) -> Outcome {
     wait_until("the gateway finds out", PATIENCE, || {
-        Ok(stage.gateway()?.cli(&["status"])?.contains("does not answer SYNs"))
+        Ok(stage.gateway()?.cli(&["status"])?.contains("rests, no new connections for the moment"))
     })?;
     let opinion = stage.swarm.docker(&["node", "inspect", "--format", "{{.Status.State}}", node])?;
     ensure!(opinion.trim() == "ready", "the swarm found out first: node {}", opinion.trim());
