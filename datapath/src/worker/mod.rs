@@ -100,6 +100,8 @@ pub struct Worker {
     burst: Vec<Frame>,
     packets: Vec<Packet>,
     reported: Duration,
+    /// When what was not answered is looked at next.
+    repeats_due: Duration,
     /// More flows may have come to their end than the last turn looked at.
     behind: bool,
 }
@@ -110,7 +112,8 @@ impl Worker {
     pub fn new(core: Core, tables: Arc<Snapshot>, devices: Vec<Slot>, shared: Arc<Shared>) -> Self {
         let teacher = Teacher::new(core.index);
         let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
-        Self { core, tables, devices, shared, teacher, burst, packets, reported: Duration::ZERO, behind: false }
+        let (reported, repeats_due) = (Duration::ZERO, Duration::ZERO);
+        Self { core, tables, devices, shared, teacher, burst, packets, reported, repeats_due, behind: false }
     }
 
     /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
@@ -208,8 +211,11 @@ impl Worker {
     fn pass_time(&mut self, now: Duration) {
         self.behind = self.core.expire(&self.tables, now);
         self.core.sweep(&self.tables, now);
-        self.core.repeat_headers(&self.tables, now);
-        self.core.repeat_syns(&self.tables, now);
+        if now >= self.repeats_due {
+            self.repeats_due = now + REPEATS_EVERY;
+            self.core.repeat_headers(&self.tables, now);
+            self.core.repeat_syns(&self.tables, now);
+        }
         self.teacher.teach(&mut self.core, &self.tables, now);
         self.shared.queries.answer(&self.core, &self.tables, now);
         for event in self.core.events.drain(..) {
@@ -266,5 +272,7 @@ impl Worker {
     }
 }
 
+/// The shortest wait for an answer is 200 ms: a turn that comes sooner than this need not look.
+const REPEATS_EVERY: Duration = Duration::from_millis(1);
 /// How often gauges are refreshed.
 const REPORT_EVERY: Duration = Duration::from_millis(200);

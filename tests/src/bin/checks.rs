@@ -101,7 +101,8 @@ fn serve(network: &Network) -> Outcome<(Nginx, Process)> {
 fn config(network: &Network, Kind(_, protocol, lines, answered): &Kind, socket: &Path) -> String {
     let base = Config { services: Vec::new(), ..base_config(network, Driver::AfXdp) };
     let mut text = base.to_toml(socket).replace("10.0.0.3/24", "10.0.0.3/16");
-    text += &format!("\n[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:8080/{protocol}\"\n");
+    text += "\n[[service]]\nname = \"web\"\n";
+    text += &["listen = \"198.18.0.1:8080/", protocol, "\"\n"].concat();
     if !lines.is_empty() {
         text += "[service.check]\ninterval = \"2s\"\ntimeout = \"1s\"\n";
         text += lines;
