@@ -115,7 +115,7 @@ pub struct Core {
     pub(crate) next_ip_id: u16,
     /// Of IPv6 clients.
     pub(crate) surrogates: Arc<Surrogates>,
-    /// When this burst came: surrogates are as old as that says.
+    /// This turn's time: surrogates are as old as that says.
     pub(crate) second: u32,
     /// Wall clock at `now` = 0, in milliseconds.
     pub(crate) epoch_millis: u32,

@@ -118,6 +118,8 @@ impl Worker {
 
     /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
     pub fn turn(&mut self, now: Duration) -> usize {
+        self.core.second = now.as_secs() as u32;
+        self.core.log_time(now);
         self.refresh(now);
         self.core.take_back_frames();
         let mut taken = self.take_messages(now);
@@ -158,8 +160,6 @@ impl Worker {
         if count == 0 {
             return 0;
         }
-        self.core.second = now.as_secs() as u32;
-        self.core.log_time(now);
         self.core.counters.bursts.add(1);
         self.core.counters.rx_packets.add(count as u64);
         self.core.counters.rx_bytes.add(self.burst.iter().map(|frame| frame.len() as u64).sum());
