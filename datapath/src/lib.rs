@@ -32,6 +32,7 @@ mod splice;
 mod stage;
 pub mod surrogate;
 pub mod verdict;
+mod waits;
 pub mod worker;
 
 pub use crate::core::{Role, SnatPorts};

@@ -1,12 +1,13 @@
 //! Connections between a cookie that came back and the backend's answer: the client takes its connection for open, the
 //! gateway asks the backend in its name.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use conntrack::FlowId;
 use hashbrown::HashMap;
 use wire::{FiveTuple, TcpOffer};
+
+use crate::waits::Waits;
 
 /// After so many seconds the SYN is sent again, as a client's stack would; after the last wait nobody waits any longer.
 const WAITS: [Duration; 4] =
@@ -39,24 +40,19 @@ pub(crate) enum Late {
 /// Those of one worker.
 pub(crate) struct Openings {
     by_flow: HashMap<FlowId, (Opening, Duration)>,
-    /// By wait: all in one queue wait equally long, so each is in the order of its ends.
-    waiting: [VecDeque<(Duration, FlowId)>; WAITS.len()],
+    waits: Waits<{ WAITS.len() }>,
 }
 
 impl Openings {
     pub(crate) fn new() -> Self {
-        Self { by_flow: HashMap::new(), waiting: Default::default() }
+        Self { by_flow: HashMap::new(), waits: Waits::new(WAITS) }
     }
 
     /// The backend of this flow is asked now for the first time.
     pub(crate) fn begin(&mut self, id: FlowId, opening: Opening, now: Duration) {
-        self.wait(id, opening, 0, now);
-    }
-
-    fn wait(&mut self, id: FlowId, opening: Opening, wait: usize, now: Duration) {
-        let (Some(queue), Some(time)) = (self.waiting.get_mut(wait), WAITS.get(wait)) else { return };
-        queue.push_back((now + *time, id));
-        self.by_flow.insert(id, (opening, now + *time));
+        if let Some(due) = self.waits.begin(id, 0, now) {
+            self.by_flow.insert(id, (opening, due));
+        }
     }
 
     /// What is known of this flow.
@@ -72,25 +68,17 @@ impl Openings {
     /// A flow whose wait is over; to be asked again until it says `None`. `waits` tells whether the flow in that place
     /// is still this one: flows end in many ways, and what is left of them here goes with its wait.
     pub(crate) fn late(&mut self, now: Duration, waits: impl Fn(FlowId, &Opening) -> bool) -> Option<Late> {
-        for wait in 0..WAITS.len() {
-            while let Some((due, id)) = self.waiting[wait].front().copied()
-                && due <= now
-            {
-                self.waiting[wait].pop_front();
-                let Some((opening, expected)) = self.by_flow.get(&id).copied() else { continue };
-                if expected != due {
-                    continue;
-                }
-                if !waits(id, &opening) {
-                    self.by_flow.remove(&id);
-                    continue;
-                }
-                if wait + 1 == WAITS.len() {
-                    return Some(Late::Over(id));
-                }
-                self.wait(id, opening, wait + 1, now);
-                return Some(Late::Again(id, opening));
+        while let Some(over) = self.waits.over(now) {
+            let Some((opening, due)) = self.by_flow.get_mut(&over.id).filter(|(_, due)| *due == over.due) else {
+                continue;
+            };
+            if !waits(over.id, opening) {
+                self.by_flow.remove(&over.id);
+                continue;
             }
+            let Some(next) = self.waits.begin(over.id, over.waited, now) else { return Some(Late::Over(over.id)) };
+            *due = next;
+            return Some(Late::Again(over.id, *opening));
         }
         None
     }

@@ -9,10 +9,11 @@
 //! place of a flow without the bit is left over from an earlier one and means nothing, so that nothing need be removed when
 //! a flow ends, in whatever way. Memory is bounded by the flow table.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use conntrack::FlowId;
+
+use crate::waits::Waits;
 
 /// Splices of a page: pages are made when a flow in them needs one, and kept.
 const PAGE: usize = 64;
@@ -268,13 +269,12 @@ impl Splice {
 /// The splices of one worker's flows, and which of them wait for the backend.
 pub(crate) struct Splices {
     pages: Vec<Option<Box<[Splice; PAGE]>>>,
-    /// By wait: all in one queue wait equally long, so each is in the order of its ends.
-    waiting: [VecDeque<(Duration, FlowId)>; WAITS],
+    waits: Waits<WAITS>,
 }
 
 impl Splices {
     pub(crate) fn new() -> Self {
-        Self { pages: Vec::new(), waiting: Default::default() }
+        Self { pages: Vec::new(), waits: Waits::new(std::array::from_fn(|n| FIRST_WAIT * (1 << n))) }
     }
 
     /// Puts a splice beside a flow. The flow's bit is the caller's.
@@ -304,37 +304,30 @@ impl Splices {
         splice.sent_at = now;
         if splice.progress == Progress::Unsent {
             splice.progress = Progress::Sent;
-            let due = now + FIRST_WAIT;
-            splice.due = due;
-            self.waiting[0].push_back((due, id));
+            self.wait(id, 0, now);
         }
+    }
+
+    /// Begins the wait after so many; false after the last one.
+    fn wait(&mut self, id: FlowId, waited: usize, now: Duration) -> bool {
+        let Some(next) = self.waits.begin(id, waited, now) else { return false };
+        if let Some(splice) = self.get_mut(id) {
+            splice.due = next;
+        }
+        true
     }
 
     /// A flow whose wait is over, while the backend has not acknowledged what was inserted; to be asked again until it
     /// says `None`. `is_spliced` tells whether the flow in that place has a splice at all.
     pub(crate) fn overdue(&mut self, now: Duration, is_spliced: impl Fn(FlowId) -> bool) -> Option<Overdue> {
-        for wait in 0..WAITS {
-            while let Some((due, id)) = self.waiting[wait].front().copied()
-                && due <= now
-            {
-                self.waiting[wait].pop_front();
-                let waits = |splice: &Splice| splice.progress == Progress::Sent && splice.due == due;
-                if is_spliced(id) && self.get(id).is_some_and(waits) {
-                    return Some(self.wait_again(id, wait + 1, now));
-                }
+        while let Some(over) = self.waits.over(now) {
+            let waits = |splice: &Splice| splice.progress == Progress::Sent && splice.due == over.due;
+            if is_spliced(over.id) && self.get(over.id).is_some_and(waits) {
+                let again = self.wait(over.id, over.waited, now);
+                return Some(if again { Overdue::Repeat(over.id) } else { Overdue::Over(over.id) });
             }
         }
         None
-    }
-
-    fn wait_again(&mut self, id: FlowId, wait: usize, now: Duration) -> Overdue {
-        let Some(queue) = self.waiting.get_mut(wait) else { return Overdue::Over(id) };
-        let due = now + FIRST_WAIT * (1 << wait);
-        queue.push_back((due, id));
-        if let Some(splice) = self.get_mut(id) {
-            splice.due = due;
-        }
-        Overdue::Repeat(id)
     }
 }
 

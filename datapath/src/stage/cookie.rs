@@ -17,13 +17,12 @@ use crate::packet::{Origin, Packet};
 use crate::service::{BackendRef, InterfaceIndex, ServiceRef, Snapshot, VirtualService};
 use crate::splice::{Scales, Splice};
 use crate::verdict::{DropReason, Verdict};
+use crate::waits::REPEATS_PER_TURN;
 
 /// Window scale that a client is promised: what Linux takes with its usual buffers. A backend's windows are converted.
 const PROMISED_SCALE: u8 = 7;
 /// IPv4 and TCP headers without options: MTU less this is the MSS.
 const TCP_IP_HEADERS: usize = 40;
-/// SYNs that are sent again per turn of the worker.
-const REPEATS_PER_TURN: usize = 32;
 const SYN_ACK: TcpFlags = TcpFlags(0x12);
 
 impl Core {

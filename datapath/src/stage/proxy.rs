@@ -14,12 +14,11 @@ use crate::packet::Packet;
 use crate::service::Snapshot;
 use crate::splice::{Overdue, Progress, Splice};
 use crate::verdict::{DropReason, Verdict};
+use crate::waits::REPEATS_PER_TURN;
 
 /// A client's data follows its handshake at once, the backend's acknowledgment of the header takes a little: it is not
 /// sent again sooner than this for what passes. (Loss is repaired later or by timer.)
 const GAP: Duration = Duration::from_millis(2);
-/// Headers that are sent again per turn of the worker.
-const REPEATS_PER_TURN: usize = 32;
 
 /// Makes the first packet of a flow one that a header can go in front of.
 pub(crate) fn make_room(packet: &mut Packet) -> Result<(), DropReason> {
