@@ -72,6 +72,19 @@ impl NatBinding {
         }
     }
 
+    /// The key of what the backend sends: backend to SNAT address.
+    #[must_use]
+    #[inline]
+    pub fn reply_tuple(&self, protocol: Protocol) -> FiveTuple {
+        FiveTuple {
+            src: *self.backend.ip(),
+            dst: *self.snat.ip(),
+            src_port: self.backend.port(),
+            dst_port: self.snat.port(),
+            protocol,
+        }
+    }
+
     /// Whether nothing is translated. Asked for every packet: no flow that is translated keeps both addresses.
     #[must_use]
     #[inline]
@@ -173,7 +186,7 @@ impl Flow {
     /// The key of what the backend sends: backend to SNAT address.
     #[must_use]
     pub fn reply_tuple(&self) -> FiveTuple {
-        reply_tuple(&self.binding, self.original.protocol)
+        self.binding.reply_tuple(self.original.protocol)
     }
 
     /// Direct server return: nothing is translated, and the backend answers the client around us, so that we hear the
@@ -284,16 +297,6 @@ impl Flow {
 
     pub(crate) fn set_fin(&mut self, side: Direction) {
         self.status |= FIN << side.index();
-    }
-}
-
-pub(crate) fn reply_tuple(binding: &NatBinding, protocol: Protocol) -> FiveTuple {
-    FiveTuple {
-        src: *binding.backend.ip(),
-        dst: *binding.snat.ip(),
-        src_port: binding.backend.port(),
-        dst_port: binding.snat.port(),
-        protocol,
     }
 }
 

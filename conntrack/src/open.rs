@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use wire::{FiveTuple, Protocol};
 
-use crate::flow::reply_tuple;
 use crate::tick;
 use crate::{ClientLink, Conntrack, Direction, Flow, FlowId, Hit, NatBinding, SnatRange, State};
 
@@ -124,7 +123,7 @@ impl Conntrack {
         for _ in 0..PORT_ATTEMPTS {
             let snat = self.ports.take(backend, protocol, range, tick)?;
             let binding = NatBinding { backend, snat };
-            let key = reply_tuple(&binding, protocol);
+            let key = binding.reply_tuple(protocol);
             match self.lookup(&key) {
                 None if key != open.original => return Some((binding, None)),
                 Some(Hit { id, direction: Direction::Reply }) if self.flow(id).state().is_closed() => {

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use conntrack::{ClientLink, SnatRange};
+use conntrack::{ClientLink, NatBinding, SnatRange};
 use hashbrown::HashMap;
 use wire::{FiveTuple, Protocol};
 
@@ -203,13 +203,7 @@ fn halves(range: &RangeInclusive<u16>) -> (RangeInclusive<u16>, RangeInclusive<u
 
 /// The key of what the backend sends back.
 fn answer(backend: SocketAddrV4, snat: SocketAddrV4) -> FiveTuple {
-    FiveTuple {
-        src: *backend.ip(),
-        dst: *snat.ip(),
-        src_port: backend.port(),
-        dst_port: snat.port(),
-        protocol: Protocol::Udp,
-    }
+    NatBinding { backend, snat }.reply_tuple(Protocol::Udp)
 }
 
 #[cfg(test)]

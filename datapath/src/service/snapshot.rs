@@ -459,6 +459,12 @@ impl Snapshot {
         &self.interfaces
     }
 
+    /// The MTU of an interface's link in bytes; Ethernet's for one that is not described.
+    #[must_use]
+    pub fn link_mtu(&self, index: InterfaceIndex) -> usize {
+        self.interface(index).map_or(1500, |interface| usize::from(interface.mtu))
+    }
+
     /// One interface.
     #[must_use]
     pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {

@@ -12,6 +12,7 @@ use sys::Frame;
 use wire::{Arp, MacAddr, ethertype};
 
 use super::icmp::as_reply;
+use super::reply::compose;
 use crate::core::Core;
 use crate::service::{BackendRef, Overlay, Path, Snapshot};
 use crate::verdict::{DropReason, Verdict};
@@ -104,8 +105,5 @@ impl Core {
 pub(crate) const TEACH_EVERY: Duration = Duration::from_secs(10);
 
 fn write_arp(frame: &mut Frame, arp: &Arp) {
-    frame.reset();
-    frame.grow_back(ARP_LEN);
-    let len = arp.write(frame.bytes_mut());
-    frame.truncate(len);
+    compose(frame, |room| arp.write(room));
 }

@@ -8,8 +8,8 @@ use sys::Frame;
 use wire::{FiveTuple, Headers, L4, Tcp, TcpFlags, TcpHandshake, TcpOffer, TcpReset};
 
 use super::icmp::as_reply;
-use super::known::FlowFacts;
-use super::reply::write_reset;
+use super::known::{FlowFacts, TCP_IP_HEADERS};
+use super::reply::{compose, write_reset};
 use super::six;
 use crate::core::Core;
 use crate::opening::{Late, Opening};
@@ -21,8 +21,6 @@ use crate::waits::REPEATS_PER_TURN;
 
 /// Window scale that a client is promised: what Linux takes with its usual buffers. A backend's windows are converted.
 const PROMISED_SCALE: u8 = 7;
-/// IPv4 and TCP headers without options: MTU less this is the MSS.
-const TCP_IP_HEADERS: usize = 40;
 const SYN_ACK: TcpFlags = TcpFlags(0x12);
 
 impl Core {
@@ -43,7 +41,7 @@ impl Core {
         let options = tcp.options(packet.frame.bytes());
         let TcpOffer { sack_permitted, window_scale, .. } = offer_of(&options);
         let cookie = protection.guard.bake(key, tcp.seq, offer_of(&options), now);
-        let front = tables.interface(InterfaceIndex(link.interface)).map_or(1500, |front| usize::from(front.mtu));
+        let front = tables.link_mtu(InterfaceIndex(link.interface));
         let mss = service.least_mtu.min(six::mtu_towards(key.src, front)).saturating_sub(TCP_IP_HEADERS) as u16;
         let answer = TcpHandshake {
             tuple: key.reversed(),
@@ -251,14 +249,7 @@ impl Core {
         facts: &FlowFacts,
         target: &BackendRef<'_>,
     ) -> Verdict {
-        let to = facts.rewrite(Direction::Original);
-        let tuple = FiveTuple {
-            src: to.src,
-            dst: to.dst,
-            src_port: to.src_port,
-            dst_port: to.dst_port,
-            protocol: facts.original.protocol,
-        };
+        let tuple = facts.binding.reply_tuple(facts.original.protocol).reversed();
         write_reset(&mut packet.frame, &TcpReset { tuple, seq: tcp.ack, ack: None });
         let entropy = vxlan::entropy(&facts.original);
         as_reply(self.send_to_backend(tables, &mut packet.frame, target.adjacency, entropy))
@@ -345,8 +336,5 @@ fn become_segment(packet: &mut Packet, segment: &TcpHandshake) -> bool {
 }
 
 fn write_handshake(frame: &mut Frame, segment: &TcpHandshake) {
-    frame.reset();
-    frame.grow_back(TcpHandshake::MAX_LEN);
-    let len = wire::write_tcp_handshake(frame.bytes_mut(), segment);
-    frame.truncate(len);
+    compose(frame, |room| wire::write_tcp_handshake(room, segment));
 }

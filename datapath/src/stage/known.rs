@@ -10,11 +10,11 @@ use super::schedule::opens;
 use super::six;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
-use crate::service::{BackendId, BackendRef, Phase, Snapshot};
+use crate::service::{BackendId, BackendRef, InterfaceIndex, Phase, Snapshot};
 use crate::verdict::{DropReason, Verdict};
 
 /// IPv4 and TCP headers without options: MTU less this is the MSS.
-const TCP_IP_HEADERS: usize = 40;
+pub(super) const TCP_IP_HEADERS: usize = 40;
 
 /// What the later stages need of a flow, by value.
 #[derive(Clone, Copy)]
@@ -213,9 +213,7 @@ impl Core {
             stats.packet(hit.direction, len);
         }
         let has_six_end = six::has_six_end(facts, target.adjacency);
-        let mut client_mtu = tables
-            .interface(crate::service::InterfaceIndex(facts.client.interface))
-            .map_or(1500, |i| usize::from(i.mtu));
+        let mut client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
         if has_six_end {
             client_mtu = six::client_mtu(facts, client_mtu);
         }

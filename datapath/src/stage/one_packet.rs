@@ -116,10 +116,7 @@ impl Core {
         }
         let mtu = match direction {
             Direction::Original => target.adjacency.mtu,
-            Direction::Reply => {
-                let interface = tables.interface(InterfaceIndex(facts.client.interface));
-                six::client_mtu(facts, interface.map_or(1500, |interface| usize::from(interface.mtu)))
-            }
+            Direction::Reply => six::client_mtu(facts, tables.link_mtu(InterfaceIndex(facts.client.interface))),
         };
         let mtu = six::mtu_for(&packet.headers.ip, facts, direction, target.adjacency, mtu);
         if len > mtu {

@@ -8,6 +8,7 @@ use conntrack::{Direction, FlowId, Hit};
 use wire::{FiveTuple, L4, Protocol, ProxyHeader, TcpData};
 
 use super::known::FlowFacts;
+use super::reply::compose;
 use super::splice::plain_syn;
 use crate::core::Core;
 use crate::packet::Packet;
@@ -108,14 +109,7 @@ impl Core {
         let Some(splice) = self.splices.get(id) else { return };
         let Some(target) = tables.backend_or_retired(facts.backend) else { return };
         let Some(ack) = self.conntrack.flow(id).acknowledged(Direction::Original) else { return };
-        let to = facts.rewrite(Direction::Original);
-        let tuple = FiveTuple {
-            src: to.src,
-            dst: to.dst,
-            src_port: to.src_port,
-            dst_port: to.dst_port,
-            protocol: Protocol::Tcp,
-        };
+        let tuple = facts.binding.reply_tuple(Protocol::Tcp).reversed();
         let header = self.header(tables, &facts.original);
         if header.bytes().len() != splice.inserted() {
             // The numbers of the connection leave room for the header that it has begun with, and for no other.
@@ -134,11 +128,7 @@ impl Core {
             self.counters.dropped(DropReason::NoFrame);
             return;
         };
-        frame.reset();
-        let room = frame.tailroom();
-        frame.grow_back(room);
-        let len = wire::write_tcp_data(frame.bytes_mut(), &data);
-        frame.truncate(len);
+        compose(&mut frame, |room| wire::write_tcp_data(room, &data));
         let verdict = self.send_to_backend(tables, &mut frame, target.adjacency, vxlan::entropy(&facts.original));
         self.conclude_frame(frame, verdict);
         if first { &self.counters.proxy_headers } else { &self.counters.proxy_headers_repeated }.add(1);

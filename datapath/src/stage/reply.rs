@@ -129,11 +129,8 @@ impl Core {
             return Some(DropReason::RateLimited);
         }
         let Some(mut frame) = self.pool.take() else { return Some(DropReason::NoFrame) };
-        frame.reset();
-        let room = frame.tailroom();
-        frame.grow_back(room);
-        let len = wire::write_icmp_error(frame.bytes_mut(), error, from, packet.headers.ip.src, packet.frame.bytes());
-        frame.truncate(len);
+        let (to, about) = (packet.headers.ip.src, packet.frame.bytes());
+        compose(&mut frame, |room| wire::write_icmp_error(room, error, from, to, about));
         self.pool.put(std::mem::replace(&mut packet.frame, frame));
         None
     }
@@ -156,12 +153,15 @@ impl Core {
     }
 }
 
-/// A TCP header without options behind an IPv4 header without options.
-const RESET_LEN: usize = 40;
-
 pub(super) fn write_reset(frame: &mut Frame, reset: &TcpReset) {
+    compose(frame, |room| wire::write_tcp_reset(room, reset));
+}
+
+/// Fills a frame with a packet made here; `write` gets all the room there is, and says how much it took.
+pub(super) fn compose(frame: &mut Frame, write: impl FnOnce(&mut [u8]) -> usize) {
     frame.reset();
-    frame.grow_back(RESET_LEN);
-    let len = wire::write_tcp_reset(frame.bytes_mut(), reset);
+    let room = frame.tailroom();
+    frame.grow_back(room);
+    let len = write(frame.bytes_mut());
     frame.truncate(len);
 }
