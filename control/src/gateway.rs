@@ -13,6 +13,8 @@ mod start_error;
 mod status;
 mod swarm;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_running;

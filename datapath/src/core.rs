@@ -1,7 +1,7 @@
 //! What one worker owns besides its devices and tables: flows, frames, counters. The stages are its methods, one file each
 //! in `stage/`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -336,6 +336,12 @@ impl Core {
             return IpAddr::V4(address);
         }
         self.surrogates.address(address).map_or_else(|| tables.real_address(address), IpAddr::V6)
+    }
+
+    /// As [`Core::real_address`], with a port.
+    #[must_use]
+    pub fn real_end(&self, tables: &Snapshot, address: Ipv4Addr, port: u16) -> SocketAddr {
+        SocketAddr::new(self.real_address(tables, address), port)
     }
 
     pub(crate) fn take_ip_id(&mut self) -> u16 {

@@ -149,7 +149,7 @@ impl Core {
 
     fn log(&self, tables: &Snapshot, id: FlowId, flow: &Flow, ending: Option<Ending>) {
         let Some(log) = &self.flow_log else { return };
-        let real = |at: SocketAddrV4| SocketAddr::new(self.real_address(tables, *at.ip()), at.port());
+        let real = |at: SocketAddrV4| self.real_end(tables, *at.ip(), at.port());
         let both =
             |count: fn(&Flow, Direction) -> u64| [Direction::Original, Direction::Reply].map(|way| count(flow, way));
         let event = FlowEvent {

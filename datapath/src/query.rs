@@ -1,6 +1,6 @@
 //! Control's questions about flows: answered by the owner of the flow table, a page a turn, without locks.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use conntrack::Direction;
@@ -107,7 +107,7 @@ impl Queries {
 
 fn record(core: &Core, tables: &Snapshot, flow: &conntrack::Flow, now: Duration) -> FlowRecord {
     let key = &flow.original;
-    let real = |address: Ipv4Addr, port| SocketAddr::new(core.real_address(tables, address), port);
+    let real = |address, port| core.real_end(tables, address, port);
     let conntrack::NatBinding { snat, backend } = flow.binding;
     FlowRecord {
         worker: core.index,

@@ -7,8 +7,9 @@ use wire::MacAddr;
 
 use super::compile::{self, Compiled, taken_by_kernel};
 use super::resolve::OverlayMacs;
+use super::testing::{self, NODE_MAC, TUN};
 use crate::catalog::Catalog;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::kernel::{KernelView, Link, LocalAddress, Path, ReplyPart, ReplyRule};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
@@ -16,14 +17,8 @@ const PLAIN: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 12);
 const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const SELF: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 const TASK: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-const NODE_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
 
-const REST: &str = r#"
-[overlay]
-vni = 4096
-vtep = "198.18.1.1"
-address = "10.0.0.3/24"
-
+const SERVICES: &str = r#"
 [[service]]
 name = "web"
 listen = ["198.18.0.1:8080/tcp", "198.18.0.1:8080/udp"]
@@ -35,16 +30,11 @@ address = "198.18.1.12:80"
 "#;
 
 fn config(interfaces: &str, gateway: &str) -> Config {
-    let text = format!("[gateway]\ncpus = [0]\n{gateway}\n{interfaces}\n{REST}");
-    match config::parse("test.toml", text.as_bytes(), &[0]) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => panic!("{problems:#?}"),
-    }
+    testing::config(interfaces, gateway, SERVICES)
 }
 
 const XDP: &str =
     "[[interface]]\nname = \"front\"\ndriver = \"af_xdp\"\n[[interface]]\nname = \"eth0\"\ndriver = \"af_xdp\"";
-const TUN: &str = "[[interface]]\nname = \"sg0\"\ndriver = \"tun\"";
 
 fn link(index: u32, name: &str) -> (u32, Link) {
     let mac = MacAddr([2, 0, 0, 0, 1, index as u8]);

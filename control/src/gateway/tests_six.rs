@@ -9,19 +9,13 @@ use wire::MacAddr;
 
 use super::compile::{self, Compiled, TunWants, taken_by_kernel};
 use super::resolve::OverlayMacs;
+use super::testing::{self, NODE_MAC, TUN};
 use crate::catalog::Catalog;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::kernel::{KernelView, Link, LocalAddress, Path, ReplyPart, ReplyRule};
 
-const NODE_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
 const XDP: &str = "[[interface]]\nname = \"eth0\"";
-const TUN: &str = "[[interface]]\nname = \"sg0\"\ndriver = \"tun\"";
-const REST: &str = r#"
-[overlay]
-vni = 4096
-vtep = "198.18.1.1"
-address = "10.0.0.3/24"
-
+const SERVICES: &str = r#"
 [[service]]
 name = "web"
 listen = ["198.18.0.1:8080/tcp", "[2001:db8::1]:8080/tcp"]
@@ -46,8 +40,7 @@ fn surrogate(n: u8) -> Ipv4Addr {
 }
 
 fn config(interfaces: &str, gateway: &str) -> Config {
-    let text = format!("[gateway]\ncpus = [0]\n{gateway}\n{interfaces}\n{REST}");
-    config::parse("test.toml", text.as_bytes(), &[0]).unwrap_or_else(|problems| panic!("{problems:#?}")).config
+    testing::config(interfaces, gateway, SERVICES)
 }
 
 fn on_link(next_hop: &str, source: &str, mac: Option<MacAddr>) -> Path {

@@ -1,7 +1,6 @@
 //! The PROXY protocol: the header goes in front of the client's stream in a segment of its own, as often as it takes, or in
 //! front of the first datagram of a flow.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use conntrack::{Direction, FlowId, Hit};
@@ -33,8 +32,8 @@ pub(crate) fn make_room(packet: &mut Packet) -> Result<(), DropReason> {
 impl Core {
     /// Who the client is and what it asked for.
     fn header(&self, tables: &Snapshot, original: &FiveTuple) -> ProxyHeader {
-        let client = SocketAddr::new(self.real_address(tables, original.src), original.src_port);
-        let destination = SocketAddr::new(self.real_address(tables, original.dst), original.dst_port);
+        let client = self.real_end(tables, original.src, original.src_port);
+        let destination = self.real_end(tables, original.dst, original.dst_port);
         ProxyHeader::new(client, destination, original.protocol)
     }
 
