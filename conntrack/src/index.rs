@@ -4,6 +4,10 @@
 //! went past it, so that a search stops where no key ever went further, and a removal just takes the slot back: no
 //! tombstones, whatever the history.
 
+use core::ops::Range;
+
+use crate::table::bytes_of;
+
 /// Slots in a bucket: what fits in 64 bytes with a tag each.
 const SLOTS: usize = 12;
 /// Slots in use of every hundred when the table is full.
@@ -119,6 +123,10 @@ impl Index {
             self.buckets[at].passed = self.buckets[at].passed.saturating_sub(1);
             at = self.after(at);
         }
+    }
+
+    pub(crate) fn region(&self) -> Range<*const u8> {
+        bytes_of(&self.buckets)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

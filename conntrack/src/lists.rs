@@ -3,6 +3,10 @@
 //!
 //! A list is a ring through a node of its own, so that linking and unlinking never branch on "first" or "last".
 
+use core::ops::Range;
+
+use crate::table::bytes_of;
+
 /// A list, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListId(pub u32);
@@ -72,6 +76,10 @@ impl Lists {
     /// The list that an entry is in.
     pub(crate) fn list_of(&self, entry: u32) -> ListId {
         self.links[entry as usize].list
+    }
+
+    pub(crate) fn region(&self) -> Range<*const u8> {
+        bytes_of(&self.links)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

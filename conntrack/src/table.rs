@@ -1,6 +1,7 @@
 //! The flow table: entries, index, timers and ports, kept in step.
 
 use core::net::SocketAddrV4;
+use core::ops::Range;
 use core::time::Duration;
 
 use wire::{FiveTuple, Protocol};
@@ -25,6 +26,12 @@ pub struct Conntrack {
     pub(crate) round: Round,
     pub(crate) timeouts: [u32; State::ALL.len()],
     pub(crate) used: usize,
+}
+
+/// The memory of an array.
+pub(crate) fn bytes_of<T>(array: &[T]) -> Range<*const u8> {
+    let Range { start, end } = array.as_ptr_range();
+    start.cast()..end.cast()
 }
 
 impl Conntrack {
@@ -172,6 +179,11 @@ impl Conntrack {
         if let Some(idle_since) = tick::floor(now).checked_sub(rest) {
             self.ports.retain(idle_since, keep);
         }
+    }
+
+    /// Where the large arrays lie, of which every packet reads random places: for advice to the system about that memory.
+    pub fn regions(&self) -> impl Iterator<Item = Range<*const u8>> {
+        [bytes_of(&self.flows), self.index.region(), self.timers.region()].into_iter()
     }
 
     /// Bytes of memory that the table holds.

@@ -9,6 +9,8 @@
 //! deadlines: its head is both the next to expire and the first to give way. Services may have times of their own, but
 //! not as many as they like: when all queues are taken, the table's time counts.
 
+use core::ops::Range;
+
 use crate::lists::{ListId, Lists};
 
 const SLOTS: u32 = 2048;
@@ -105,6 +107,10 @@ impl Timers {
             }
             self.turned += 1;
         }
+    }
+
+    pub(crate) fn region(&self) -> Range<*const u8> {
+        self.lists.region()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -161,6 +161,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Self {
         let workers = parts.exchange.workers();
         let own_ports = parts.ports.slice(parts.index, workers);
+        parts.conntrack.regions().for_each(sys::use_huge_pages);
         Self {
             index: parts.index,
             conntrack: parts.conntrack,
