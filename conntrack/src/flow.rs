@@ -106,21 +106,17 @@ pub struct ClientLink {
 ///
 /// TCP is remembered per direction as what its *sender* has shown: the end of what it sent, the highest byte that it
 /// acknowledged, the largest window that it offered.
+///
+/// The order of the fields is that of memory: [`Flow::touch`] reads the first and the last one.
 #[derive(Clone, Debug)]
-#[repr(align(32))]
+#[repr(C, align(32))]
 pub struct Flow {
-    /// The client's key: client to VIP.
-    pub original: FiveTuple,
-    /// Where it goes.
-    pub binding: NatBinding,
+    /// The generation of the tables at which the backend was last known to stand.
+    pub generation: u32,
     /// The service, by the data path's number.
     pub service: u32,
     /// The backend, by the data path's number.
     pub backend_id: u32,
-    /// The generation of the tables at which the backend was last known to stand.
-    pub generation: u32,
-    /// How the client was last reached.
-    pub client: ClientLink,
     /// What the data path adds to the client's TCP timestamps.
     pub timestamp_delta: u32,
     /// The tick at which the flow expires.
@@ -135,6 +131,12 @@ pub struct Flow {
     pub(crate) acks: [u32; 2],
     /// The largest window offered, in units of `1 << scale`, at least 1. 0: this side was not heard yet.
     pub(crate) windows: [u16; 2],
+    /// How the client was last reached.
+    pub client: ClientLink,
+    /// Where it goes.
+    pub binding: NatBinding,
+    /// The client's key: client to VIP.
+    pub original: FiveTuple,
     /// Window scales, four bits a side.
     pub(crate) scales: u8,
     /// State in the low four bits, flags (`ACKED`, `FIN` per side) in the high ones.
@@ -247,11 +249,10 @@ impl Flow {
         u64::from(self.bytes_high[side] & !SPLICED) << 32 | u64::from(self.bytes_low[side])
     }
 
-    /// Reads from both cache lines, so that they are in the cache. (The compiler sorts the fields by alignment: words
-    /// are in the first line, bytes in the last.)
+    /// Reads the first and the last word, so that both cache lines are in the cache, wherever in them the entry begins.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
-        self.ends[0] ^ self.deadline ^ u32::from(self.original.src_port) ^ u32::from(self.status)
+        self.generation ^ u32::from(self.status)
     }
 
     pub(crate) fn is_vacant(&self) -> bool {
@@ -303,10 +304,13 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::mem::offset_of;
 
     #[test]
     fn an_entry_is_a_line_and_a_half() {
         assert_eq!(size_of::<Flow>(), 96);
+        // What `touch` reads: without both, half of the entries miss a line.
+        assert_eq!((offset_of!(Flow, generation), offset_of!(Flow, status)), (0, 95));
     }
 
     #[test]

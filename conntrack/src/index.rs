@@ -39,25 +39,29 @@ impl Index {
         Self { buckets: vec![empty; slots.div_ceil(SLOTS).max(1)] }
     }
 
-    fn home(&self, hash: u64) -> usize {
+    /// The bucket where a key with this hash belongs.
+    #[inline]
+    pub(crate) fn home(&self, hash: u64) -> usize {
         // The upper half of a 64x64 bit product spreads the hash over any number of buckets.
         ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
     }
 
-    fn after(&self, bucket: usize) -> usize {
+    /// The bucket where a key goes for which there is no place in this one.
+    #[inline]
+    pub(crate) fn after(&self, bucket: usize) -> usize {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    /// Reads from the home bucket, so that it is in the cache.
+    /// Reads from a bucket, so that it is in the cache: how many keys went past it.
     #[inline]
-    pub(crate) fn touch(&self, hash: u64) -> u32 {
-        self.buckets[self.home(hash)].passed
+    pub(crate) fn passed(&self, bucket: usize) -> u32 {
+        self.buckets[bucket].passed
     }
 
-    /// The first entry in the home bucket whose tag fits, or [`NONE`]. One cache line, no branch that depends on it.
+    /// The first entry in a bucket whose tag fits, or [`NONE`]. One cache line, no branch that depends on it.
     #[inline]
-    pub(crate) fn guess(&self, hash: u64) -> u32 {
-        let bucket = &self.buckets[self.home(hash)];
+    pub(crate) fn guess(&self, bucket: usize, hash: u64) -> u32 {
+        let bucket = &self.buckets[bucket];
         let matches = bucket.matches(tag(hash));
         // No match: slot 16 does not exist.
         bucket.entries.get(matches.trailing_zeros() as usize).copied().unwrap_or(NONE)
@@ -211,8 +215,20 @@ mod tests {
     #[test]
     fn a_guess_is_in_the_home_bucket() {
         let mut index = Index::new(100);
-        assert_eq!(index.guess(3), NONE);
+        let home = index.home(3);
+        assert_eq!(index.guess(home, 3), NONE);
         index.insert(3, 9);
-        assert_eq!((index.guess(3), index.guess(4)), (9, NONE));
+        assert_eq!((index.guess(home, 3), index.guess(home, 4), index.passed(home)), (9, NONE, 0));
+    }
+
+    #[test]
+    fn a_key_that_found_no_place_is_in_the_bucket_after() {
+        let mut index = Index::new(100);
+        let home = index.home(3);
+        for entry in 0..=SLOTS as u32 {
+            index.insert(3 + (u64::from(entry) << 8), entry);
+        }
+        assert_eq!((index.guess(home, 3), index.passed(home)), (0, 1));
+        assert_eq!(index.guess(index.after(home), 3), SLOTS as u32);
     }
 }
