@@ -255,6 +255,12 @@ impl Flow {
         self.generation ^ u32::from(self.status)
     }
 
+    /// As [`Flow::state`] with a state to compare to.
+    #[inline]
+    pub(crate) fn is_in(&self, state: State) -> bool {
+        self.status & STATE_BITS == state as u8
+    }
+
     pub(crate) fn is_vacant(&self) -> bool {
         self.status & STATE_BITS == VACANT
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use wire::{Protocol, Tcp, TcpOptions};
 
-use crate::tcp::{Invalid, Track, track};
+use crate::tcp::{Invalid, Track, carries_on, track};
 use crate::tick;
 use crate::{Conntrack, Direction, FlowId, Idle, State};
 
@@ -55,6 +55,32 @@ impl Conntrack {
             flow.set_state(State::UdpStream);
         }
         self.moved(id.0, before, idle, now);
+    }
+
+    /// A packet of a flow that goes on: moves its deadline, and of TCP (`tcp` is there) its windows. False: the packet may
+    /// move the flow's state, or is not to be believed at once; nothing was changed then, and [`Conntrack::segment`] or
+    /// [`Conntrack::datagram`] decide. Otherwise they would have done the same and said [`Track::Forward`].
+    #[inline]
+    pub fn goes_on(&mut self, id: FlowId, direction: Direction, tcp: Option<&Tcp>, idle: &Idle, now: Duration) -> bool {
+        let Some(flow) = self.flows.get_mut(id.slot()) else { return false };
+        let (stays, state) = match tcp {
+            Some(tcp) => (flow.is_in(State::Established) && carries_on(flow, direction, tcp), State::Established),
+            None if flow.is_in(State::UdpStream) => (true, State::UdpStream),
+            // Of the backend's answers, one makes it a stream.
+            None => (
+                flow.is_in(State::UdpNew) && !flow.has_acked(Direction::Reply) && direction == Direction::Original,
+                State::UdpNew,
+            ),
+        };
+        if !stays {
+            return false;
+        }
+        let was = flow.deadline;
+        flow.deadline = tick::ceil(now).saturating_add(idle.or(state, &self.timeouts));
+        if flow.deadline < was {
+            self.timers.wait_less(id.0, flow.deadline);
+        }
+        true
     }
 
     /// Deadline, queue and port of a flow that has been heard, after its state was `before`.

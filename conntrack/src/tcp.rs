@@ -128,6 +128,17 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
     }
 }
 
+/// A segment of an established, translated flow that can not end it and lies where it should: its windows are taken over.
+/// False, and nothing is changed, for any other; `track` would do with this one just the same.
+#[inline]
+pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
+    let admitted = Class::of(tcp.flags) == Some(Class::Ack) && !flow.is_direct() && window::admits(flow, from, tcp);
+    if admitted {
+        window::advance(flow, from, tcp);
+    }
+    admitted
+}
+
 fn after_our_reset(class: Class, from: Direction) -> Step {
     let track = match (class, from) {
         (Class::Rst, _) => Track::Drop(Invalid::AfterReset),

@@ -196,17 +196,20 @@ impl Core {
     /// Runs a burst of classified packets through the remaining stages.
     pub(crate) fn process(&mut self, tables: &Snapshot, packets: &mut Vec<Packet>, now: Duration) {
         self.look_up(packets);
-        let mut hits = std::mem::take(&mut self.hits);
-        let mut next = hits.drain(..);
-        for mut packet in packets.drain(..) {
-            let key = packet.headers.five_tuple();
-            let hit = if key.is_some() { next.next().flatten() } else { None };
-            let verdict = self.handle(tables, &mut packet, key, hit, now);
+        let (keys, hits) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.hits));
+        let mut found = keys.iter().zip(&hits);
+        // Packets stay where they are: they are larger than all that is done with most of them.
+        for packet in packets.iter_mut() {
+            let (key, hit) = match packet.headers.has_ports().then(|| found.next()).flatten() {
+                Some((key, hit)) => (Some(*key), *hit),
+                None => (None, None),
+            };
+            let verdict = self.handle(tables, packet, key, hit, now);
             self.conclude(packet, verdict);
             self.release_fragments(tables, now);
         }
-        drop(next);
-        self.hits = hits;
+        packets.clear();
+        (self.keys, self.hits) = (keys, hits);
     }
 
     /// Looks all flows of the burst up together, so that memory latency is paid once.
@@ -219,15 +222,14 @@ impl Core {
         self.lookups_stale = false;
     }
 
-    /// Ends a packet's way: counts it and moves its frame.
+    /// Ends a packet's way: counts it and takes its frame.
     #[inline]
-    pub(crate) fn conclude(&mut self, packet: Packet, verdict: Verdict) {
-        let Packet { frame, origin, .. } = packet;
+    pub(crate) fn conclude(&mut self, packet: &mut Packet, verdict: Verdict) {
+        let frame = packet.frame.take();
         match verdict {
-            Verdict::Hold => self.fragments.hold(Packet { frame, ..packet }),
+            Verdict::Hold => self.fragments.hold(Packet { frame, ..*packet }),
             Verdict::HandOver { worker, purpose } => {
-                let message = Message { frame, home: self.index, purpose, origin };
-                self.hand_over(worker, message);
+                self.hand_over(worker, Message { frame, home: self.index, purpose, origin: packet.origin });
             }
             _ => self.conclude_frame(frame, verdict),
         }

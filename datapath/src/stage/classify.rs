@@ -2,7 +2,7 @@
 
 use conntrack::ClientLink;
 use sys::{Frame, LinkType};
-use wire::{ETHERNET_LEN, Headers, L4, Malformed, ethertype};
+use wire::{Datagram, ETHERNET_LEN, Headers, L4, Malformed, ethertype};
 
 use super::six::is_of_six;
 use crate::core::{Core, Role};
@@ -35,22 +35,24 @@ impl Core {
             Err(reason) => return self.classify_six(tables, slot, frame, reason, burst),
         };
         frame.trim_front(link.offset);
+        if let Some(tunnel) = tables.tunnel()
+            && let Some(outer) = Datagram::at_front(frame.bytes())
+            && (outer.dst, outer.dst_port) == tunnel
+        {
+            return self.decapsulate(tables, frame, &outer, burst);
+        }
         let headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
             Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
-        match (tables.tunnel(), &headers.l4) {
-            (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel => {
-                if headers.ip.is_fragment() {
-                    return Err((frame, Verdict::Drop(DropReason::OuterFragment)));
-                }
-                self.decapsulate(tables, frame, &headers.ip, udp, burst)
-            }
-            _ => {
-                self.packet(frame, &headers, link.origin, burst);
-                Ok(())
-            }
+        if for_tunnel(tables, &headers) {
+            return match Datagram::of(&headers) {
+                Some(outer) => self.decapsulate(tables, frame, &outer, burst),
+                None => Err((frame, Verdict::Drop(DropReason::OuterFragment))),
+            };
         }
+        self.packet(frame, &headers, link.origin, burst);
+        Ok(())
     }
 
     /// A frame that is not IPv4, for this reason: an IPv6 packet, or the end of its way.
@@ -116,6 +118,12 @@ impl Core {
         }
         burst.push(Packet { frame, headers: *headers, origin, searched: 0, steered: false });
     }
+}
+
+/// What comes to our end of the tunnels and could not be taken at first sight: with IPv4 options, or in fragments.
+#[inline]
+fn for_tunnel(tables: &Snapshot, headers: &Headers) -> bool {
+    matches!((tables.tunnel(), &headers.l4), (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel)
 }
 
 #[inline]

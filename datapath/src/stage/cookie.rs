@@ -196,7 +196,7 @@ impl Core {
         let Some(mut packet) = self.made_here(spare, &ack, facts) else { return };
         let hit = Hit { id, direction: Direction::Original };
         let verdict = self.known_flow(tables, &mut packet, opening.client, hit, now);
-        self.conclude(packet, verdict);
+        self.conclude(&mut packet, verdict);
     }
 
     /// A segment in the client's name.
@@ -286,7 +286,7 @@ impl Core {
         }
         let hit = Hit { id, direction: Direction::Original };
         let verdict = self.pass(tables, &mut packet, &facts, hit, &target, now);
-        self.conclude(packet, verdict);
+        self.conclude(&mut packet, verdict);
     }
 
     /// The client of a flow whose backend is being asked expects what follows the cookie.

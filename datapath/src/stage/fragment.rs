@@ -59,7 +59,7 @@ impl Core {
     pub(crate) fn release_fragments(&mut self, tables: &Snapshot, now: Duration) {
         while let Some(mut packet) = self.fragments.take_ready() {
             let verdict = self.later_fragment(tables, &mut packet, now);
-            self.conclude(packet, verdict);
+            self.conclude(&mut packet, verdict);
         }
     }
 

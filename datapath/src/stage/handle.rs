@@ -42,6 +42,9 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if let Some(hit) = self.confirm(&key, hit) {
+            if let Some(verdict) = self.steady(tables, packet, hit, now) {
+                return verdict;
+            }
             return self.known_flow(tables, packet, key, hit, now);
         }
         if let Some(verdict) = self.probe_answer(tables, packet, &key) {

@@ -188,6 +188,20 @@ impl Core {
         track
     }
 
+    /// Counts a packet that is sent on, and remembers where its client was heard.
+    #[inline]
+    pub(super) fn count(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>) {
+        let len = packet.frame.len();
+        let flow = self.conntrack.flow_mut(hit.id);
+        flow.count(hit.direction, len as u32);
+        if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
+            flow.client = link;
+        }
+        if let Some(stats) = target.backend.stats.worker(self.index) {
+            stats.packet(hit.direction, len);
+        }
+    }
+
     /// Rewrites and forwards a packet that its flow accepts.
     pub(crate) fn pass(
         &mut self,
@@ -203,15 +217,8 @@ impl Core {
             return self.time_exceeded(tables, packet, facts, hit.direction, now);
         }
         let len = packet.frame.len();
-        let flow = self.conntrack.flow_mut(hit.id);
-        let spliced = flow.is_spliced();
-        flow.count(hit.direction, len as u32);
-        if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
-            flow.client = link;
-        }
-        if let Some(stats) = target.backend.stats.worker(self.index) {
-            stats.packet(hit.direction, len);
-        }
+        let spliced = self.conntrack.flow(hit.id).is_spliced();
+        self.count(packet, hit, target);
         let has_six_end = six::has_six_end(facts, target.adjacency);
         let mut client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
         if has_six_end {
@@ -244,14 +251,14 @@ fn has_other(target: &BackendRef<'_>) -> bool {
 }
 
 /// Addresses, ports and TTL in place.
+#[inline]
 pub(crate) fn translate(packet: &mut Packet, to: &Rewrite) {
-    let frame = packet.frame.bytes_mut();
-    wire::rewrite(frame, &packet.headers, to);
-    wire::decrement_ttl(frame, &packet.headers.ip);
+    wire::route(packet.frame.bytes_mut(), &packet.headers, to);
 }
 
 /// What only TCP needs: the MSS that fits both ways, and timestamps that come from one clock.
-fn edit_tcp(packet: &mut Packet, facts: &FlowFacts, direction: Direction, mtu: usize) {
+#[inline]
+pub(super) fn edit_tcp(packet: &mut Packet, facts: &FlowFacts, direction: Direction, mtu: usize) {
     let L4::Tcp(tcp) = &packet.headers.l4 else { return };
     let frame = packet.frame.bytes_mut();
     if tcp.flags.syn() {

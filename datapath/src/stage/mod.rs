@@ -17,6 +17,7 @@ mod reply;
 mod schedule;
 mod six;
 mod splice;
+mod steady;
 mod tunnel;
 
 pub(crate) use arp::TEACH_EVERY;

@@ -1,7 +1,7 @@
 //! Decapsulation (RFC 7348 §4, §5; ECN by RFC 6040): only from configured VTEPs, our VNIs, our inner MAC and address there.
 
 use sys::Frame;
-use wire::{ETHERNET_LEN, Headers, Ipv4, Udp, ethertype};
+use wire::{Datagram, ETHERNET_LEN, Headers, ethertype};
 
 use super::classify::Done;
 use super::six::is_from_six;
@@ -16,15 +16,14 @@ impl Core {
         &mut self,
         tables: &Snapshot,
         mut frame: Frame,
-        outer: &Ipv4,
-        udp: &Udp,
+        outer: &Datagram,
         burst: &mut Vec<Packet>,
     ) -> Result<(), Done> {
-        let (overlay, inner) = match accept(tables, frame.bytes(), outer, udp) {
+        let (overlay, inner) = match accept(tables, frame.bytes(), outer) {
             Ok(accepted) => accepted,
             Err(reason) => return Err((frame, Verdict::Drop(reason))),
         };
-        frame.truncate(udp.offset + udp.len);
+        frame.truncate(outer.end);
         frame.trim_front(inner.offset);
         if inner.is_arp {
             let verdict = self.arp(tables, overlay, &mut frame, outer.src);
@@ -56,12 +55,12 @@ struct Inner {
     is_arp: bool,
 }
 
-fn accept<'a>(tables: &'a Snapshot, bytes: &[u8], outer: &Ipv4, udp: &Udp) -> Result<(&'a Overlay, Inner), DropReason> {
+fn accept<'a>(tables: &'a Snapshot, bytes: &[u8], outer: &Datagram) -> Result<(&'a Overlay, Inner), DropReason> {
     if !tables.is_vtep(outer.src) {
         return Err(DropReason::UnknownVtep);
     }
-    let end = udp.offset + udp.len;
-    let vxlan = vxlan::parse(bytes, udp.offset + 8, end)?;
+    let end = outer.end;
+    let vxlan = vxlan::parse(bytes, outer.payload, end)?;
     let overlay = tables.overlay(vxlan.vni).ok_or(DropReason::WrongVni)?;
     let frame = bytes.get(vxlan.inner..end).ok_or(DropReason::Truncated)?;
     let ethernet = wire::ethernet(frame)?;

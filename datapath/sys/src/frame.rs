@@ -1,6 +1,7 @@
 //! One chunk of packet memory with a packet in it.
 
 use std::fmt;
+use std::mem;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +131,8 @@ impl Frame {
     /// An empty packet behind the default headroom.
     #[inline]
     pub fn reset(&mut self) {
-        self.start = DEFAULT_HEADROOM as u32;
+        // What `take` has left behind has no headroom either.
+        self.start = self.size.min(DEFAULT_HEADROOM as u32);
         self.len = 0;
     }
 
@@ -143,6 +145,14 @@ impl Frame {
         }
         self.bytes_mut().copy_from_slice(bytes);
         true
+    }
+
+    /// Moves the frame out of where it stands and leaves an empty handle there, of no chunk and without room: what the frame is
+    /// a part of need not be moved with it.
+    #[inline]
+    #[must_use]
+    pub fn take(&mut self) -> Frame {
+        mem::replace(self, Frame { base: NonNull::dangling(), index: u32::MAX, size: 0, start: 0, len: 0 })
     }
 
     /// Makes the `len` bytes at `start` of the chunk the packet. False, and nothing changes, when they are not inside.
@@ -167,9 +177,18 @@ impl Frame {
 }
 
 impl Drop for Frame {
+    #[inline]
     fn drop(&mut self) {
-        LOST.fetch_add(1, Ordering::Relaxed);
+        // Only what `take` leaves behind has no room.
+        if self.size > 0 {
+            lose();
+        }
     }
+}
+
+#[cold]
+fn lose() {
+    LOST.fetch_add(1, Ordering::Relaxed);
 }
 
 impl fmt::Debug for Frame {
@@ -199,6 +218,23 @@ mod tests {
         assert_eq!(frame.len(), 1564);
         assert_eq!(&frame.bytes()[64..], [7; 1500]);
         pool.put(frame);
+    }
+
+    #[test]
+    fn what_take_leaves_behind_is_empty_and_nothing_that_could_be_lost() {
+        let mut pool = FramePool::heap(1, 2048);
+        let mut place = pool.take().unwrap();
+        place.fill(&[7; 100]);
+        let before = frames_lost();
+        let frame = place.take();
+        assert_eq!((frame.bytes(), place.bytes()), (&[7; 100][..], &[][..]));
+        assert!(!place.fill(&[1]) && !place.grow_front(1) && !place.grow_back(1) && !pool.owns(&place));
+        place.reset();
+        assert_eq!((place.len(), place.tailroom(), place.headroom()), (0, 0, 0));
+        drop(place);
+        assert_eq!(frames_lost(), before);
+        pool.put(frame);
+        assert_eq!(pool.free(), 1);
     }
 
     #[derive(Debug, Clone)]

@@ -16,12 +16,24 @@ pub fn sum(bytes: &[u8]) -> u32 {
     u32::from(fold64(total))
 }
 
+/// As [`sum`] for as many words as the caller knows of beforehand: headers.
+#[inline]
+pub(crate) fn sum_of<const N: usize>(header: &[u8; N]) -> u32 {
+    const { assert!(N.is_multiple_of(4) && N <= 1 << 10, "whole words, and no carry out of 64 bits") };
+    let (words, _) = header.as_chunks::<4>();
+    let mut total = 0;
+    for word in words {
+        total += u64::from(u32::from_be_bytes(*word));
+    }
+    u32::from(fold64(total))
+}
+
 /// Folds the carries of a sum into 16 bits; the checksum is its complement.
 #[must_use]
 #[inline]
 pub const fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
+    // Both halves are added in the upper one, together with the carry out of the lower one.
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum of `bytes`: what belongs into a checksum field that was zero while summing.
@@ -48,9 +60,7 @@ pub fn pseudo_header6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, len: u16) -> u
 
 #[inline]
 const fn fold64(sum: u64) -> u16 {
-    let once = (sum & 0xffff_ffff) + (sum >> 32);
-    let twice = (once & 0xffff) + ((once >> 16) & 0xffff) + (once >> 32);
-    fold(twice as u32)
+    fold((sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32)
 }
 
 /// A change to checksummed bytes, to be applied to their checksum (RFC 1624, equation 3).

@@ -87,7 +87,7 @@ impl Ipv4 {
         if ip.fragment_offset_bytes + ip.total_len > MAX_LEN {
             return Err(Malformed::BadTotalLen);
         }
-        let mut sum = checksum::sum(header);
+        let mut sum = checksum::sum_of(header);
         if ip.header_len > MIN_HEADER_LEN {
             sum += checksum::sum(&rest[MIN_HEADER_LEN..ip.header_len]);
         }

@@ -9,6 +9,7 @@
 pub mod arp;
 mod bytes;
 pub mod checksum;
+mod datagram;
 pub mod ethernet;
 mod flow;
 pub mod fragment;
@@ -26,6 +27,7 @@ pub mod udp;
 
 pub use arp::Arp;
 pub use checksum::Delta;
+pub use datagram::Datagram;
 pub use ethernet::{ETHERNET_LEN, Ethernet, ethernet, ethertype, write_ethernet};
 pub use flow::{FiveTuple, Protocol, UnknownProtocol};
 pub use fragment::{FragmentKey, split};
@@ -39,7 +41,7 @@ pub use mac::{BadMacAddr, MacAddr};
 pub use malformed::Malformed;
 pub use parse::{Headers, L4};
 pub use proxy::{LOCAL_PROXY_HEADER, MAX_PROXY_HEADER_LEN, ProxyHeader};
-pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, set_tos};
+pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, route, set_tos};
 pub use tcp::{
     Tcp, TcpData, TcpFlags, TcpHandshake, TcpOffer, TcpOptions, TcpReset, Timestamps, reset_for, segment,
     without_fast_open, write_tcp_data, write_tcp_handshake, write_tcp_reset,

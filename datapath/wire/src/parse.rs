@@ -51,6 +51,13 @@ impl Headers {
         Ok(Self { ip, l4 })
     }
 
+    /// Whether the packet is TCP or UDP, and its ports are here.
+    #[must_use]
+    #[inline]
+    pub const fn has_ports(&self) -> bool {
+        matches!(self.l4, L4::Tcp(_) | L4::Udp(_))
+    }
+
     /// The key of the packet's flow, if it is TCP or UDP and its ports are here.
     #[must_use]
     #[inline]

@@ -24,13 +24,28 @@ pub struct Rewrite {
 /// Ports are left alone where there are none (later fragments, ICMP). A UDP checksum of 0 ("none") stays 0.
 #[inline]
 pub fn rewrite(frame: &mut [u8], headers: &Headers, to: &Rewrite) {
+    edit(frame, headers, to, 0);
+}
+
+/// As [`rewrite`], and takes one from the TTL, which the caller has checked to be above 1: what a router does that
+/// translates, with one look at the checksum.
+#[inline]
+pub fn route(frame: &mut [u8], headers: &Headers, to: &Rewrite) {
+    edit(frame, headers, to, 1);
+}
+
+#[inline]
+fn edit(frame: &mut [u8], headers: &Headers, to: &Rewrite, hops: u8) {
     let ip = &headers.ip;
     let delta =
         Delta::new().replace32(ip.src.to_bits(), to.src.to_bits()).replace32(ip.dst.to_bits(), to.dst.to_bits());
     let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset) else { return };
     set_address(header, ipv4::field::SRC, to.src);
     set_address(header, ipv4::field::DST, to.dst);
-    let checksum = delta.apply(get16(header, ipv4::field::CHECKSUM));
+    let lives = get16(header, ipv4::field::TTL);
+    let left = lives.saturating_sub(u16::from(hops) << 8);
+    set16(header, ipv4::field::TTL, left);
+    let checksum = delta.replace16(lives, left).apply(get16(header, ipv4::field::CHECKSUM));
     set16(header, ipv4::field::CHECKSUM, checksum);
 
     let ports = |src: u16, dst: u16| delta.replace16(src, to.src_port).replace16(dst, to.dst_port);

@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use common::{Plan, addresses, assert_checksums, parse, plans, slow_sum, tuples};
 use proptest::prelude::*;
 use wire::{
-    Delta, FiveTuple, L4, Protocol, Rewrite, checksum, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite,
-    set_tos,
+    Datagram, Delta, FiveTuple, Headers, L4, Protocol, Rewrite, checksum, decrement_ttl, finish_partial_checksum,
+    l4_checksum_ok, rewrite, route, set_tos,
 };
 
 fn to(tuple: FiveTuple) -> Rewrite {
@@ -78,6 +78,28 @@ proptest! {
         rewrite(&mut packet, &headers, &to(tuple));
         prop_assert_eq!(&packet, &target.build());
         prop_assert_eq!(parse(&packet).five_tuple(), Some(target.tuple));
+    }
+
+    #[test]
+    fn to_route_is_to_rewrite_and_to_take_one_from_the_ttl(plan in plans(), target in plans()) {
+        let mut packet = plan.build();
+        let headers = parse(&packet);
+        route(&mut packet, &headers, &to(target.tuple));
+        prop_assert_eq!(packet, Plan { tuple: FiveTuple { protocol: plan.tuple.protocol, ..target.tuple }, ttl: plan.ttl - 1, ..plan }.build());
+    }
+
+    /// What is seen at first sight is what the parser sees; of whole datagrams without options it sees all.
+    #[test]
+    fn a_datagram_at_the_front_is_the_parsers(plan in plans(), padding in 0..20usize, flips in prop::collection::vec((0..40usize, any::<u8>()), 0..3)) {
+        let mut frame = [plan.build(), vec![0x55; padding]].concat();
+        for (at, bits) in flips {
+            if let Some(byte) = frame.get_mut(at) {
+                *byte ^= bits;
+            }
+        }
+        let parsed = Headers::parse(&frame, 0);
+        let plain = parsed.as_ref().ok().filter(|headers| headers.ip.header_len == 20).and_then(Datagram::of);
+        prop_assert_eq!(Datagram::at_front(&frame), plain);
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! What most packets are: of a flow that goes on, with nothing in them that could move its state. They take this short way;
+//! whatever is special about a packet or its flow sends it the long way, through `known`, with nothing changed yet. Both ways
+//! do the same with the same packet: `tests/pipeline_steady.rs` holds them to it.
+
+use std::time::Duration;
+
+use conntrack::{Direction, Hit};
+use wire::L4;
+
+use super::known::{FlowFacts, edit_tcp, translate};
+use super::six::has_six_end;
+use crate::core::Core;
+use crate::packet::{Origin, Packet};
+use crate::service::{BackendId, BackendRef, InterfaceIndex, Snapshot};
+use crate::verdict::Verdict;
+
+impl Core {
+    /// Sends a packet on that only its flow's counters and deadline notice. `None`: it goes the long way.
+    #[inline]
+    pub(crate) fn steady(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        hit: Hit,
+        now: Duration,
+    ) -> Option<Verdict> {
+        let flow = self.conntrack.flow(hit.id);
+        if flow.generation != tables.generation().0 as u32 || flow.is_spliced() {
+            return None;
+        }
+        let target = tables.backend(BackendId(flow.backend_id))?;
+        let facts = FlowFacts::of(flow);
+        if !is_plain(tables, packet, &facts, hit.direction, &target) {
+            return None;
+        }
+        let tcp = if let L4::Tcp(tcp) = &packet.headers.l4 { Some(tcp) } else { None };
+        if !self.conntrack.goes_on(hit.id, hit.direction, tcp, &target.service.idle, now) {
+            return None;
+        }
+        self.count(packet, hit, &target);
+        edit_tcp(packet, &facts, hit.direction, target.adjacency.mtu);
+        translate(packet, &facts.rewrite(hit.direction));
+        Some(self.forward(tables, &mut packet.frame, &facts, hit.direction, &target))
+    }
+}
+
+/// Nothing about this packet's way asks for more than a translation: it does not end here, fits, and is all IPv4.
+#[inline]
+fn is_plain(
+    tables: &Snapshot,
+    packet: &Packet,
+    facts: &FlowFacts,
+    direction: Direction,
+    target: &BackendRef<'_>,
+) -> bool {
+    let through_overlay = packet.origin == Origin::Overlay;
+    let right_way = match direction {
+        Direction::Original => !through_overlay,
+        Direction::Reply => through_overlay == target.adjacency.encap.is_some() && !facts.is_direct(),
+    };
+    let mut mtu = target.adjacency.mtu;
+    if direction == Direction::Reply {
+        let client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
+        mtu = if through_overlay { mtu.min(client_mtu) } else { client_mtu };
+    }
+    right_way && packet.headers.ip.ttl > 1 && packet.frame.len() <= mtu && !has_six_end(facts, target.adjacency)
+}
