@@ -20,7 +20,7 @@ use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
 use crate::service::{Generation, InterfaceIndex, Snapshot};
 use crate::surrogate::Surrogates;
-use crate::worker::{Bed, Event, Shared, Slot, Worker};
+use crate::worker::{Bed, Event, Pacing, Shared, Slot, Worker};
 
 /// How long removed backends are remembered for saying farewell to their flows.
 const FAREWELL: Duration = Duration::from_secs(15);
@@ -83,6 +83,7 @@ pub struct Engine {
     ports: SnatPorts,
     probes: Arc<Probes>,
     surrogates: Arc<Surrogates>,
+    pacing: Pacing,
     capacity: usize,
     flow_events: Vec<FlowEvents>,
 }
@@ -102,13 +103,26 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]; nothing runs then.
     pub fn start(config: &EngineConfig, devices: Vec<WorkerDevices>, first: Snapshot) -> Result<Self, EngineError> {
+        Self::start_paced(config, Pacing::default(), devices, first)
+    }
+
+    /// As [`Engine::start`], with workers that take other bursts or sleep sooner or later.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing runs then.
+    pub fn start_paced(
+        config: &EngineConfig,
+        pacing: Pacing,
+        devices: Vec<WorkerDevices>,
+        first: Snapshot,
+    ) -> Result<Self, EngineError> {
         let count = config.cpus.len();
         if devices.len() != count || count == 0 {
             return Err(EngineError::WorkerCount { cpus: count, devices: devices.len() });
         }
         let generation = first.generation().0;
         let first = Arc::new(first);
-        let (beds, boxes) = beds(&devices)?;
+        let (beds, boxes) = beds(&devices, pacing)?;
         let interfaces = interfaces(&devices, first.interfaces().len());
         let all = SnatPorts { overlay: config.overlay_ports.clone(), plain: config.plain_ports.clone() };
         let (ports, of_probes) = probes::split_ports(&all);
@@ -119,6 +133,7 @@ impl Engine {
             ports,
             probes: Arc::new(Probes::new(of_probes)),
             surrogates: Arc::new(Surrogates::new(config.flows)),
+            pacing,
             capacity: 0,
             flow_events: Vec::new(),
         };
@@ -174,6 +189,7 @@ impl Engine {
             self.flow_events.push(events);
         }
         let worker = Worker::new(core, Arc::clone(first), own.devices, Arc::clone(&shared));
+        let worker = worker.paced(self.pacing);
         bed.register(worker.devices())?;
         let cpu = config.cpus.get(index).copied().unwrap_or(0);
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -362,11 +378,11 @@ impl Handle {
 }
 
 /// A bed for each worker, and the mailboxes with their wakers.
-fn beds(devices: &[WorkerDevices]) -> Result<(Vec<Bed>, Arc<[Mailbox]>), EngineError> {
+fn beds(devices: &[WorkerDevices], pacing: Pacing) -> Result<(Vec<Bed>, Arc<[Mailbox]>), EngineError> {
     let mut beds = Vec::with_capacity(devices.len());
     let mut boxes = Vec::with_capacity(devices.len());
     for (worker, own) in devices.iter().enumerate() {
-        let (bed, waker) = Bed::new().map_err(|source| EngineError::Start { worker, source })?;
+        let (bed, waker) = Bed::new(pacing.empty_turns).map_err(|source| EngineError::Start { worker, source })?;
         beds.push(bed);
         boxes.push(Mailbox::new(own.pool.total(), Some(waker)));
     }

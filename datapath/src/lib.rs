@@ -41,4 +41,4 @@ pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
 pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use query::{FlowFilter, FlowRecord};
 pub use surrogate::Surrogates;
-pub use worker::{Event, Slot};
+pub use worker::{Event, Pacing, Slot};

@@ -1,5 +1,6 @@
 //! The loop of one core: receive, run the stages, send, let time pass, sleep when there is nothing to do.
 
+mod pacing;
 mod sleep;
 mod teacher;
 
@@ -12,6 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use sys::{BURST, Device, DeviceState, Frame};
 use wire::{Headers, MacAddr};
 
+pub use pacing::Pacing;
 pub(crate) use sleep::Bed;
 use teacher::Teacher;
 
@@ -98,6 +100,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     teacher: Teacher,
     burst: Vec<Frame>,
+    /// Frames taken from a device in one turn.
+    limit: usize,
     packets: Vec<Packet>,
     reported: Duration,
     /// When what was not answered is looked at next.
@@ -113,7 +117,13 @@ impl Worker {
         let teacher = Teacher::new(core.index);
         let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let (reported, repeats_due) = (Duration::ZERO, Duration::ZERO);
-        Self { core, tables, devices, shared, teacher, burst, packets, reported, repeats_due, behind: false }
+        let limit = BURST;
+        Self { core, tables, devices, shared, teacher, burst, limit, packets, reported, repeats_due, behind: false }
+    }
+
+    /// The same worker, taking other bursts.
+    pub(crate) fn paced(self, pacing: Pacing) -> Self {
+        Self { limit: pacing.burst.clamp(1, BURST), ..self }
     }
 
     /// One turn: everything that is waiting now, at most a burst of each device. Returns how many packets came.
@@ -156,7 +166,7 @@ impl Worker {
 
     fn receive(&mut self, slot: usize, now: Duration) -> usize {
         let Some(Slot { device, .. }) = self.devices.get_mut(slot) else { return 0 };
-        let count = device.rx(&mut self.core.pool, &mut self.burst, BURST);
+        let count = device.rx(&mut self.core.pool, &mut self.burst, self.limit);
         if count == 0 {
             return 0;
         }

@@ -10,8 +10,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::Slot;
 use crate::core::Core;
 
-/// Empty turns before sleeping: a burst often has a second half.
-const EMPTY_TURNS: u32 = 2;
 /// Longest sleep, so that timers run and control's questions are answered.
 const LONGEST: Duration = Duration::from_millis(100);
 const WAKER: Token = Token(usize::MAX);
@@ -21,16 +19,17 @@ pub(crate) struct Bed {
     poll: Poll,
     events: Events,
     empty_turns: u32,
+    patience: u32,
     /// By device: a frame there wakes us.
     registered: Vec<bool>,
 }
 
 impl Bed {
-    /// A bed, and the waker that others use.
-    pub(crate) fn new() -> io::Result<(Self, Waker)> {
+    /// A bed, and the waker that others use. Nobody sleeps in it before `patience` empty turns.
+    pub(crate) fn new(patience: u32) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Self { poll, events: Events::with_capacity(64), empty_turns: 0, registered: Vec::new() }, waker))
+        Ok((Self { poll, events: Events::with_capacity(64), empty_turns: 0, patience, registered: Vec::new() }, waker))
     }
 
     /// Frames on these devices wake us.
@@ -52,8 +51,8 @@ impl Bed {
 
     /// Nothing came: sleeps if that has been so for long enough.
     pub(crate) fn rest(&mut self, devices: &[Slot], core: &Core) {
-        self.empty_turns += 1;
-        if self.empty_turns < EMPTY_TURNS || devices.iter().any(|slot| slot.device.has_work()) || !core.may_sleep() {
+        self.empty_turns = self.empty_turns.saturating_add(1);
+        if self.empty_turns < self.patience || devices.iter().any(|slot| slot.device.has_work()) || !core.may_sleep() {
             return;
         }
         // A queue that was held by somebody else may be ours by now. If that fails, the sleep is short anyway.

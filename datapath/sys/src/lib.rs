@@ -21,6 +21,7 @@ mod pool;
 mod queue;
 mod ring;
 mod tun;
+mod tuning;
 mod umem;
 mod xdp;
 
@@ -37,5 +38,6 @@ pub use overlay::OverlaySocket;
 pub use pages::use_huge_pages;
 pub use pool::{FramePool, MAX_FRAME_BYTES};
 pub use tun::TunDevice;
+pub use tuning::{BusyPoll, XdpTuning};
 pub use umem::{XdpUmem, xdp_pool};
 pub use xdp::{RingSizes, XdpDevice, XdpMode};

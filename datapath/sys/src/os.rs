@@ -43,6 +43,13 @@ pub(crate) fn set_option<T: Plain>(fd: BorrowedFd<'_>, level: c_int, name: c_int
     check(result).map(drop)
 }
 
+/// Lets system calls on the socket poll the interface's queue.
+pub(crate) fn set_busy_poll(fd: BorrowedFd<'_>, micros: u32, budget: u32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1_u32)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, micros)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, budget)
+}
+
 /// Makes the socket's buffers large: past the system's limit where we may, up to it where not.
 pub(crate) fn enlarge_buffers(fd: BorrowedFd<'_>, bytes: u32) {
     for (force, plain) in [(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF), (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)] {
@@ -103,6 +110,13 @@ pub(crate) fn kick(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no buffer, no address.
     let sent = unsafe { libc::sendto(fd.as_raw_fd(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
     check(sent as c_int).map(drop)
+}
+
+/// An empty `recvfrom`: lets the kernel poll the interface's queue of an `AF_XDP` socket now, if the socket asks for busy-polling.
+pub(crate) fn poll_now(fd: BorrowedFd<'_>) {
+    // Failing costs nothing: what was not polled now is polled at the next call.
+    // SAFETY: no buffer, no address.
+    unsafe { libc::recvfrom(fd.as_raw_fd(), ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
 }
 
 /// The return value of a system call, or the error that it left behind.

@@ -13,7 +13,10 @@ use crate::link::{self, LinkQuery};
 use crate::queue::{Kernel, Queue};
 use crate::ring::{Descriptor, Producer};
 use crate::umem::RING_SLOTS;
-use crate::{BURST, BindCause, BindError, Device, DeviceState, Frame, FramePool, LinkType, TxReport, XdpUmem, os};
+use crate::{
+    BURST, BindCause, BindError, BusyPoll, Device, DeviceState, Frame, FramePool, LinkType, TxReport, XdpTuning,
+    XdpUmem, os,
+};
 
 /// `XDP_MAX_TX_SKB_BUDGET`: how many packets one wake-up sends in copy mode. Since Linux 6.18.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
@@ -72,6 +75,8 @@ impl XdpDevice {
     /// Makes a socket on the queue and gives the kernel frames to receive into. Packets come only when an [`crate::XdpFilter`] is
     /// attached to the interface and knows the socket.
     ///
+    /// `tuning`: [`RingSizes`] alone, or all of [`XdpTuning`].
+    ///
     /// Where the filter was attached in generic mode, `mode` must be [`XdpMode::Generic`]. The first socket of a UMEM decides
     /// between zero-copy and copy for all of them: that is how the kernel shares a UMEM.
     ///
@@ -83,7 +88,7 @@ impl XdpDevice {
         interface: &str,
         queue: u32,
         mode: XdpMode,
-        config: RingSizes,
+        tuning: impl Into<XdpTuning>,
     ) -> Result<XdpDevice, BindError> {
         let wrong = |cause| BindError { interface: interface.into(), queue, cause };
         let queues = link::queue_count(interface).map_err(|error| wrong(BindCause::of(error, mode)))?;
@@ -93,13 +98,14 @@ impl XdpDevice {
         if pool.base() != umem.base {
             return Err(wrong(BindCause::WrongPool));
         }
+        let tuning = tuning.into();
         let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let open = || -> io::Result<(XdpKernel, LinkQuery)> {
-            Ok((XdpKernel::open(umem, interface, queue, mode, config)?, LinkQuery::new()?))
+            Ok((XdpKernel::open(umem, interface, queue, mode, tuning)?, LinkQuery::new()?))
         };
         let (kernel, link) = open().map_err(|error| wrong(BindCause::of(error, mode)))?;
         let mode = kernel.mode(mode);
-        let mut queue_of_packets = Queue::new(kernel, tags, config.fill.min(RING_SLOTS) as usize);
+        let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
         queue_of_packets.restock(pool);
         Ok(XdpDevice { queue: queue_of_packets, interface: interface.into(), number: queue, mode, link })
     }
@@ -108,6 +114,15 @@ impl XdpDevice {
     #[must_use]
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.queue.kernel.fd()
+    }
+
+    /// Whether the kernel knows which NAPI the socket's system calls are to poll. Without one, busy-polling that was asked for does
+    /// nothing: see `docs/decisions/020-no-busy-polling-on-veth.md`.
+    #[must_use]
+    pub fn is_busy_polled(&self) -> bool {
+        self.queue.kernel.polls
+            && os::get_option::<u32>(self.socket(), libc::SOL_SOCKET, libc::SO_INCOMING_NAPI_ID)
+                .is_ok_and(|napi| napi != 0)
     }
 }
 
@@ -166,10 +181,12 @@ struct XdpKernel {
     _tx: TxQueue,
     chunks: Arc<[FrameDesc]>,
     scratch: Vec<FrameDesc>,
+    polls: bool,
 }
 
 impl XdpKernel {
-    fn open(umem: &XdpUmem, interface: &str, queue: u32, mode: XdpMode, sizes: RingSizes) -> io::Result<XdpKernel> {
+    fn open(umem: &XdpUmem, interface: &str, queue: u32, mode: XdpMode, tuning: XdpTuning) -> io::Result<XdpKernel> {
+        let sizes = tuning.rings;
         let slots = |size| QueueSize::new(size).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
         let copying = match mode {
             XdpMode::Auto => BindFlags::empty(),
@@ -193,10 +210,13 @@ impl XdpKernel {
         os::close_on_exec(fd)?;
         os::enlarge_buffers(fd, SOCKET_BUFFER_BYTES);
         // Unknown to older kernels, which send 32 at a time.
-        let _ = os::set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, 2 * BURST as u32);
+        let _ = os::set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, tuning.tx_budget);
+        if let Some(BusyPoll { micros, budget }) = tuning.busy_poll {
+            os::set_busy_poll(fd, micros, budget)?;
+        }
         let ring = Producer::of_socket(fd, sizes.tx)?;
-        let scratch = vec![FrameDesc::default(); BURST];
-        Ok(XdpKernel { fill, completion, rx, tx: ring, _tx: tx, chunks: Arc::clone(&umem.chunks), scratch })
+        let (scratch, polls) = (vec![FrameDesc::default(); BURST], tuning.busy_poll.is_some());
+        Ok(XdpKernel { fill, completion, rx, tx: ring, _tx: tx, chunks: Arc::clone(&umem.chunks), scratch, polls })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -252,7 +272,12 @@ impl Kernel for XdpKernel {
     fn receive(&mut self, into: &mut [Descriptor]) -> usize {
         let limit = into.len().min(self.scratch.len());
         // SAFETY: descriptors are only read; whether they are to be believed is judged by the caller.
-        let count = unsafe { self.rx.consume(&mut self.scratch[..limit]) };
+        let mut count = unsafe { self.rx.consume(&mut self.scratch[..limit]) };
+        if count == 0 && self.polls {
+            os::poll_now(borrow(&self.rx));
+            // SAFETY: as above.
+            count = unsafe { self.rx.consume(&mut self.scratch[..limit]) };
+        }
         for (slot, desc) in into.iter_mut().zip(&self.scratch[..count]) {
             *slot =
                 Descriptor { address: desc.addr() as u64, len: desc.lengths().data() as u32, options: desc.options() };

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sys::{
-    AttachMode, BindCause, Device, FilterError, FilterListen, FilterRules, Frame, FramePool, LinkType, RingSizes,
-    XdpDevice, XdpFilter, XdpMode, XdpUmem, queue_count, xdp_pool,
+    AttachMode, BindCause, BusyPoll, Device, FilterError, FilterListen, FilterRules, Frame, FramePool, LinkType,
+    RingSizes, XdpDevice, XdpFilter, XdpMode, XdpTuning, XdpUmem, queue_count, xdp_pool,
 };
 
 use crate::lab::{Wire, ethernet, eventually, frame, in_namespace, ip, mac_of, receive, udp, veth};
@@ -420,4 +420,42 @@ fn nothing_stays_attached_after_kill() {
         let (umem, mut pool) = xdp_pool(FRAMES, 2048).unwrap();
         eventually("the queue free", || XdpDevice::bind(&umem, &mut pool, "near", 0, XdpMode::Auto, RINGS).ok());
     });
+}
+
+/// With its interrupts put off for longer than the test waits, an interface hands on packets only because the worker polls it. Where
+/// the kernel does not let us (veth's queues know no NAPI, see decision 018), packets must come by softirqs all the same.
+#[test]
+fn busy_polling_takes_packets_in_or_leaves_them_to_softirqs() {
+    in_namespace(|| {
+        veth("near", "far", 1);
+        let wire = Wire::on("far");
+        let mut filter = filter_on("near", XdpMode::Copy);
+        let (umem, mut pool) = xdp_pool(FRAMES, 2048).unwrap();
+        let busy_poll = Some(BusyPoll { micros: 20, budget: 64 });
+        let tuning = XdpTuning { busy_poll, ..RINGS.into() };
+        let mut device = XdpDevice::bind(&umem, &mut pool, "near", 0, XdpMode::Copy, tuning).unwrap();
+        filter.set_socket("near", 0, device.socket()).unwrap();
+        if device.is_busy_polled() {
+            put_interrupts_off("near", "100", "60000000000");
+        } else {
+            eprintln!("this kernel links no NAPI to a veth's queues: softirqs only");
+        }
+        let packet = to_vip("near", 1, 8080, &[1; 100]);
+        for _ in 0..50 {
+            (0..20).for_each(|_| wire.send(&packet));
+            let burst = receive(&mut device, &mut pool, 20);
+            pool.put_all(burst);
+            // An empty poll: it puts the interrupts off again.
+            assert_eq!(device.rx(&mut pool, &mut Vec::new(), 64), 0);
+        }
+        assert_eq!(count(&filter, "listen"), 1000);
+    });
+}
+
+fn put_interrupts_off(interface: &str, times: &str, nanoseconds: &str) {
+    // `/sys` shows the devices of the namespace that it was mounted in.
+    let script = "mount -t sysfs sysfs /sys && echo $1 > /sys/class/net/$0/napi_defer_hard_irqs && \
+                  echo $2 > /sys/class/net/$0/gro_flush_timeout";
+    let arguments = ["--mount", "/bin/sh", "-c", script, interface, times, nanoseconds];
+    assert!(Command::new("unshare").args(arguments).status().unwrap().success());
 }
