@@ -28,10 +28,12 @@ bench: setup
 	cargo run --release --quiet --package benches --bin instructions
 	cargo run --release --quiet --package benches --bin report
 
-# Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn; root.
+# Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn, then the settings of both; root. Less than ten minutes.
+# Results: docs/benchmarks/.
 bench-driver: setup
 	cargo build --release --package control --package benches --bins
-	./target/release/driver
+	timeout --kill-after=10 330 ./target/release/driver
+	timeout --kill-after=10 330 ./target/release/driver sweep
 
 # What health checks of a thousand backends cost; root, about five minutes. Results: target/bench/checks.md.
 bench-checks: setup

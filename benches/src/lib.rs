@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod driver;
 pub mod floor;
 pub mod gateway;
 pub mod generator;

@@ -1,22 +1,71 @@
-//! `make bench-driver`: Sluicegate against a bare forwarder on the same `AF_XDP` sockets, in turn, over veth.
+//! `make bench-driver`: Sluicegate against a bare forwarder on the same `AF_XDP` sockets, in turn, over veth; and a sweep over the
+//! settings of sockets and worker. Both write `docs/benchmarks/driver-DATE.md`.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::generator::driver::{Bench, Contestant, Measured, spread};
+use benches::driver::gateway::{self, Tuning};
+use benches::driver::page;
+use benches::driver::points::{Deferral, Point, all};
+use benches::driver::results::{Contest, Results, Run, Sweep, SweepRow};
+use benches::generator::driver::{Bench, Contestant, Measured, Requests};
 use benches::generator::profile::{Profile, Stream};
-use benches::generator::report::Machine;
 use benches::generator::sizes::Sizes;
 use benches::generator::units::{short, short_time};
-use clap::Parser;
-use tests::Outcome;
+use clap::{Args, Parser, Subcommand};
+use tests::{Failure, Outcome, clock};
 
 /// Sluicegate against a bare forwarder on the same `AF_XDP` sockets.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Tries the settings of sockets and worker, in turn.
+    Sweep {
+        /// Rounds, if there is time for so many.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// How much faster than the profiles (300 kpps) to send.
+        #[arg(long, default_value_t = 8.0)]
+        scale: f64,
+        /// Only points of which setting or value contain this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// No further round is begun that could end after so many seconds.
+        #[arg(long, default_value_t = 280)]
+        limit: u64,
+    },
+    /// Makes the page of a day's figures anew.
+    Page {
+        /// The day, 2026-11-22 for example.
+        date: String,
+    },
+    /// The gateway's worker with other settings; what the sweep measures.
+    #[command(hide = true)]
+    Gateway {
+        profile: PathBuf,
+        #[arg(long)]
+        cpu: usize,
+        #[command(flatten)]
+        tuning: Tuning,
+    },
+}
+
+/// The contest.
+#[derive(Args)]
+struct Plan {
     /// Turns of each contestant.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -26,18 +75,41 @@ struct Cli {
     /// How much faster than the profiles (300 kpps) to send: more than anybody can take.
     #[arg(long, default_value_t = 8.0)]
     scale: f64,
-    /// The contestants' CPU. The generator has CPU 0.
-    #[arg(long, default_value_t = 1)]
-    cpu: usize,
+    /// No further round is begun that could end after so many seconds.
+    #[arg(long, default_value_t = 280)]
+    limit: u64,
 }
 
-/// Lengths of frames, check sequence counted. Those after the first two are as long as what Sluicegate sends for the first two,
-/// tunnel included: they tell how much of the difference is length alone.
-const SIZES: [(&str, u16); 4] = [("64 B", 64), ("1450 B", 1468), ("64+50 B", 114), ("1450+50 B", 1518)];
-const OF_SLUICEGATE: usize = 2;
+/// Lengths of frames, check sequence counted, and whether tasks answer. Those after the first four are as long as what Sluicegate
+/// sends for the first two, tunnel included.
+const CASES: [(&str, u16, bool); 6] = [
+    ("64 B, to tasks", 64, false),
+    ("1450 B, to tasks", 1468, false),
+    ("64 B, both ways", 64, true),
+    ("1450 B, both ways", 1468, true),
+    ("64+50 B, to tasks", 114, false),
+    ("1450+50 B, to tasks", 1518, false),
+];
+const OF_SLUICEGATE: usize = 4;
+/// The contestants' CPU. The generator has CPU 0.
+const CPU: usize = 1;
+/// Four connections that ask 100 times each; a new one when one has ended.
+const REQUESTS: &str = "name = 'requests'\nduration = '1s'\n[[stream]]\nkind = 'tcp'\nname = 'requests'\nrate = '20k/s'\nat_once = 4\nrequests = 100\n\
+    request_bytes = 100\nresponse_bytes = 200\nclients = '198.19.0.1-198.19.0.250'\nports = '8080'\n";
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    let outcome = match &cli.verb {
+        None => contest(&cli.plan),
+        Some(Verb::Sweep { rounds, seconds, scale, only, limit }) => {
+            sweep(*rounds, *seconds, *scale, only, Duration::from_secs(*limit))
+        }
+        Some(Verb::Page { date }) => Results::of_day(date).and_then(|results| page::write(date, &results)),
+        Some(Verb::Gateway { profile, cpu, tuning }) => {
+            Profile::load(profile).and_then(|profile| gateway::run(&profile, ["eth0", "eth1"], *cpu, tuning))
+        }
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("driver: {failure:?}\n{}", tests::lab::last_logs());
@@ -46,78 +118,150 @@ fn main() -> ExitCode {
     }
 }
 
-type Results = BTreeMap<(usize, bool), Vec<Measured>>;
+/// Runs rounds as long as there is time for one more, and keeps what there is after each.
+fn rounds(most: usize, limit: Duration, mut round: impl FnMut(usize) -> Outcome) -> Outcome<()> {
+    let (start, mut longest) = (clock::now(), Duration::ZERO);
+    for number in 0..most {
+        let began = start.elapsed();
+        if began + longest > limit {
+            println!("no time for more than {number} rounds");
+            break;
+        }
+        round(number)?;
+        longest = longest.max(start.elapsed().saturating_sub(began));
+    }
+    Ok(())
+}
 
-fn run(cli: &Cli) -> Outcome {
+fn contest(plan: &Plan) -> Outcome {
     let bench = Bench::build()?;
-    let mut results = Results::new();
-    let machine = Machine::here();
+    let mut contest = Contest { run: Run::here(plan.seconds), ..Contest::default() };
     println!(
-        "{} with {} CPUs, Linux {}; {} rounds of {} s",
-        machine.cpu, machine.cpus, machine.kernel, cli.rounds, cli.seconds
-    );
-    println!(
-        "{:12} {:10} {:>12} {:>12} {:>8} {:>10} {:>12}",
+        "{:12} {:20} {:>12} {:>12} {:>8} {:>10} {:>12}",
         "", "", "offered/s", "forwarded/s", "busy", "CPU ns/pkt", "p50"
     );
-    for round in 0..cli.rounds {
+    rounds(plan.rounds, Duration::from_secs(plan.limit), |number| {
         // Who begins changes, so that neither always follows the other.
         let mut order = [Contestant::Sluicegate, Contestant::Bare];
-        order.rotate_left(round % 2);
+        order.rotate_left(number % 2);
         for contestant in order {
-            turn(cli, &bench, contestant, &mut results)?;
+            turn(plan, &bench, contestant, &mut contest)?;
         }
-    }
-    conclude(&results);
-    Ok(())
+        contest.run.rounds += 1;
+        Ok(())
+    })?;
+    let date = contest.run.date.clone();
+    let results = Results { contest: Some(contest), ..Results::of_day(&date)? };
+    page::write(&date, &results)
 }
 
-fn turn(cli: &Cli, bench: &Bench, contestant: Contestant, results: &mut Results) -> Outcome {
-    let mut profile = Profile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/64b.toml"))?;
+fn turn(plan: &Plan, bench: &Bench, contestant: Contestant, contest: &mut Contest) -> Outcome {
+    let mut profile = flood()?;
     let ours = contestant == Contestant::Sluicegate;
-    let process = bench.start(contestant, &profile, &[cli.cpu])?;
-    if ours && results.keys().all(|(_, ours)| !ours) {
-        let idle = bench.idle(&process, Duration::from_secs(3))?;
-        println!("Sluicegate, idle: {:.2} % of a CPU", idle * 100.0);
+    let process = bench.start(contestant, &profile, &[CPU])?;
+    if ours {
+        contest.idle.push(bench.idle(&process, Duration::from_secs(3))?);
     }
-    let sizes = if ours { &SIZES[..OF_SLUICEGATE] } else { &SIZES[..] };
-    for (size, (name, bytes)) in sizes.iter().enumerate() {
+    let cases = if ours { &CASES[..OF_SLUICEGATE] } else { &CASES[..] };
+    for (name, bytes, echo) in cases {
         if let Some(Stream::Udp(stream)) = profile.stream.first_mut() {
-            stream.sizes = Sizes::One(*bytes);
+            (stream.sizes, stream.echo) = (Sizes::One(*bytes), *echo);
         }
-        let measured = bench.measure(&process, &profile, cli.scale, Duration::from_secs_f64(cli.seconds))?;
-        println!(
-            "{:12} {name:10} {:>12} {:>12} {:>7.0}% {:>10.0} {:>12}",
-            format!("{contestant:?}"),
-            short(measured.offered),
-            short(measured.rate),
-            measured.busy * 100.0,
-            measured.cpu_nanos,
-            short_time(measured.p50)
-        );
-        results.entry((size, ours)).or_default().push(measured);
+        let measured = bench.measure(&process, &profile, plan.scale, Duration::from_secs_f64(plan.seconds))?;
+        tell(&format!("{contestant:?}"), name, &measured);
+        contest.add(ours, name, measured);
     }
     Ok(())
 }
 
-/// Ratios of turns that followed one another, and their median and range.
-fn conclude(results: &Results) {
-    let none = Vec::new();
-    for (size, (name, _)) in SIZES.iter().enumerate().take(OF_SLUICEGATE) {
-        for other in [size, size + OF_SLUICEGATE] {
-            let ours = results.get(&(size, true)).unwrap_or(&none);
-            let bare = results.get(&(other, false)).unwrap_or(&none);
-            let ratios = |value: fn(&Measured) -> f64| {
-                let pairs = ours.iter().zip(bare);
-                spread(&pairs.map(|(ours, bare)| value(ours) / value(bare) * 100.0).collect::<Vec<_>>())
-            };
-            let (rate, low, high) = ratios(|measured| measured.rate);
-            let (cpu, least, most) = ratios(|measured| 1.0 / measured.cpu_nanos);
+fn tell(who: &str, what: &str, measured: &Measured) {
+    println!(
+        "{who:12} {what:20} {:>12} {:>12} {:>7.0}% {:>10.0} {:>12}",
+        short(measured.offered),
+        short(measured.rate),
+        measured.busy * 100.0,
+        measured.cpu_nanos,
+        short_time(measured.p50)
+    );
+}
+
+/// 64-byte datagrams of a thousand flows.
+fn flood() -> Outcome<Profile> {
+    Profile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/64b.toml"))
+}
+
+/// What the sweep sends: by itself each, the gateway knows both.
+struct Traffic {
+    flood: Profile,
+    requests: Profile,
+    scale: f64,
+    time: Duration,
+}
+
+fn sweep(most: usize, seconds: f64, scale: f64, only: &str, limit: Duration) -> Outcome {
+    let (flood, requests) = (flood()?, Profile::parse(REQUESTS)?);
+    let bench = Bench::build()?;
+    let both = Profile { stream: [&flood.stream[..], &requests.stream].concat(), ..flood.clone() };
+    let path = bench.dir().join("gateway.toml");
+    std::fs::write(&path, toml::to_string(&both)?)?;
+    let traffic = Traffic { flood, requests, scale, time: Duration::from_secs_f64(seconds) };
+    let mut points = all();
+    points.retain(|point| {
+        point.tuning == Tuning::default() || point.setting.contains(only) || point.value.contains(only)
+    });
+    let empty = |point: &Point| SweepRow {
+        setting: point.setting.into(),
+        value: point.value.into(),
+        rates: Vec::new(),
+        requests: Vec::new(),
+    };
+    let mut sweep = Sweep { run: Run::here(seconds), busy_polled: None, rows: points.iter().map(empty).collect() };
+    rounds(most, limit, |number| {
+        for at in 0..points.len() {
+            let at = (at + number * 4) % points.len();
+            let (measured, asked) = try_point(&bench, &path, &points[at], &traffic, &mut sweep.busy_polled)
+                .map_err(|failure| failure.during(&format!("{}: {}", points[at].setting, points[at].value)))?;
+            tell(points[at].setting, points[at].value, &measured);
             println!(
-                "Sluicegate with {} : bare with {}: {cpu:.0} % of the packets per CPU second ({least:.0} to {most:.0}), \
-                 {rate:.0} % of the rate ({low:.0} to {high:.0})",
-                name, SIZES[other].0
+                "{:12} {:20} {:>12} requests/s {:>7.1}% {:>10.0} {:>12} p99 {}",
+                "",
+                "",
+                short(asked.rate),
+                asked.busy * 100.0,
+                asked.cpu_nanos,
+                short_time(asked.p50),
+                short_time(asked.p99)
             );
+            sweep.rows[at].rates.push(measured);
+            sweep.rows[at].requests.push(asked);
         }
+        sweep.run.rounds += 1;
+        Ok(())
+    })?;
+    let date = sweep.run.date.clone();
+    let results = Results { sweep: Some(sweep), ..Results::of_day(&date)? };
+    page::write(&date, &results)
+}
+
+fn try_point(
+    bench: &Bench,
+    profile: &Path,
+    point: &Point,
+    traffic: &Traffic,
+    busy_polled: &mut Option<bool>,
+) -> Outcome<(Measured, Requests)> {
+    let mut words = vec!["gateway".to_owned(), profile.display().to_string(), format!("--cpu={CPU}")];
+    words.extend(point.tuning.words());
+    let process = bench.start_program(&std::env::current_exe()?, &words)?;
+    if point.tuning.busy_poll > 0 {
+        *busy_polled = Some(!process.log().contains("busy-polled eth0: false"));
+    }
+    bench.put_interrupts_off(point.deferral)?;
+    let measured = bench.measure(&process, &traffic.flood, traffic.scale, traffic.time);
+    let asked = bench.ask(&process, &traffic.requests, traffic.time);
+    bench.put_interrupts_off(Deferral::default())?;
+    match (measured, asked) {
+        (Ok(measured), Ok(asked)) => Ok((measured, asked)),
+        (Err(failure), _) | (_, Err(failure)) => Err(Failure::new(format!("{failure:?}\n{}", process.log()))),
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use ::tests::config::{Backend, Config, Driver, Service};
 use ::tests::lab::{Lab, run};
 use ::tests::namespace::{Namespace, Process};
 use ::tests::{Failure, Outcome, binaries, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::gateway::services;
 use super::network::{
@@ -23,6 +24,7 @@ use super::network::{
 };
 use super::profile::{Profile, Stream};
 use super::report::Report;
+use crate::driver::points::Deferral;
 
 const START: Duration = Duration::from_secs(20);
 /// Room for a full packet in a tunnel.
@@ -38,11 +40,11 @@ pub enum Contestant {
 }
 
 /// What one measurement gave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Measured {
-    /// Packets a second that the far end saw.
+    /// Packets a second that arrived behind the contestant, in both directions.
     pub rate: f64,
-    /// Packets a second that were sent.
+    /// Packets a second that clients sent.
     pub offered: f64,
     /// CPU time of the contestant for each packet that it forwarded, kernel work on its behalf included, in nanoseconds.
     pub cpu_nanos: f64,
@@ -50,6 +52,32 @@ pub struct Measured {
     pub busy: f64,
     /// Median latency in nanoseconds.
     pub p50: u64,
+}
+
+/// What requests on a few connections gave.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Requests {
+    /// Requests a second.
+    pub rate: f64,
+    /// Median time from a request to its answer, in nanoseconds.
+    pub p50: u64,
+    /// 99 % took no longer.
+    pub p99: u64,
+    /// CPU time of the contestant for each request, in nanoseconds.
+    pub cpu_nanos: f64,
+    /// Busy part of the contestant's CPU, 0 to 1.
+    pub busy: f64,
+    /// Segments that had to be sent once more, and connections that failed.
+    pub trouble: u64,
+}
+
+/// A run of the generator, seen from outside.
+struct Sent {
+    report: Report,
+    /// Packets that arrived at the generator's interfaces.
+    arrived: u64,
+    /// CPU time of the contestant.
+    spent: Duration,
 }
 
 /// The two namespaces and their cables.
@@ -113,31 +141,94 @@ impl Bench {
         Ok(process)
     }
 
-    /// Sends the profile, `scale` times as fast as it says, through the contestant.
+    /// Starts a program of ours in the contestant's place, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_program(&self, program: &Path, words: &[String]) -> Outcome<Process> {
+        let mut process = self.gateway.spawn("contestant", program, words)?;
+        process.wait_for_line("ready", START)?;
+        Ok(process)
+    }
+
+    /// Where files may lie.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.lab.dir()
+    }
+
+    /// How the contestant's interfaces put interrupts off, see [`Deferral`].
+    ///
+    /// # Errors
+    /// The kernel does not know these settings.
+    pub fn put_interrupts_off(&self, deferral: Deferral) -> Outcome {
+        let script = "for dev in eth0 eth1; do echo $0 > /sys/class/net/$dev/napi_defer_hard_irqs && \
+            echo $1 > /sys/class/net/$dev/gro_flush_timeout || exit 1; done";
+        let (times, nanoseconds) = (deferral.times.to_string(), deferral.nanoseconds.to_string());
+        self.gateway.run("/bin/sh", ["-c", script, &times, &nanoseconds]).map(drop)
+    }
+
+    /// Sends the datagrams of a profile, `scale` times as fast as it says, through the contestant.
     ///
     /// # Errors
     /// The generator failed.
     pub fn measure(&self, process: &Process, profile: &Profile, scale: f64, time: Duration) -> Outcome<Measured> {
+        let Sent { report, arrived, spent } = self.send(process, profile, scale, time)?;
+        let stream = report.streams.first().ok_or_else(|| Failure::new("an empty report"))?;
+        ensure!(arrived > 0, "not one packet arrived");
+        Ok(Measured {
+            rate: arrived as f64 / report.seconds,
+            offered: (stream.sent - report.refused.min(stream.sent)) as f64 / report.seconds,
+            cpu_nanos: spent.as_nanos() as f64 / arrived as f64,
+            busy: spent.as_secs_f64() / report.seconds,
+            p50: stream.latency.as_ref().map_or(0, |latency| latency.p50),
+        })
+    }
+
+    /// Makes the connections of a profile and their requests through the contestant.
+    ///
+    /// # Errors
+    /// The generator failed, or no request was answered.
+    pub fn ask(&self, process: &Process, profile: &Profile, time: Duration) -> Outcome<Requests> {
+        let Sent { report, spent, .. } = self.send(process, profile, 1.0, time)?;
+        let stream = report.streams.first().ok_or_else(|| Failure::new("an empty report"))?;
+        let request = stream.request.as_ref().ok_or_else(|| Failure::new("not one request was answered"))?;
+        Ok(Requests {
+            rate: request.count as f64 / report.seconds,
+            p50: request.p50,
+            p99: request.p99,
+            cpu_nanos: spent.as_nanos() as f64 / request.count as f64,
+            busy: spent.as_secs_f64() / report.seconds,
+            trouble: stream.retransmitted + stream.lost,
+        })
+    }
+
+    fn send(&self, process: &Process, profile: &Profile, scale: f64, time: Duration) -> Outcome<Sent> {
         let (json, path) = (self.lab.dir().join("report.json"), self.lab.dir().join("profile.toml"));
         fs::write(&path, toml::to_string(profile)?)?;
         let (scale, duration) = (scale.to_string(), format!("{}s", time.as_secs_f64()));
         let words = ["run", "--device", "xdp", "--quiet", "--cpu", "0", "--scale", &scale, "--duration", &duration];
         let mut args: Vec<&OsStr> = words.map(OsStr::new).into();
         args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
-        let before = cpu_time(process.pid())?;
+        let (before, heard) = (cpu_time(process.pid())?, self.arrived()?);
         self.outside.run(&self.generator, args)?;
         let spent = cpu_time(process.pid())?.saturating_sub(before);
-        let report: Report = serde_json::from_str(&fs::read_to_string(json)?)?;
-        let stream = report.streams.first().ok_or_else(|| Failure::new("an empty report"))?;
-        // What the generator was too slow to take from its own ring had been forwarded all the same.
-        let forwarded = (stream.received + report.overrun) as f64;
-        Ok(Measured {
-            rate: forwarded / report.seconds,
-            offered: (stream.sent - report.refused.min(stream.sent)) as f64 / report.seconds,
-            cpu_nanos: spent.as_nanos() as f64 / forwarded.max(1.0),
-            busy: spent.as_secs_f64() / report.seconds,
-            p50: stream.latency.as_ref().map_or(0, |latency| latency.p50),
-        })
+        let arrived = self.arrived()?.saturating_sub(heard);
+        let report = serde_json::from_str(&fs::read_to_string(json)?)?;
+        Ok(Sent { report, arrived, spent })
+    }
+
+    /// Packets that the generator's interfaces have met, its own filter counted or not: what it was too slow to take from its rings
+    /// had been forwarded all the same.
+    fn arrived(&self) -> Outcome<u64> {
+        let mut sum = 0;
+        for interface in ["clients", "tasks"] {
+            let text = self.outside.run("ethtool", ["-S", interface])?;
+            let counts =
+                text.lines().filter_map(|line| line.trim().strip_prefix("rx_queue_")?.split_once("_xdp_packets: "));
+            sum += counts.filter_map(|(_, count)| count.parse::<u64>().ok()).sum::<u64>();
+        }
+        Ok(sum)
     }
 
     /// The part of a CPU that a contestant uses for nothing, 0 to 1.

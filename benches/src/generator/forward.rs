@@ -17,7 +17,7 @@ const FRAME_SIZE: usize = 2048;
 const EMPTY_TURNS: u32 = 2;
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
-/// Forwards everything to the VIP between two interfaces until killed.
+/// Forwards everything to and from the VIP between two interfaces until killed.
 ///
 /// # Errors
 /// No such interface, no permission.
@@ -31,7 +31,7 @@ pub fn run(one: &str, two: &str, cpu: usize) -> Outcome {
         filter.set_socket(name, 0, device.socket())?;
         devices.push(device);
     }
-    filter.publish(&rules(&[Take::ToVip]))?;
+    filter.publish(&rules(&[Take::ToVip, Take::ToClients]))?;
     ::tests::ensure!(sys::pin_current_thread(cpu), "CPU {cpu} is not ours");
     eprintln!("ready");
     forward(&mut devices, &mut pool)

@@ -1,0 +1,184 @@
+//! What both benches have found, as it stands in `docs/benchmarks/driver-DATE.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ::tests::Outcome;
+use serde::{Deserialize, Serialize};
+
+use crate::generator::driver::{Measured, Requests};
+use crate::generator::report::Machine;
+
+/// A page's worth.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Results {
+    /// Against the bare forwarder.
+    pub contest: Option<Contest>,
+    /// Over the settings.
+    pub sweep: Option<Sweep>,
+}
+
+/// Where a bench ran, and how.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Run {
+    /// Day, UTC.
+    pub date: String,
+    /// What was run.
+    pub commit: String,
+    /// The command.
+    pub command: String,
+    /// On what.
+    pub machine: Machine,
+    /// Complete rounds.
+    pub rounds: usize,
+    /// Length of each sample.
+    pub seconds: f64,
+}
+
+/// Sluicegate and the bare forwarder, in turn.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Contest {
+    /// When and where.
+    pub run: Run,
+    /// Part of a CPU that the idle gateway used, one for each round.
+    pub idle: Vec<f64>,
+    /// All samples.
+    pub rows: Vec<ContestRow>,
+}
+
+/// All samples of one contestant in one case.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ContestRow {
+    /// Whether it is Sluicegate.
+    pub ours: bool,
+    /// What was sent.
+    pub case: String,
+    /// One a round.
+    pub samples: Vec<Measured>,
+}
+
+/// Settings, in turn.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Sweep {
+    /// When and where.
+    pub run: Run,
+    /// Whether the kernel said that it lets the sockets poll their interfaces; None: it was not asked.
+    pub busy_polled: Option<bool>,
+    /// All samples, the base first.
+    pub rows: Vec<SweepRow>,
+}
+
+/// All samples of one point.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SweepRow {
+    /// Which setting.
+    pub setting: String,
+    /// Its value.
+    pub value: String,
+    /// As much as will go, 64-byte frames to tasks; one a round.
+    pub rates: Vec<Measured>,
+    /// Requests on four connections; one a round.
+    pub requests: Vec<Requests>,
+}
+
+impl Run {
+    /// This one, now.
+    #[must_use]
+    pub fn here(seconds: f64) -> Run {
+        let said_by = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+        };
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        Run {
+            date: said_by("date", &["-u", "+%F"]),
+            commit: said_by("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]),
+            command: ["./target/release/driver".to_owned(), words.join(" ")].join(" ").trim().to_owned(),
+            machine: Machine::here(),
+            rounds: 0,
+            seconds,
+        }
+    }
+}
+
+impl Contest {
+    /// Adds a sample.
+    pub fn add(&mut self, ours: bool, case: &str, sample: Measured) {
+        match self.rows.iter_mut().find(|row| row.ours == ours && row.case == case) {
+            Some(row) => row.samples.push(sample),
+            None => self.rows.push(ContestRow { ours, case: case.to_owned(), samples: vec![sample] }),
+        }
+    }
+
+    /// The samples of a contestant in a case.
+    #[must_use]
+    pub fn samples(&self, ours: bool, case: &str) -> &[Measured] {
+        self.rows.iter().find(|row| row.ours == ours && row.case == case).map_or(&[], |row| &row.samples)
+    }
+}
+
+impl Results {
+    /// Those of a day, empty if there are none yet.
+    ///
+    /// # Errors
+    /// The file has another format.
+    pub fn of_day(date: &str) -> Outcome<Results> {
+        match fs::read_to_string(Results::path(date, "json")) {
+            Ok(text) => Ok(serde_json::from_str(&text)?),
+            Err(_) => Ok(Results::default()),
+        }
+    }
+
+    /// Where a page, its figures or its plot lie.
+    #[must_use]
+    pub fn path(date: &str, extension: &str) -> PathBuf {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks");
+        dir.join(format!("driver-{date}.{extension}"))
+    }
+}
+
+/// Median, least and most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub low: f64,
+    /// The most.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of some numbers; None of none.
+    #[must_use]
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = numbers.into_iter().filter(|number| number.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (*sorted.first()?, *sorted.last()?);
+        let upper = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[upper] } else { f64::midpoint(sorted[upper - 1], sorted[upper]) };
+        Some(Spread { median, low, high })
+    }
+
+    /// Of the ratios of samples of the same rounds.
+    #[must_use]
+    pub fn of_ratios<T>(ours: &[T], base: &[T], value: impl Fn(&T) -> f64) -> Option<Spread> {
+        Spread::of(ours.iter().zip(base).map(|(ours, base)| value(ours) / value(base)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_and_ratios_of_rounds() {
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(Spread::of([4.0, 1.0]).map(|spread| spread.median), Some(2.5));
+        assert_eq!((Spread::of([]), Spread::of([f64::NAN])), (None, None));
+        let ratios = Spread::of_ratios(&[2.0, 9.0, 5.0], &[1.0, 3.0], |value| *value);
+        assert_eq!(ratios, Some(Spread { median: 2.5, low: 2.0, high: 3.0 }));
+    }
+}
