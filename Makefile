@@ -59,11 +59,11 @@ bench-sharing: setup
 	cargo build --release --package benches --bins
 	./target/release/sharing
 
-# About eight minutes, never more than fifteen; `QUICK=1` takes one. Results: target/bench/peers.json and docs/benchmarks/.
+# About thirteen minutes, never more than fifteen; `QUICK=1` takes three. Results: target/bench/peers.json and docs/benchmarks/.
 bench-peers: setup
 	@sh tests/setup-peers.sh
 	cargo build --release --package control --package tests --bins
-	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),170,890) ./target/release/peers
+	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),230,890) ./target/release/peers
 
 # About six minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
 bench-swarm: setup

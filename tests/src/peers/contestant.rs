@@ -6,6 +6,7 @@ use crate::clock::wait_until;
 use crate::config::{Backend, Config, Driver, Service};
 use crate::namespace::{Namespace, Process};
 use crate::network::VNI;
+use crate::peers::memory::most_connections;
 use crate::peers::site::{NODES, Seat, Site, bridge_address, routed};
 use crate::servers::wait_listening;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub const TASK_WEB: u16 = 8000;
 pub const ECHO: u16 = 9000;
 /// See [`ECHO`].
 pub const BULK: u16 = 5201;
+/// Where Sluicegate's worker and `HAProxy`'s only thread run.
+const CPU: usize = 1;
 /// How long a program may take to be ready.
 const START: Duration = Duration::from_secs(20);
 
@@ -34,8 +37,10 @@ pub enum Contestant {
     Routing,
     /// nftables: DNAT by turns, SNAT, and no connection tracking for the outer packets.
     Nftables,
-    /// `HAProxy` in TCP mode, straight to the tasks through the kernel's VXLAN device.
+    /// `HAProxy` in TCP mode, straight to the tasks through the kernel's VXLAN device; one thread on the CPU of Sluicegate's worker.
     Haproxy,
+    /// The same with two threads on any CPU, as it starts by itself on two CPUs.
+    HaproxyTwo,
     /// `HAProxy` in TCP mode to the nodes' published ports; they DNAT to any task, half of them through VXLAN.
     DoubleHop,
     /// Sluicegate on `AF_XDP` sockets.
@@ -46,11 +51,12 @@ pub enum Contestant {
 
 impl Contestant {
     /// Everyone; first the one without a gateway.
-    pub const ALL: [Contestant; 7] = [
+    pub const ALL: [Contestant; 8] = [
         Contestant::Direct,
         Contestant::Routing,
         Contestant::Nftables,
         Contestant::Haproxy,
+        Contestant::HaproxyTwo,
         Contestant::DoubleHop,
         Contestant::AfXdp,
         Contestant::Tun,
@@ -66,6 +72,7 @@ impl Contestant {
             Contestant::Routing => "plain routing",
             Contestant::Nftables => "nftables DNAT",
             Contestant::Haproxy => "HAProxy",
+            Contestant::HaproxyTwo => "HAProxy, 2 threads",
             Contestant::DoubleHop => "HAProxy + mesh hop",
             Contestant::AfXdp => "Sluicegate AF_XDP",
             Contestant::Tun => "Sluicegate TUN",
@@ -75,13 +82,13 @@ impl Contestant {
     /// Whether its gateway has a VXLAN device of the kernel's.
     #[must_use]
     pub fn has_kernel_vxlan(self) -> bool {
-        matches!(self, Contestant::Routing | Contestant::Nftables | Contestant::Haproxy)
+        !matches!(self, Contestant::Direct | Contestant::DoubleHop | Contestant::AfXdp | Contestant::Tun)
     }
 
     /// Whether it carries datagrams: `HAProxy` has no UDP.
     #[must_use]
     pub fn has_udp(self) -> bool {
-        !matches!(self, Contestant::Haproxy | Contestant::DoubleHop)
+        !matches!(self, Contestant::Haproxy | Contestant::HaproxyTwo | Contestant::DoubleHop)
     }
 
     /// Whether its gateway tracks connections in the kernel.
@@ -136,7 +143,7 @@ fn start(site: &Site, seat: &Seat) -> Outcome<Option<Process>> {
         Contestant::Direct => Ok(None),
         Contestant::Routing => route(site, seat).map(|()| None),
         Contestant::Nftables => nftables(&seat.namespace, &seat_rules(site, seat)).map(|()| None),
-        Contestant::Haproxy => {
+        Contestant::Haproxy | Contestant::HaproxyTwo => {
             let servers = site.tasks();
             haproxy(seat, &|port| servers.iter().map(|task| SocketAddrV4::new(*task, port)).collect()).map(Some)
         }
@@ -216,13 +223,18 @@ fn mesh_rules(site: &Site, vtep: Ipv4Addr, bridge: Ipv4Addr) -> String {
 }
 
 fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<Process> {
-    let mut config = String::from(
-        "global\n  nbthread 1\n  maxconn 9500\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+    let threads = match seat.contestant {
+        Contestant::HaproxyTwo => "nbthread 2".to_owned(),
+        _ => format!("nbthread 1\n  cpu-map 1/1 {CPU}"),
+    };
+    let mut config = format!(
+        "global\n  {threads}\n  maxconn {}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
          timeout server 1h\n  option tcp-smart-accept\n  option tcp-smart-connect\n  option redispatch 1\n",
+        most_connections()?
     );
     for (name, port, task_port) in [("web", WEB, TASK_WEB), ("bulk", BULK, BULK)] {
         let mut servers = servers(task_port);
-        if port == BULK && seat.contestant == Contestant::Haproxy {
+        if port == BULK && seat.contestant != Contestant::DoubleHop {
             servers.truncate(1);
         }
         writeln!(config, "listen {name}\n  bind {}:{port} backlog 4096\n  balance roundrobin", seat.vip())?;
@@ -247,7 +259,7 @@ fn sluicegate(site: &Site, seat: &Seat, driver: Driver) -> Outcome<Process> {
     let vip = seat.vip();
     let config = Config {
         driver,
-        cpus: vec![1],
+        cpus: vec![CPU],
         flows: 200_000,
         interfaces: match driver {
             Driver::AfXdp => vec!["eth0".into(), "eth1".into()],

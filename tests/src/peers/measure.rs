@@ -24,28 +24,44 @@ pub enum Measure {
     FewRequests,
     /// Datagrams and their echoes, 32 at a time.
     Datagrams,
+    /// New connections, so many a second for everyone, whoever could do more.
+    PacedConnections,
+    /// Requests on 64 connections that stay, so many a second for everyone.
+    PacedRequests,
     /// Bytes from a task to the client on one stream, large packets allowed.
     Bulk1,
     /// Four streams.
     Bulk4,
+    /// Four streams from the client to a task.
+    Upload4,
     /// One stream, segments of the MTU only: what a wire carries.
     Wire1,
     /// Four of them.
     Wire4,
+    /// Four of them from the client to a task.
+    WireUpload4,
 }
+
+/// New connections a second of [`Measure::PacedConnections`]: less than any contestant can do.
+pub const PACED_CONNECTIONS: u32 = 1000;
+/// Requests a second of [`Measure::PacedRequests`].
+pub const PACED_REQUESTS: u32 = 5000;
 
 impl Measure {
     /// Those with offloads on, in their order.
-    pub const WITH_OFFLOADS: [Measure; 6] = [
+    pub const WITH_OFFLOADS: [Measure; 9] = [
         Measure::Connections,
         Measure::Requests,
         Measure::FewRequests,
         Measure::Datagrams,
+        Measure::PacedConnections,
+        Measure::PacedRequests,
         Measure::Bulk1,
         Measure::Bulk4,
+        Measure::Upload4,
     ];
     /// Those with offloads off.
-    pub const WITHOUT_OFFLOADS: [Measure; 2] = [Measure::Wire1, Measure::Wire4];
+    pub const WITHOUT_OFFLOADS: [Measure; 3] = [Measure::Wire1, Measure::Wire4, Measure::WireUpload4];
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Measure> {
@@ -60,10 +76,14 @@ impl Measure {
             Measure::Requests => "keep-alive requests, 64 connections",
             Measure::FewRequests => "keep-alive requests, 4 connections",
             Measure::Datagrams => "UDP exchanges, 32 at a time",
+            Measure::PacedConnections => "new connections, 1,000 a second",
+            Measure::PacedRequests => "keep-alive requests, 5,000 a second, 64 connections",
             Measure::Bulk1 => "bulk, 1 stream, offloads on",
             Measure::Bulk4 => "bulk, 4 streams, offloads on",
+            Measure::Upload4 => "upload, 4 streams, offloads on",
             Measure::Wire1 => "bulk, 1 stream, offloads off",
             Measure::Wire4 => "bulk, 4 streams, offloads off",
+            Measure::WireUpload4 => "upload, 4 streams, offloads off",
         }
     }
 
@@ -76,8 +96,22 @@ impl Measure {
     fn streams(self) -> usize {
         match self {
             Measure::Bulk1 | Measure::Wire1 => 1,
-            Measure::Bulk4 | Measure::Wire4 => 4,
+            Measure::Bulk4 | Measure::Wire4 | Measure::Upload4 | Measure::WireUpload4 => 4,
             _ => 0,
+        }
+    }
+
+    fn is_upload(self) -> bool {
+        matches!(self, Measure::Upload4 | Measure::WireUpload4)
+    }
+
+    /// Exchanges a second, if they keep to a timetable.
+    #[must_use]
+    pub fn pace(self) -> Option<u32> {
+        match self {
+            Measure::PacedConnections => Some(PACED_CONNECTIONS),
+            Measure::PacedRequests => Some(PACED_REQUESTS),
+            _ => None,
         }
     }
 
@@ -118,16 +152,20 @@ pub struct Sample {
 /// The client fails.
 pub fn run(site: &Site, contestant: Contestant, measure: Measure, millis: u64) -> Outcome<Sample> {
     if measure.is_bulk() {
-        return bulk(site, contestant.bulk(site), measure.streams(), millis);
+        return bulk(site, contestant.bulk(site), measure, millis);
     }
     let (kind, at_once, targets) = match measure {
         Measure::Connections => ("connect", 32, contestant.web(site)),
+        Measure::PacedConnections => ("connect", 256, contestant.web(site)),
         Measure::FewRequests => ("keep-alive", 4, contestant.web(site)),
         Measure::Datagrams => ("udp", 32, contestant.echo(site)),
         _ => ("keep-alive", 64, contestant.web(site)),
     };
     let mut words: Vec<String> = ["load", "--kind", kind].map(str::to_owned).into();
+    // There are fewer exchanges by a timetable than by the most that will go: they get twice the time.
+    let millis = if measure.pace().is_some() { 2 * millis } else { millis };
     words.extend(["--at-once".into(), at_once.to_string(), "--millis".into(), millis.to_string()]);
+    words.extend(measure.pace().map(|rate| format!("--rate={rate}")));
     words.extend(targets.iter().map(SocketAddrV4::to_string));
     let text = site.client.run(binaries::traffic()?, &words)?;
     let report: Report = serde_json::from_str(&text)?;
@@ -143,10 +181,10 @@ pub fn run(site: &Site, contestant: Contestant, measure: Measure, millis: u64) -
     })
 }
 
-fn bulk(site: &Site, target: SocketAddrV4, streams: usize, millis: u64) -> Outcome<Sample> {
+fn bulk(site: &Site, target: SocketAddrV4, measure: Measure, millis: u64) -> Outcome<Sample> {
     // iperf3 counts whole seconds, so `timeout` is none of its words: bytes are told for the time that it took.
     let seconds = (millis as f64 / 1000.0).round().max(1.0);
-    let words = [
+    let mut words = vec![
         "20".to_owned(),
         "iperf3".into(),
         "-c".into(),
@@ -156,10 +194,10 @@ fn bulk(site: &Site, target: SocketAddrV4, streams: usize, millis: u64) -> Outco
         "-t".into(),
         format!("{seconds}"),
         "-P".into(),
-        streams.to_string(),
-        "-R".into(),
+        measure.streams().to_string(),
         "-J".into(),
     ];
+    words.extend((!measure.is_upload()).then(|| "-R".to_owned()));
     // The server may still be ending the test before this one: then it says so, and is asked again.
     let report = wait_for("iperf3's server", BUSY, || {
         let output = site.client.command("timeout").args(&words).output()?;

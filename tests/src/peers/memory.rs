@@ -10,21 +10,50 @@ use crate::namespace::Namespace;
 use crate::peers::contestant::Contestant;
 use crate::peers::cpu::processes;
 use crate::peers::site::Site;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// How many are opened; told for ten thousand. More would need more descriptors than a process may have.
-pub const CONNECTIONS: usize = 8_000;
+/// How many are opened, if processes may have the descriptors. A proxy needs two for each.
+const CONNECTIONS: u64 = 10_000;
+/// Descriptors that every process of the comparison should have.
+const DESCRIPTORS: u64 = 65_536;
+/// Descriptors of a proxy that are not for connections.
+const OTHERS: u64 = 200;
 /// What the kernel keeps for each TCP socket of a program.
 const OF_A_SOCKET: [&str; 5] = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi"];
+
+/// Lets this process, and all that it starts, have as many descriptors as the connections need, or at least as many as we may.
+///
+/// # Errors
+/// The kernel will not say how many.
+pub fn allow_descriptors() -> Outcome {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < DESCRIPTORS && setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard.max(DESCRIPTORS)).is_err() {
+        // Root without CAP_SYS_RESOURCE, in a container for example.
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
+}
+
+/// How many connections a proxy may have here.
+///
+/// # Errors
+/// The kernel will not say.
+pub fn most_connections() -> Outcome<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0.saturating_sub(OTHERS) / 2)
+}
 
 /// What they cost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Memory {
     /// Whom.
     pub contestant: Contestant,
+    /// How many connections were opened.
+    #[serde(default)]
+    pub opened: u64,
     /// MiB of the gateway's processes before the first connection.
     pub at_rest_mib: f64,
     /// Growth of that for 10,000 connections.
@@ -48,14 +77,15 @@ struct Reading {
 /// They cannot be opened.
 pub fn measure(site: &Site, contestant: Contestant) -> Outcome<Option<Memory>> {
     let Some(seat) = site.seat(contestant) else { return Ok(None) };
+    let opened = CONNECTIONS.min(most_connections()?.saturating_sub(OTHERS));
     let before = read(&seat.namespace)?;
-    let mut words = vec!["crowd".to_owned(), "--count".into(), CONNECTIONS.to_string()];
+    let mut words = vec!["crowd".to_owned(), "--count".into(), opened.to_string()];
     words.extend(contestant.web(site).iter().map(SocketAddrV4::to_string));
     let mut crowd = site.client.spawn("crowd", binaries::traffic()?, &words)?;
     crowd.wait_for_line("ready", Duration::from_mins(1))?;
     let after = read(&seat.namespace)?;
     drop(crowd);
-    let each = |count: u64| count as f64 / CONNECTIONS as f64;
+    let each = |count: u64| count as f64 / opened as f64;
     let sockets = each(after.sockets.saturating_sub(before.sockets));
     let entries = if contestant.has_conntrack() { each(after.entries.saturating_sub(before.entries)) } else { 0.0 };
     let slabs = fs::read_to_string("/proc/slabinfo")?;
@@ -64,6 +94,7 @@ pub fn measure(site: &Site, contestant: Contestant) -> Outcome<Option<Memory>> {
     let mib = |bytes: f64| bytes * 10_000.0 / 1_048_576.0;
     Ok(Some(Memory {
         contestant,
+        opened,
         at_rest_mib: before.pss_bytes as f64 / 1_048_576.0,
         processes_mib: mib(each(after.pss_bytes.saturating_sub(before.pss_bytes))),
         kernel_mib: mib(sockets * socket_bytes as f64 + entries * entry_bytes as f64),

@@ -3,7 +3,7 @@
 
 use crate::Outcome;
 use crate::peers::contestant::Contestant;
-use crate::peers::measure::{Measure, Sample};
+use crate::peers::measure::{Measure, PACED_CONNECTIONS, PACED_REQUESTS, Sample};
 use crate::peers::plot::{number, svg};
 use crate::peers::results::{Results, Spread, cpu_per_unit};
 use std::fmt::{self, Write};
@@ -39,7 +39,7 @@ fn cpu_of_nodes(sample: &Sample) -> f64 {
     cpu_per_unit(Measure::Connections, sample.cpu.nodes, sample.units)
 }
 
-const RATES: [Column; 8] = [
+const RATES: [Column; 10] = [
     column("new conn/s", Measure::Connections, |s| s.rate, true),
     column("req/s, 64 conn", Measure::Requests, |s| s.rate, true),
     column("req/s, 4 conn", Measure::FewRequests, |s| s.rate, true),
@@ -48,6 +48,19 @@ const RATES: [Column; 8] = [
     column("Gbit/s 4, on", Measure::Bulk4, |s| s.rate, true),
     column("Gbit/s 1, off", Measure::Wire1, |s| s.rate, true),
     column("Gbit/s 4, off", Measure::Wire4, |s| s.rate, true),
+    column("upload Gbit/s 4, on", Measure::Upload4, |s| s.rate, true),
+    column("upload Gbit/s 4, off", Measure::WireUpload4, |s| s.rate, true),
+];
+
+/// At the same rate for all. Of connections, p99.9 would be two in a sample.
+const PACED: [Column; 7] = [
+    column("conn p50", Measure::PacedConnections, |s| s.p50_us, false),
+    column("conn p99", Measure::PacedConnections, |s| s.p99_us, false),
+    column("req p50", Measure::PacedRequests, |s| s.p50_us, false),
+    column("req p99", Measure::PacedRequests, |s| s.p99_us, false),
+    column("req p99.9", Measure::PacedRequests, |s| s.p999_us, false),
+    column("gateway CPU, µs/conn", Measure::PacedConnections, cpu, false),
+    column("gateway CPU, µs/req", Measure::PacedRequests, cpu, false),
 ];
 
 const LATENCIES: [Column; 12] = [
@@ -65,7 +78,7 @@ const LATENCIES: [Column; 12] = [
     column("p99.9", Measure::Datagrams, |s| s.p999_us, false),
 ];
 
-const COSTS: [Column; 8] = [
+const COSTS: [Column; 10] = [
     column("µs/conn", Measure::Connections, cpu, false),
     column("µs/req, 64", Measure::Requests, cpu, false),
     column("µs/req, 4", Measure::FewRequests, cpu, false),
@@ -74,6 +87,8 @@ const COSTS: [Column; 8] = [
     column("ms/GB 4, on", Measure::Bulk4, cpu_of_a_gb, false),
     column("ms/GB 1, off", Measure::Wire1, cpu_of_a_gb, false),
     column("ms/GB 4, off", Measure::Wire4, cpu_of_a_gb, false),
+    column("ms/GB upload 4, on", Measure::Upload4, cpu_of_a_gb, false),
+    column("ms/GB upload 4, off", Measure::WireUpload4, cpu_of_a_gb, false),
 ];
 
 const SPLIT: [Column; 8] = [
@@ -88,7 +103,7 @@ const SPLIT: [Column; 8] = [
 ];
 
 /// What the figure shows.
-pub const SHOWN: [Column; 10] = [
+pub const SHOWN: [Column; 14] = [
     column("New connections a second", Measure::Connections, |s| s.rate, true),
     column("Gateway CPU, µs a connection", Measure::Connections, cpu, false),
     column("Keep-alive requests a second, 64 connections", Measure::Requests, |s| s.rate, true),
@@ -99,6 +114,10 @@ pub const SHOWN: [Column; 10] = [
     column("Gateway CPU, µs an exchange", Measure::Datagrams, cpu, false),
     column("Bulk, 4 streams, offloads off, Gbit/s", Measure::Wire4, |s| s.rate, true),
     column("Bulk, 4 streams, offloads on, Gbit/s", Measure::Bulk4, |s| s.rate, true),
+    column("Upload, 4 streams, offloads off, Gbit/s", Measure::WireUpload4, |s| s.rate, true),
+    column("Upload, 4 streams, offloads on, Gbit/s", Measure::Upload4, |s| s.rate, true),
+    column("p99 of a connection, 1,000 a second, µs", Measure::PacedConnections, |s| s.p99_us, false),
+    column("p99 of a request, 5,000 a second, µs", Measure::PacedRequests, |s| s.p99_us, false),
 ];
 
 impl Column {
@@ -139,12 +158,20 @@ fn page(results: &Results, name: &str) -> Result<String, fmt::Error> {
         results.millis
     )?;
     writeln!(out, "![the same figures as bars]({name}.svg)\n\n{METHOD}")?;
-    for (title, columns) in
-        [("Rates", &RATES[..]), ("Latency, µs", &LATENCIES), ("Gateway CPU", &COSTS), ("Where, µs", &SPLIT)]
-    {
+    let paced = format!(
+        "Latency at the same load for all, µs: {PACED_CONNECTIONS} connections/s, {PACED_REQUESTS} requests/s on 64 connections"
+    );
+    for (title, columns) in [
+        ("Rates", &RATES[..]),
+        (&paced, &PACED),
+        ("Latency at as much as will go, µs", &LATENCIES),
+        ("Gateway CPU", &COSTS),
+        ("Where, µs", &SPLIT),
+    ] {
         writeln!(out, "## {title}")?;
         table(&mut out, results, columns)?;
     }
+    errors(&mut out, results)?;
     writeln!(out, "## Ratios to plain routing, round by round")?;
     ratios(&mut out, results)?;
     memory(&mut out, results)?;
@@ -170,6 +197,29 @@ fn table(out: &mut String, results: &Results, columns: &[Column]) -> fmt::Result
     writeln!(out)
 }
 
+/// What failed, of all rounds: a contestant that drops what it cannot do looks fast.
+fn errors(out: &mut String, results: &Results) -> fmt::Result {
+    writeln!(out, "## Exchanges that failed, were lost, got stuck or never began, of all that were tried\n")?;
+    let measures: Vec<_> = Measure::all().filter(|measure| !measure.is_bulk()).collect();
+    head(out, measures.iter().map(|measure| measure.title().to_owned()))?;
+    for contestant in Contestant::ALL {
+        let cells: Vec<_> = measures.iter().map(|measure| failed(results.samples(contestant, *measure))).collect();
+        writeln!(out, "| {} | {} |", contestant.name(), cells.join(" | "))?;
+    }
+    writeln!(out)
+}
+
+fn failed(samples: &[Sample]) -> String {
+    let failed: u64 = samples.iter().map(|sample| sample.failed).sum();
+    let done: f64 = samples.iter().map(|sample| sample.units).sum();
+    let part = failed as f64 / (failed as f64 + done) * 100.0;
+    match (samples, failed) {
+        ([], _) => "–".into(),
+        (_, 0) => "0".into(),
+        _ => format!("{failed} of {:.0} (**{part:.3} %**)", failed as f64 + done),
+    }
+}
+
 fn told(spread: Spread) -> String {
     format!("{} [{}–{}]", number(spread.median), number(spread.min), number(spread.max))
 }
@@ -188,7 +238,8 @@ fn ratios(out: &mut String, results: &Results) -> fmt::Result {
 }
 
 fn memory(out: &mut String, results: &Results) -> fmt::Result {
-    writeln!(out, "## Memory of 10,000 idle connections, MiB\n")?;
+    let opened = results.memory.iter().map(|memory| memory.opened).min().unwrap_or(0);
+    writeln!(out, "## Memory of 10,000 idle connections, MiB ({opened} were opened)\n")?;
     let titles = ["gateway's processes at rest", "their growth", "kernel objects", "which, for one connection"];
     head(out, titles.into_iter().map(str::to_owned))?;
     for memory in &results.memory {
@@ -210,12 +261,20 @@ fn targets(out: &mut String, results: &Results) -> fmt::Result {
     writeln!(out, "## Targets\n\nRatio of the same rounds, median [range]; a target is met by the median.\n")?;
     head(out, ["target", "AF_XDP", "TUN"].into_iter().map(str::to_owned))?;
     let (nft, haproxy, routing) = (Contestant::Nftables, Contestant::Haproxy, Contestant::Routing);
+    let two = Contestant::HaproxyTwo;
     for (title, columns, peer, name, limit) in [
         ("CPU ≤ nftables", &COSTS[..3], nft, "nftables", 1.0),
         ("CPU ≤ ¼ of HAProxy", &COSTS[..3], haproxy, "HAProxy", 0.25),
         ("CPU ≤ plain routing (stretch)", &COSTS[..3], routing, "routing", 1.0),
         ("rate ≥ HAProxy", &RATES[..3], haproxy, "HAProxy", 1.0),
+        ("rate ≥ HAProxy with 2 threads", &RATES[..3], two, "2 threads", 1.0),
         ("rate ≥ nftables", &RATES[..4], nft, "nftables", 1.0),
+        ("p99 at the same load ≤ HAProxy", &PACED[1..2], haproxy, "HAProxy", 1.0),
+        ("p99 at the same load ≤ HAProxy", &PACED[3..4], haproxy, "HAProxy", 1.0),
+        ("p99 at the same load ≤ HAProxy with 2 threads", &PACED[1..2], two, "2 threads", 1.0),
+        ("p99 at the same load ≤ HAProxy with 2 threads", &PACED[3..4], two, "2 threads", 1.0),
+        ("p99 at the same load ≤ nftables", &PACED[1..2], nft, "nftables", 1.0),
+        ("p99 at the same load ≤ nftables", &PACED[3..4], nft, "nftables", 1.0),
         ("p99 ≤ HAProxy", &LATENCIES[1..2], haproxy, "HAProxy", 1.0),
         ("p99 of 64 ≤ HAProxy", &LATENCIES[4..5], haproxy, "HAProxy", 1.0),
         ("p99 of 4 ≤ HAProxy", &LATENCIES[7..8], haproxy, "HAProxy", 1.0),
@@ -223,6 +282,7 @@ fn targets(out: &mut String, results: &Results) -> fmt::Result {
         ("p99 of 64 ≤ nftables", &LATENCIES[4..5], nft, "nftables", 1.0),
         ("p99 of 4 ≤ nftables", &LATENCIES[7..8], nft, "nftables", 1.0),
         ("bulk ≥ HAProxy", &RATES[4..], haproxy, "HAProxy", 1.0),
+        ("bulk ≥ HAProxy with 2 threads", &RATES[4..], two, "2 threads", 1.0),
     ] {
         for column in columns {
             let cell = |ours| verdict(results, ours, peer, column, limit);
@@ -246,7 +306,7 @@ fn verdict(results: &Results, ours: Contestant, peer: Contestant, column: &Colum
 /// Never: it is written to a string.
 pub fn terminal(results: &Results) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    for columns in [&RATES[..], &LATENCIES[..9], &COSTS[..], &SPLIT[..]] {
+    for columns in [&RATES[..], &PACED[..], &LATENCIES[..9], &COSTS[..], &SPLIT[..]] {
         write!(out, "{:<20}", "")?;
         columns.iter().try_for_each(|column| write!(out, "{:>15}", column.title))?;
         writeln!(out)?;
@@ -260,5 +320,38 @@ pub fn terminal(results: &Results) -> Result<String, fmt::Error> {
         }
         writeln!(out)?;
     }
+    errors(&mut out, results)?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::cpu::Spent;
+
+    fn sample(failed: u64) -> Sample {
+        let (units, cpu) = (750.0, Spent { user: 750_000, ..Spent::default() });
+        Sample { round: 0, rate: 750.0, units, p50_us: 1.0, p99_us: 2.0, p999_us: 3.0, failed, cpu }
+    }
+
+    #[test]
+    fn what_failed_stands_on_the_page() {
+        let mut results = Results::default();
+        results.add(Contestant::Haproxy, Measure::Connections, sample(250));
+        results.add(Contestant::AfXdp, Measure::Connections, sample(0));
+        let text = page(&results, "peers").unwrap();
+        let errors = text.split("## Exchanges that failed").nth(1).unwrap();
+        let line = |name| errors.lines().find(|line| line.starts_with(&format!("| {name} |"))).unwrap().to_owned();
+        assert!(line("HAProxy").starts_with("| HAProxy | 250 of 1000 (**25.000 %**) | – |"), "{errors}");
+        assert!(line("Sluicegate AF_XDP").starts_with("| Sluicegate AF_XDP | 0 | – |"), "{errors}");
+        assert!(terminal(&results).unwrap().contains("250 of 1000"));
+    }
+
+    #[test]
+    fn every_measure_has_a_column() {
+        for measure in Measure::all() {
+            let columns = RATES.iter().chain(&PACED).chain(&COSTS);
+            assert!(columns.clone().any(|column| column.measure == measure), "{measure:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //!          ┌ eth1 ── gateway 1 (routing) ──┐
 //!          ├ eth2 ── gateway 2 (nftables) ─┤             ┌ node 198.18.1.11 ── task 10.0.0.11, .111
 //!  client ─┤   …                           ├─ switch ────┼ node 198.18.1.12 ── task 10.0.0.12, .112
-//!          ├ eth6 ── gateway 6 (TUN) ──────┤             └ nodes .13, .14 of the double hop: tasks .13, .14
+//!          ├ eth7 ── gateway 7 (TUN) ──────┤             └ nodes .13, .14 of the double hop: tasks .13, .14
 //!          └ eth0 ── direct ───────────────┘
 //! ```
 //! All gateways stand all the time, so that a run can go from one to the other within a second. An idle one costs

@@ -4,10 +4,14 @@ use crate::clock;
 use crate::{Failure, Outcome, ensure};
 use clap::{Args, ValueEnum};
 use mio::net::{TcpStream, UdpSocket};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 /// An answer that takes longer is lost, if it is a datagram, and counted as stuck, if it is not.
@@ -15,6 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Payload of a datagram.
 const DATAGRAM: [u8; 64] = [0x5a; 64];
 const BUFFER: usize = 65_536;
+const NANOS: u64 = 1_000_000_000;
+const BELL: Token = Token(usize::MAX);
 
 /// What an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +48,10 @@ pub struct Load {
     /// How long.
     #[arg(long, default_value_t = 1000)]
     millis: u64,
+    /// So many exchanges a second, by a timetable that waits for nobody: an exchange counts from when it was due. Left out: each
+    /// begins when another one has ended.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
 }
 
 /// What came of it.
@@ -51,7 +61,7 @@ pub struct Report {
     pub done: u64,
     /// Exchanges that were cut off or, as datagrams, lost.
     pub failed: u64,
-    /// Exchanges under way at the end for longer than half a second.
+    /// Exchanges under way at the end for longer than half a second, and those that were due and had not begun.
     pub stuck: u64,
     /// A second.
     pub rate: f64,
@@ -71,13 +81,47 @@ enum Wire {
 struct Slot {
     wire: Option<Wire>,
     begun: Instant,
+    /// An exchange is under way.
+    busy: bool,
     sent: bool,
     received: usize,
     next_target: usize,
 }
 
+/// When exchanges are due.
+struct Timetable {
+    start: Instant,
+    rate: u32,
+    issued: u64,
+}
+
+impl Timetable {
+    /// When the next one was due, if it was.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        let at = self.start + Duration::from_nanos(self.issued * NANOS / u64::from(self.rate));
+        (at <= now).then(|| {
+            self.issued += 1;
+            at
+        })
+    }
+
+    /// How many were due after this time and have not begun; one may be due at this very moment.
+    fn owed(&self, took: Duration) -> u64 {
+        (took.as_nanos() as u64 * u64::from(self.rate) / NANOS).saturating_sub(self.issued)
+    }
+}
+
+impl Slot {
+    fn is_late(&self) -> bool {
+        self.busy && self.begun.elapsed() > PATIENCE
+    }
+}
+
 struct Run<'a> {
     load: &'a Load,
+    timetable: Option<Timetable>,
+    /// Slots that wait for the timetable.
+    idle: Vec<usize>,
     poll: Poll,
     slots: Vec<Slot>,
     latencies_ns: Vec<u32>,
@@ -97,12 +141,15 @@ impl Load {
         let slot = |index| Slot {
             wire: None,
             begun: start,
+            busy: false,
             sent: false,
             received: 0,
             next_target: index % self.targets.len(),
         };
         let mut run = Run {
             load: self,
+            timetable: self.rate.map(|rate| Timetable { start, rate, issued: 0 }),
+            idle: Vec::new(),
             poll: Poll::new()?,
             slots: (0..self.at_once).map(slot).collect(),
             latencies_ns: Vec::with_capacity(1 << 20),
@@ -111,13 +158,22 @@ impl Load {
             buffer: vec![0; BUFFER],
         };
         for index in 0..self.at_once {
-            run.begin(index)?;
+            run.next(index)?;
         }
-        let mut events = Events::with_capacity(self.at_once);
+        let bell = self.rate.map(bell).transpose()?;
+        if let Some(bell) = &bell {
+            run.poll.registry().register(&mut SourceFd(&bell.as_fd().as_raw_fd()), BELL, Interest::READABLE)?;
+        }
+        let mut events = Events::with_capacity(self.at_once + 1);
         while start.elapsed() < Duration::from_millis(self.millis) {
             run.poll.poll(&mut events, Some(Duration::from_millis(10)))?;
-            for event in &events {
+            for event in events.iter().filter(|event| event.token() != BELL) {
                 run.advance(event.token().0)?;
+            }
+            if let Some(bell) = &bell {
+                // Sets it again; one that has not rung has nothing to tell.
+                let _ = bell.wait();
+                run.begin_due()?;
             }
             if self.kind == Kind::Udp {
                 run.give_up_lost()?;
@@ -135,11 +191,40 @@ impl Load {
     }
 }
 
+/// Rings as often as an exchange is due: waiting for sockets alone is good to a millisecond only.
+fn bell(rate: u32) -> Outcome<TimerFd> {
+    let bell = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    let period = TimeSpec::from_duration(Duration::from_secs(1) / rate);
+    bell.set(Expiration::Interval(period), TimerSetTimeFlags::empty())?;
+    Ok(bell)
+}
+
 impl Run<'_> {
+    /// What a free slot does next: begin at once, or when the timetable says so.
+    fn next(&mut self, index: usize) -> Outcome {
+        if self.timetable.is_none() {
+            return self.begin(index, clock::now());
+        }
+        self.idle.push(index);
+        self.begin_due()
+    }
+
+    /// Begins what is due, as far as there are free slots.
+    fn begin_due(&mut self) -> Outcome {
+        while let Some(timetable) = &mut self.timetable
+            && !self.idle.is_empty()
+            && let Some(at) = timetable.next(clock::now())
+            && let Some(index) = self.idle.pop()
+        {
+            self.begin(index, at)?;
+        }
+        Ok(())
+    }
+
     /// A new exchange in a slot, with a new socket if it has none.
-    fn begin(&mut self, index: usize) -> Outcome {
+    fn begin(&mut self, index: usize, begun: Instant) -> Outcome {
         let slot = &mut self.slots[index];
-        slot.begun = clock::now();
+        (slot.begun, slot.busy) = (begun, true);
         slot.received = 0;
         slot.sent = false;
         if slot.wire.is_some() {
@@ -182,6 +267,9 @@ impl Run<'_> {
 
     /// Something happened to a slot's socket: take it as far as it goes.
     fn advance(&mut self, index: usize) -> Outcome {
+        if !self.slots[index].busy {
+            return Ok(());
+        }
         if !self.slots[index].sent {
             self.send(index)?;
         }
@@ -230,18 +318,20 @@ impl Run<'_> {
         if self.load.kind == Kind::Connect {
             self.slots[index].wire = None;
         }
-        self.begin(index)
+        (self.slots[index].busy, self.slots[index].sent) = (false, false);
+        self.next(index)
     }
 
     fn fail(&mut self, index: usize) -> Outcome {
         self.report.failed += 1;
         self.slots[index].wire = None;
-        self.begin(index)
+        (self.slots[index].busy, self.slots[index].sent) = (false, false);
+        self.next(index)
     }
 
     fn give_up_lost(&mut self) -> Outcome {
         for index in 0..self.slots.len() {
-            if self.slots[index].begun.elapsed() > PATIENCE {
+            if self.slots[index].is_late() {
                 self.fail(index)?;
             }
         }
@@ -254,10 +344,11 @@ impl Run<'_> {
         let last = self.latencies_ns.len() - 1;
         let per_mille = |p: usize| f64::from(self.latencies_ns[last * p / 1000]) / 1000.0;
         let done = u32::try_from(self.latencies_ns.len())?;
-        let stuck = self.slots.iter().filter(|slot| slot.begun.elapsed() > PATIENCE).count();
+        let stuck = self.slots.iter().filter(|slot| slot.is_late()).count();
+        let owed = self.timetable.as_ref().map_or(0, |timetable| timetable.owed(took));
         Ok(Report {
             done: u64::from(done),
-            stuck: stuck as u64,
+            stuck: stuck as u64 + owed,
             rate: f64::from(done) / took.as_secs_f64(),
             p50_us: per_mille(500),
             p99_us: per_mille(990),
@@ -306,5 +397,48 @@ fn ask_once(target: SocketAddrV4) -> std::io::Result<std::net::TcpStream> {
     match stream.read(&mut buffer)? {
         0 => Err(ErrorKind::UnexpectedEof.into()),
         _ => Ok(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Answers one connection; the first request only after `stall`.
+    fn server(stall: Duration) -> SocketAddrV4 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("not IPv4") };
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut buffer, mut pause) = ([0; 1024], stall);
+            while stream.read(&mut buffer).is_ok_and(|len| len > 0) {
+                std::thread::sleep(std::mem::take(&mut pause));
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap_or_default();
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_timetable_waits_for_nobody() {
+        // Forty are due in time; those of the first 200 ms find the only connection stalled, and each counts from when it was due.
+        let targets = vec![server(Duration::from_millis(200))];
+        let load = Load { targets, kind: Kind::KeepAlive, at_once: 1, millis: 400, rate: Some(100) };
+        let report = load.run().unwrap();
+        assert!(report.done >= 2 && report.rate <= 105.0, "{report:?}");
+        // The second slowest: without a timetable only one would have met the stall.
+        assert!(report.p99_us >= 150_000.0, "{report:?}");
+        assert_eq!(report.failed, 0, "{report:?}");
+    }
+
+    #[test]
+    fn what_was_due_and_did_not_begin_is_told() {
+        let start = clock::now();
+        let mut timetable = Timetable { start, rate: 10, issued: 0 };
+        let later = start + Duration::from_millis(250);
+        let due: Vec<_> = std::iter::from_fn(|| timetable.next(later)).map(|at| at - start).collect();
+        assert_eq!(due, [0, 100, 200].map(Duration::from_millis));
+        assert_eq!((timetable.owed(Duration::from_millis(250)), timetable.owed(Duration::from_secs(1))), (0, 7));
     }
 }
