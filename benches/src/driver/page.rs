@@ -27,7 +27,9 @@ const CONTEST: &str = "Sluicegate and a bare forwarder (same AF_XDP sockets, fil
 const SWEEP: &str = "One setting at a time away from what the program ships with. The worker is the program's own (`driver gateway` runs \
     it with other settings), on CPU 1; all points take turns, and every round begins with another one. Rate: 64-byte frames to \
     tasks, more than anybody can take. Requests: four connections of 100 requests each, one after the other; latency, and CPU time \
-    for each request. Ratios are to the shipped settings in the same round. Bursts above 64 are not tried: 64 is how much a worker's lists hold.";
+    for each request. Ratios are to the shipped settings in the same round. Bursts above 64 are not \
+    tried: 64 is how much a worker's lists hold. CPU time is taken from the generator's start to its end, so that a worker that never \
+    sleeps is charged for waiting, too.";
 
 /// Writes the day's page, plot and JSON.
 ///
