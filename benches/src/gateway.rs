@@ -179,7 +179,8 @@ fn role(interface: u16) -> Role {
 }
 
 fn core(flows: usize, counters: Arc<Counters>) -> Core {
-    let slot = |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false, ready: true };
+    let slot =
+        |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false, cuts_segments: false, ready: true };
     let all = SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 };
     let (ports, of_probes) = split_ports(&all);
     let interface = InterfaceInfo { link: LinkType::Ethernet, workers: vec![0] };

@@ -169,6 +169,10 @@ fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), Start
     for (index, interface) in indexed(config, Driver::Tun) {
         let failed = |error: io::Error| StartError::new(place(interface), error, "");
         let first = TunDevice::open(&interface.name, TUN_MTU).map_err(failed)?;
+        let holds_joined = workers.first().is_some_and(|worker| worker.pool.frame_size() >= sys::MAX_FRAME_BYTES);
+        if holds_joined && let Err(error) = first.receive_joined() {
+            tracing::info!("{}: packets come one by one: {error}", interface.name);
+        }
         let mut siblings = Vec::new();
         for _ in 1..workers.len() {
             siblings.push(first.sibling().map_err(failed)?);

@@ -45,6 +45,8 @@ pub struct SlotInfo {
     pub link: LinkType,
     /// Everything arrives at this one device although there are more workers: new flows are spread by hash.
     pub steers: bool,
+    /// It takes joined segments ([`sys::Device::cuts_segments`]).
+    pub cuts_segments: bool,
     /// It takes packets ([`sys::Device::is_ready`]); looked at now and then.
     pub ready: bool,
 }

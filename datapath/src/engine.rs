@@ -411,7 +411,8 @@ fn slot_info(slot: &Slot, interfaces: &[InterfaceInfo]) -> SlotInfo {
         Role::Interface(index) => interfaces.get(usize::from(index.0)).is_some_and(shared),
         Role::OverlaySocket => false,
     };
-    SlotInfo { role: slot.role, link, steers, ready: slot.device.is_ready() }
+    let cuts_segments = slot.device.cuts_segments();
+    SlotInfo { role: slot.role, link, steers, cuts_segments, ready: slot.device.is_ready() }
 }
 
 fn epoch_millis() -> u32 {

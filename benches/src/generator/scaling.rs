@@ -67,7 +67,9 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),
         counters: Arc::clone(&counters),
         pool: FramePool::heap(FRAMES, 2048),
-        slots: [0, 1].map(|n| SlotInfo { role: role(n), link, steers: false, ready: true }).into(),
+        slots: [0, 1]
+            .map(|n| SlotInfo { role: role(n), link, steers: false, cuts_segments: false, ready: true })
+            .into(),
         interfaces: vec![everywhere.clone(), everywhere],
         exchange: Exchange::new(index, Arc::clone(boxes)),
         ports: SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 },

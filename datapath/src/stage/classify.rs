@@ -4,6 +4,7 @@ use conntrack::ClientLink;
 use sys::{Frame, LinkType};
 use wire::{Datagram, ETHERNET_LEN, Headers, L4, Malformed, ethertype};
 
+use super::joined::JOINED;
 use super::six::is_of_six;
 use crate::core::{Core, Role};
 use crate::packet::{Origin, Packet};
@@ -113,6 +114,9 @@ impl Core {
     #[inline(always)]
     pub(crate) fn packet(&mut self, mut frame: Frame, headers: &Headers, origin: Origin, burst: &mut Vec<Packet>) {
         frame.truncate(headers.ip.end());
+        if frame.len() > JOINED && self.is_joined(headers, origin) {
+            return self.take_joined(frame, headers, origin, burst);
+        }
         if wire::finish_partial_checksum(frame.bytes_mut(), headers) {
             self.counters.checksums_finished.add(1);
         }

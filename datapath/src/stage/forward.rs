@@ -145,33 +145,8 @@ impl Core {
         self.in_pieces(tables, facts, direction, target, mtu, write)
     }
 
-    /// A task's TCP packet longer than the overlay's MTU never crossed a wire: the kernel joined segments, or left
-    /// cutting them to a card that is not there (veth and virtio do that to what the overlay socket receives). It is
-    /// cut here, and every piece gets a checksum of its own, so the whole one's must be right.
-    pub(crate) fn segment(
-        &mut self,
-        tables: &Snapshot,
-        packet: &mut Packet,
-        facts: &FlowFacts,
-        target: &BackendRef<'_>,
-        mtu: usize,
-    ) -> Verdict {
-        if !wire::l4_checksum_ok(packet.frame.bytes(), &packet.headers) {
-            return Verdict::Drop(DropReason::BadTransportHeader);
-        }
-        translate(packet, &facts.rewrite(Direction::Reply));
-        let bytes = packet.frame.bytes();
-        // The checksums of the pieces cover the new addresses.
-        let headers = match wire::Headers::parse(bytes, 0) {
-            Ok(headers) => headers,
-            Err(error) => return Verdict::Drop(error.into()),
-        };
-        let write = |piece, buf: &mut [u8]| wire::segment(bytes, &headers, mtu, piece, buf);
-        self.in_pieces(tables, facts, Direction::Reply, target, mtu, write)
-    }
-
     /// Forwards the pieces of a packet that `write` makes, each in a frame of its own.
-    fn in_pieces(
+    pub(crate) fn in_pieces(
         &mut self,
         tables: &Snapshot,
         facts: &FlowFacts,
@@ -189,6 +164,9 @@ impl Core {
             frame.grow_back(room.min(mtu));
             let Some(len) = write(piece, frame.bytes_mut()) else {
                 self.pool.put(frame);
+                if piece == 0 {
+                    return Verdict::Drop(DropReason::TooBig);
+                }
                 break;
             };
             frame.truncate(len);

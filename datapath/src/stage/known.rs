@@ -6,6 +6,7 @@ use std::time::Duration;
 use conntrack::{ClientLink, Direction, Flow, Hit, Invalid, NatBinding, State, Track};
 use wire::{FiveTuple, L4, Rewrite};
 
+use super::joined::JOINED;
 use super::schedule::opens;
 use super::six;
 use crate::core::Core;
@@ -228,8 +229,13 @@ impl Core {
             edit_tcp(packet, facts, hit.direction, target.adjacency.mtu.min(client_mtu));
         }
         let mut mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
-        if packet.origin == Origin::Overlay && len > target.adjacency.mtu && matches!(packet.headers.l4, L4::Tcp(_)) {
-            return self.segment(tables, packet, facts, target, six::segment_mtu(facts, mtu.min(target.adjacency.mtu)));
+        let limit = if packet.origin == Origin::Overlay { target.adjacency.mtu } else { mtu };
+        if len > limit.min(JOINED) && self.is_joined(&packet.headers, packet.origin) {
+            if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, false, now) {
+                return verdict;
+            }
+            let mtu = six::segment_mtu(facts, hit.direction, target.adjacency, mtu.min(target.adjacency.mtu));
+            return self.segment(tables, packet, facts, hit.direction, target, mtu);
         }
         if has_six_end {
             mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);

@@ -8,6 +8,7 @@ mod forward;
 mod fragment;
 mod handle;
 mod icmp;
+mod joined;
 mod known;
 mod one_packet;
 mod probe;

@@ -145,8 +145,8 @@ pub(crate) fn piece_mtu(facts: &FlowFacts, direction: Direction, adjacency: &Adj
 
 /// The longest piece that a joined TCP segment is cut into. How long the sender's own ones are is not known here, and
 /// no IPv6 router cuts what is too long for it: what is made here must cross any link.
-pub(crate) fn segment_mtu(facts: &FlowFacts, mtu: usize) -> usize {
-    if is_surrogate(facts.original.src) { mtu.min(DONT_FRAGMENT_ABOVE) } else { mtu }
+pub(crate) fn segment_mtu(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
+    if leaves_as_six(facts, direction, adjacency) { mtu.min(DONT_FRAGMENT_ABOVE) } else { mtu }
 }
 
 fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {

@@ -76,6 +76,11 @@ pub trait Device: Send {
     /// After false, anything that arrives makes the descriptor readable.
     fn has_work(&self) -> bool;
 
+    /// Whether packets to send may be longer than the link's MTU, with a [`Segmentation`](crate::Segmentation) in front.
+    fn cuts_segments(&self) -> bool {
+        false
+    }
+
     /// Whether it takes packets to send. False only while what it stands for is held by somebody else.
     fn is_ready(&self) -> bool {
         true

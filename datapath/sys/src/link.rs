@@ -14,9 +14,9 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// `struct ifreq`: a name and a union of 24 bytes.
 #[repr(C)]
-struct Request<T> {
-    name: [u8; libc::IFNAMSIZ],
-    value: T,
+pub(crate) struct Request<T> {
+    pub(crate) name: [u8; libc::IFNAMSIZ],
+    pub(crate) value: T,
 }
 
 /// `struct ethtool_channels`.

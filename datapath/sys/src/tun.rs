@@ -1,24 +1,36 @@
 //! A TUN device: packets of the kernel's routes, without Ethernet headers.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+mod open;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use tun_tap::{Iface, Mode};
+use crate::link::LinkQuery;
+use crate::segmentation::{self, HEADER_LEN};
+use crate::{Device, DeviceState, Frame, FramePool, LinkType, TxReport};
 
-use crate::link::{self, LinkQuery};
-use crate::{Device, DeviceState, Frame, FramePool, LinkType, TxReport, os};
+/// Bytes that one [`Device::rx`] reads before it lets the others have their turn: a joined packet becomes dozens of frames, which
+/// must be there, and few enough to be in the cache still when they are sent.
+const RX_BYTES: usize = 256 << 10;
 
 /// One worker's hold on a TUN device. The first one receives and sends, its siblings only send. The device is gone when the last
 /// of them is, unless somebody made it persistent.
 pub struct TunDevice {
-    tun: Arc<Iface>,
+    tun: Arc<Tun>,
     receives: bool,
     more: bool,
     too_long: u64,
     refused: u64,
     error: Option<io::Error>,
     link: LinkQuery,
+}
+
+/// The device itself.
+struct Tun {
+    file: File,
+    name: String,
 }
 
 impl TunDevice {
@@ -28,16 +40,17 @@ impl TunDevice {
     /// # Errors
     /// Not permitted, no TUN in this kernel, the name is taken by something else, or the name or the MTU cannot be.
     pub fn open(name: &str, mtu: u32) -> io::Result<TunDevice> {
-        let wrong = |error: io::Error| io::Error::new(error.kind(), format!("TUN device {name}: {}", hint(&error)));
-        link::name_of(name).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} cannot be an interface's name"))
-        })?;
-        let tun = Iface::without_packet_info(name, Mode::Tun).map_err(wrong)?;
-        os::set_nonblocking(borrow(&tun))?;
-        let link = LinkQuery::new()?;
-        link.set_mtu(tun.name(), mtu)
-            .map_err(|error| io::Error::new(error.kind(), format!("TUN device {name}: MTU {mtu}: {error}")))?;
-        Ok(TunDevice { tun: Arc::new(tun), receives: true, more: false, too_long: 0, refused: 0, error: None, link })
+        let tun = open::open(name, mtu)?;
+        TunDevice::hold(Arc::new(tun), true)
+    }
+
+    /// Lets the kernel hand over TCP segments joined, up to 64 KB at a time, with checksums unfinished. Not before the worker's
+    /// frames are known to be long enough.
+    ///
+    /// # Errors
+    /// The kernel refuses; packets come cut and finished then.
+    pub fn receive_joined(&self) -> io::Result<()> {
+        open::set_offloads(&self.tun.file, open::JOINED)
     }
 
     /// The same device for another worker, which only sends.
@@ -45,28 +58,26 @@ impl TunDevice {
     /// # Errors
     /// No file descriptor left.
     pub fn sibling(&self) -> io::Result<TunDevice> {
-        Ok(TunDevice {
-            tun: Arc::clone(&self.tun),
-            receives: false,
-            more: false,
-            too_long: 0,
-            refused: 0,
-            error: None,
-            link: LinkQuery::new()?,
-        })
+        TunDevice::hold(Arc::clone(&self.tun), false)
+    }
+
+    fn hold(tun: Arc<Tun>, receives: bool) -> io::Result<TunDevice> {
+        let link = LinkQuery::new()?;
+        Ok(TunDevice { tun, receives, more: false, too_long: 0, refused: 0, error: None, link })
     }
 
     /// The device's name, which the kernel completes when it was asked for one with `%d`.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.tun.name()
+        &self.tun.name
     }
 
-    /// One packet into the frame. None: nothing is there.
+    /// One packet into the frame, behind its header. None: nothing is there.
     fn read(&mut self, frame: &mut Frame) -> Option<usize> {
         frame.reset();
         frame.grow_back(frame.tailroom());
-        match self.tun.recv(frame.bytes_mut()) {
+        frame.grow_front(HEADER_LEN);
+        match (&self.tun.file).read(frame.bytes_mut()) {
             Ok(len) => {
                 self.error = None;
                 Some(len)
@@ -79,22 +90,16 @@ impl TunDevice {
             }
         }
     }
-}
 
-fn borrow(tun: &Iface) -> BorrowedFd<'_> {
-    // SAFETY: the device owns the descriptor, and the borrow holds the device.
-    unsafe { BorrowedFd::borrow_raw(tun.as_raw_fd()) }
-}
-
-fn hint(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "not permitted; run as root or with CAP_NET_ADMIN".into(),
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "/dev/net/tun is missing; load the module `tun`, or give the container the device".into()
+    /// Sends the frame; gives the length of its packet.
+    fn write(&mut self, frame: &mut Frame) -> io::Result<usize> {
+        if !segmentation::complete(frame) {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        Some(libc::EBUSY) => "another program holds it; stop that, or choose another name".into(),
-        Some(libc::EINVAL) => "an interface of another kind has this name; choose another".into(),
-        _ => error.to_string(),
+        match (&self.tun.file).write(frame.bytes())? {
+            len if len == frame.len() => Ok(len - HEADER_LEN),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
     }
 }
 
@@ -103,41 +108,47 @@ impl Device for TunDevice {
         LinkType::Ip
     }
 
+    fn cuts_segments(&self) -> bool {
+        true
+    }
+
     fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
         let mut received = 0;
-        let mut read = 0;
-        while self.receives && read < limit {
+        let (mut read, mut bytes) = (0, 0);
+        while self.receives && read < limit && bytes < RX_BYTES {
             let Some(mut frame) = pool.take() else { break };
             let Some(len) = self.read(&mut frame) else {
                 pool.put(frame);
                 break;
             };
             read += 1;
-            if len < frame.len() {
-                frame.truncate(len);
+            bytes += len;
+            // The kernel cuts without a word.
+            let is_whole = len < frame.len();
+            frame.truncate(len);
+            if is_whole && segmentation::take_off(&mut frame) {
                 burst.push(frame);
                 received += 1;
             } else {
-                // The kernel cuts without a word.
                 self.too_long += 1;
                 pool.put(frame);
             }
         }
-        self.more = read == limit && self.receives;
+        self.more = self.receives && (read == limit || bytes >= RX_BYTES);
         received
     }
 
     fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
         let mut report = TxReport::default();
         let mut down = false;
-        for frame in out.drain(..) {
-            match if down { Ok(0) } else { self.tun.send(frame.bytes()) } {
-                Ok(len) if len == frame.len() => {
+        for mut frame in out.drain(..) {
+            match if down { Ok(None) } else { self.write(&mut frame).map(Some) } {
+                Ok(None) => report.refused += 1,
+                Ok(Some(len)) => {
                     report.sent += 1;
                     report.bytes += len as u64;
                     self.error = None;
                 }
-                Ok(_) => report.refused += 1,
                 Err(error) => {
                     report.refused += 1;
                     // The device is down (EIO) or gone: so it is for the rest of the burst.
@@ -152,7 +163,7 @@ impl Device for TunDevice {
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.receives.then(|| borrow(&self.tun))
+        self.receives.then(|| self.tun.file.as_fd())
     }
 
     fn has_work(&self) -> bool {

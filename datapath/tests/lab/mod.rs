@@ -241,7 +241,7 @@ impl Gateway {
             slots: roles
                 .iter()
                 .zip(links)
-                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, ready: true })
+                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, cuts_segments: false, ready: true })
                 .collect(),
             interfaces: links
                 .iter()

@@ -41,9 +41,11 @@ pub use mac::{BadMacAddr, MacAddr};
 pub use malformed::Malformed;
 pub use parse::{Headers, L4};
 pub use proxy::{LOCAL_PROXY_HEADER, MAX_PROXY_HEADER_LEN, ProxyHeader};
-pub use rewrite::{Rewrite, decrement_ttl, finish_partial_checksum, l4_checksum_ok, rewrite, route, set_tos};
+pub use rewrite::{
+    Rewrite, decrement_ttl, finish_partial_checksum, is_checksum_unfinished, l4_checksum_ok, rewrite, route, set_tos,
+};
 pub use tcp::{
-    Tcp, TcpData, TcpFlags, TcpHandshake, TcpOffer, TcpOptions, TcpReset, Timestamps, reset_for, segment,
+    Tcp, TcpData, TcpFlags, TcpHandshake, TcpOffer, TcpOptions, TcpReset, Timestamps, leave_uncut, reset_for, segment,
     without_fast_open, write_tcp_data, write_tcp_handshake, write_tcp_reset,
 };
 pub use translate::{Pair, Untranslatable, four_to_six, six_to_four};

@@ -173,6 +173,15 @@ fn finish(frame: &mut [u8], headers: &Headers, covered: &Covered) -> bool {
     true
 }
 
+/// Whether the checksum looks like one that [`finish_partial_checksum`] would finish. A finished one may happen to.
+#[must_use]
+pub fn is_checksum_unfinished(frame: &[u8], headers: &Headers) -> bool {
+    let covered = Covered::of(headers).filter(|_| matches!(headers.l4, L4::Tcp(_) | L4::Udp(_)));
+    covered.is_some_and(|covered| {
+        window::<2>(frame, covered.field).is_some_and(|held| get16(held, 0) == checksum::fold(covered.pseudo_header))
+    })
+}
+
 /// Whether the TCP, UDP or ICMP checksum is right. Where that cannot be told (fragments, UDP without checksum, other
 /// protocols) nothing is wrong.
 #[must_use]

@@ -16,7 +16,7 @@ pub use fast_open::without_fast_open;
 pub use handshake::{TcpHandshake, TcpOffer, write_tcp_handshake};
 pub use options::{TcpOptions, Timestamps};
 pub use reset::{TcpReset, reset_for, write_tcp_reset};
-pub use segment::segment;
+pub use segment::{leave_uncut, segment};
 
 use crate::Malformed;
 use crate::bytes::{get16, get32, window};

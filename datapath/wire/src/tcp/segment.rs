@@ -3,7 +3,7 @@
 use super::{MIN_HEADER_LEN, TcpFlags, field};
 use crate::bytes::{get16, get32, set16, set32, window_mut};
 use crate::ipv4::{self, DONT_FRAGMENT};
-use crate::{Headers, L4, checksum};
+use crate::{Delta, Headers, L4, checksum};
 
 /// Writes the `piece`-th segment (from 0) of an IPv4 packet with TCP inside for a link with `mtu`, and returns its
 /// length. `None` when there is no such piece, the packet is no whole TCP segment with data, or `buf` or `mtu` is too
@@ -34,6 +34,26 @@ pub fn segment(packet: &[u8], headers: &Headers, mtu: usize, piece: usize, buf: 
     let sum = !checksum::fold(pseudo + checksum::sum(&out[tcp.offset..]));
     set16(window_mut::<MIN_HEADER_LEN>(out, tcp.offset)?, field::CHECKSUM, sum);
     Some(out.len())
+}
+
+/// Makes a packet one that somebody else cuts into the segments that [`segment`] writes for this `mtu`, and returns how many
+/// bytes of data each but the last one has: DF is cleared, and the checksum is left unfinished, whatever it was. `None`,
+/// and nothing changes, when there are not two of them.
+pub fn leave_uncut(packet: &mut [u8], headers: &Headers, mtu: usize) -> Option<usize> {
+    let L4::Tcp(tcp) = &headers.l4 else { return None };
+    let ip = &headers.ip;
+    if tcp.flags.syn() || ip.is_fragment() || ip.offset != 0 {
+        return None;
+    }
+    let step = mtu.checked_sub(tcp.offset + tcp.header_len).filter(|step| *step > 0 && *step < tcp.payload_len)?;
+    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, ip.payload_len() as u16);
+    set16(window_mut::<MIN_HEADER_LEN>(packet, tcp.offset)?, field::CHECKSUM, checksum::fold(pseudo));
+    let header = window_mut::<{ ipv4::MIN_HEADER_LEN }>(packet, 0)?;
+    let old = get16(header, ipv4::field::FRAGMENT);
+    set16(header, ipv4::field::FRAGMENT, old & !DONT_FRAGMENT);
+    let delta = Delta::new().replace16(old, old & !DONT_FRAGMENT);
+    set16(header, ipv4::field::CHECKSUM, delta.apply(get16(header, ipv4::field::CHECKSUM)));
+    Some(step)
 }
 
 fn write_ip(header: &mut [u8], total_len: usize, piece: u16) -> Option<()> {
