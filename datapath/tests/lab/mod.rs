@@ -183,7 +183,16 @@ impl Gateway {
         Self::with(tables, 1, [LinkType::Ip; 2], 1024)
     }
 
+    /// As [`Gateway::kernel`], with devices that take joined segments.
+    pub fn cutting(tables: Tables) -> Self {
+        Self::build(tables, 1, [LinkType::Ip; 2], 1024, true)
+    }
+
     pub fn with(tables: Tables, workers: usize, links: [LinkType; 2], flows: usize) -> Self {
+        Self::build(tables, workers, links, flows, false)
+    }
+
+    fn build(tables: Tables, workers: usize, links: [LinkType; 2], flows: usize, cuts: bool) -> Self {
         let stats = backends(&tables).map(|backend| (backend.id.0, Arc::clone(&backend.stats))).collect();
         let first = Arc::new(Snapshot::build(tables).unwrap());
         let boxes: Arc<[Mailbox]> = (0..workers).map(|_| Mailbox::new(FRAMES, None)).collect();
@@ -209,7 +218,7 @@ impl Gateway {
         for index in 0..workers {
             let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
             desks.push(Arc::clone(&desk));
-            gateway.add_worker(index, workers, links, flows, &first, desk, &boxes);
+            gateway.add_worker(index, workers, links, flows, cuts, &first, desk, &boxes);
         }
         gateway.publisher = Publisher::new(desks, 1, first);
         gateway
@@ -222,6 +231,7 @@ impl Gateway {
         workers: usize,
         links: [LinkType; 2],
         flows: usize,
+        cuts_segments: bool,
         first: &Arc<Snapshot>,
         desk: Arc<TablesDesk>,
         boxes: &Arc<[Mailbox]>,
@@ -241,7 +251,7 @@ impl Gateway {
             slots: roles
                 .iter()
                 .zip(links)
-                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, cuts_segments: false, ready: true })
+                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, cuts_segments, ready: true })
                 .collect(),
             interfaces: links
                 .iter()

@@ -20,6 +20,7 @@ fn do_everything(frame: &mut [u8], headers: &Headers) {
     let to = Rewrite { src: ip.dst, dst: ip.src, src_port: 1, dst_port: 2 };
     let mut buf = [0; 600];
     let _ = (l4_checksum_ok(frame, headers), deserves_icmp_error(headers), headers.five_tuple());
+    let _ = wire::is_checksum_unfinished(frame, headers);
     finish_partial_checksum(frame, headers);
     if let L4::Tcp(tcp) = headers.l4 {
         let _ = (tcp.options(frame), tcp.timestamps(frame), tcp.sequence_len());
@@ -39,8 +40,10 @@ fn do_everything(frame: &mut [u8], headers: &Headers) {
     }
     let packet = frame.get(ip.offset..).unwrap_or_default();
     for piece in 0..3 {
+        let _ = wire::segment(packet, headers, 68, piece, &mut buf);
         let _ = split(packet, 68, piece, &mut buf);
     }
+    let _ = wire::leave_uncut(&mut packet.to_vec(), headers, 68);
     let _ = write_icmp_error(&mut buf, IcmpError::TimeExceeded, ip.src, ip.dst, packet);
 }
 

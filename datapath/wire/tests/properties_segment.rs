@@ -5,7 +5,7 @@ mod common;
 
 use common::{Plan, assert_checksums, parse, plans};
 use proptest::prelude::*;
-use wire::{L4, Protocol, Tcp, TcpFlags, segment};
+use wire::{L4, Protocol, Tcp, TcpFlags, is_checksum_unfinished, leave_uncut, segment};
 
 /// All pieces of a packet for one MTU.
 fn pieces(packet: &[u8], mtu: usize) -> Vec<Vec<u8>> {
@@ -59,6 +59,28 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whoever cuts the packet by what it is told makes the pieces that are made here.
+    #[test]
+    fn what_is_left_uncut_becomes_the_same_pieces(plan in large_segments(), mtu in 300..1600usize) {
+        let packet = plan.build();
+        let wanted = pieces(&packet, mtu);
+        let mut left = packet.clone();
+        let step = leave_uncut(&mut left, &parse(&packet), mtu);
+        if wanted.len() < 2 {
+            prop_assert_eq!((step, left), (None, packet));
+            return Ok(());
+        }
+        let whole = tcp(&packet);
+        prop_assert_eq!(step, Some(wanted[0].len() - whole.offset - whole.header_len));
+        // `parse` demands a right header checksum.
+        let headers = parse(&left);
+        prop_assert!(is_checksum_unfinished(&left, &headers) && !headers.ip.dont_fragment);
+        prop_assert_eq!(&left[whole.offset + 18..], &packet[whole.offset + 18..], "behind the checksum");
+        prop_assert_eq!(pieces(&left, mtu), wanted);
+    }
+}
+
 /// By hand from RFC 9293 and RFC 791: 5 bytes of data in pieces of at most 42 bytes, so 2 + 2 + 1.
 #[test]
 fn three_pieces_by_hand() {
@@ -106,6 +128,7 @@ fn what_is_no_stream_is_not_cut() {
     let mut buf = [0; 2000];
     for packet in [&syn, &udp] {
         assert_eq!(segment(packet, &parse(packet), 1450, 0, &mut buf), None);
+        assert_eq!(leave_uncut(&mut packet.clone(), &parse(packet), 41), None);
     }
     let headers = parse(&data);
     assert_eq!(segment(&data, &headers, 1450, 1, &mut buf), None, "there is one piece only");

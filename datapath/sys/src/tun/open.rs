@@ -1,6 +1,6 @@
 //! Making a TUN device, or taking one that is there.
 
-use std::ffi::{CStr, c_int, c_uint, c_ulong};
+use std::ffi::{CStr, c_uint, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -43,7 +43,7 @@ fn attach(file: &File, name: [u8; libc::IFNAMSIZ]) -> io::Result<String> {
 }
 
 fn set_header_len(file: &File) -> io::Result<()> {
-    let len = HEADER_LEN as c_int;
+    let len = HEADER_LEN as u32;
     // SAFETY: the kernel reads one integer.
     os::check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) }).map(drop)
 }

@@ -5,4 +5,6 @@ mod af_xdp;
 #[cfg(test)]
 mod ip_devices;
 #[cfg(test)]
+mod joined;
+#[cfg(test)]
 mod lab;
