@@ -114,8 +114,8 @@ impl Core {
     #[inline(always)]
     pub(crate) fn packet(&mut self, mut frame: Frame, headers: &Headers, origin: Origin, burst: &mut Vec<Packet>) {
         frame.truncate(headers.ip.end());
-        if frame.len() > JOINED && self.is_joined(headers, origin) {
-            return self.take_joined(frame, headers, origin, burst);
+        if frame.len() > JOINED {
+            return self.take_long(frame, headers, origin, burst);
         }
         if wire::finish_partial_checksum(frame.bytes_mut(), headers) {
             self.counters.checksums_finished.add(1);

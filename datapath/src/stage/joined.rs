@@ -19,6 +19,8 @@ pub(crate) const JOINED: usize = 9216;
 impl Core {
     /// Whether a packet that is longer than its way is a joined segment. Over TUN these have no DF, which the device clears;
     /// a single one without DF may be cut like them.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn is_joined(&self, headers: &Headers, origin: Origin) -> bool {
         let L4::Tcp(tcp) = &headers.l4 else { return false };
         let is_from_kernel = match origin {
@@ -31,19 +33,26 @@ impl Core {
         is_from_kernel && !tcp.flags.syn() && !headers.ip.is_fragment()
     }
 
-    /// Takes in a joined segment longer than [`JOINED`], without a walk over its payload if its checksum is unfinished.
+    /// Takes in a packet longer than [`JOINED`]: a joined segment without a walk over its payload, if its checksum is
+    /// unfinished.
     #[cold]
-    pub(crate) fn take_joined(&mut self, frame: Frame, headers: &Headers, origin: Origin, burst: &mut Vec<Packet>) {
-        let bytes = frame.bytes();
-        if wire::is_checksum_unfinished(bytes, headers) || wire::l4_checksum_ok(bytes, headers) {
-            burst.push(Packet { frame, headers: *headers, origin, searched: 0, steered: false });
-        } else {
-            self.drop_frame(frame, DropReason::BadTransportHeader);
+    #[inline(never)]
+    pub(crate) fn take_long(&mut self, mut frame: Frame, headers: &Headers, origin: Origin, burst: &mut Vec<Packet>) {
+        if !self.is_joined(headers, origin) {
+            if wire::finish_partial_checksum(frame.bytes_mut(), headers) {
+                self.counters.checksums_finished.add(1);
+            }
+        } else if !wire::is_checksum_unfinished(frame.bytes(), headers) && !wire::l4_checksum_ok(frame.bytes(), headers)
+        {
+            return self.drop_frame(frame, DropReason::BadTransportHeader);
         }
+        burst.push(Packet { frame, headers: *headers, origin, searched: 0, steered: false });
     }
 
     /// Rewrites and forwards a joined segment, in pieces that fit, or whole to where it is cut later. Every piece gets a
     /// checksum of its own, so the whole one's must have been right.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn segment(
         &mut self,
         tables: &Snapshot,

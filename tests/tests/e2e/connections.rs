@@ -77,7 +77,8 @@ fn hundred_megabytes(driver: Driver) -> Outcome {
     upload(&stage, &file)
 }
 
-fn upload(stage: &crate::stage::Stage, file: &std::path::Path) -> Outcome {
+/// Puts a file into a web server and compares it there.
+pub fn upload(stage: &crate::stage::Stage, file: &std::path::Path) -> Outcome {
     let source = file.display().to_string();
     let target = format!("http://{WEB}/files/uploaded");
     stage.network.client().run("curl", ["-sS", "--fail", "--max-time", "100", "-T", &source, &target])?;

@@ -3,6 +3,7 @@
 //! Every scenario runs over both drivers. They need root; without it they are skipped, with one line that says how many.
 #![forbid(unsafe_code)]
 
+mod bulk;
 mod care;
 mod changes;
 mod checks;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     let mut scenarios = runner::Scenarios::default();
     lab_itself::add(&mut scenarios);
     connections::add(&mut scenarios);
+    bulk::add(&mut scenarios);
     datagrams::add(&mut scenarios);
     direct::add(&mut scenarios);
     overlay::add(&mut scenarios);

@@ -44,6 +44,11 @@ impl Scenarios {
         self.push(format!("{}::{name}", Driver::AfXdp.word()), load, move || body(Driver::AfXdp));
     }
 
+    /// A scenario that has no meaning over `AF_XDP`.
+    pub fn tun(&mut self, name: &str, load: Load, body: fn(Driver) -> Outcome) {
+        self.push(format!("{}::{name}", Driver::Tun.word()), load, move || body(Driver::Tun));
+    }
+
     fn push(&mut self, name: String, load: Load, body: impl Fn() -> Outcome + Send + 'static) {
         let test = Trial::test(name, move || guarded(load, body));
         self.0.push((load, test.with_ignored_flag(!lab::is_root())));
