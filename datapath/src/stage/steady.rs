@@ -7,6 +7,7 @@ use std::time::Duration;
 use conntrack::{Direction, Hit};
 use wire::L4;
 
+use super::joined::JOINED;
 use super::known::{FlowFacts, edit_tcp, translate};
 use super::six::has_six_end;
 use crate::core::Core;
@@ -63,5 +64,8 @@ fn is_plain(
         let client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
         mtu = if through_overlay { mtu.min(client_mtu) } else { client_mtu };
     }
-    right_way && packet.headers.ip.ttl > 1 && packet.frame.len() <= mtu && !has_six_end(facts, target.adjacency)
+    right_way
+        && packet.headers.ip.ttl > 1
+        && packet.frame.len() <= mtu.min(JOINED)
+        && !has_six_end(facts, target.adjacency)
 }
