@@ -36,7 +36,7 @@ enum Act {
 }
 
 fn near() -> impl Strategy<Value = i64> {
-    prop_oneof![6 => Just(0), 2 => -3_i64..3, 1 => -70_000_i64..70_000, 1 => any::<u32>().prop_map(i64::from)]
+    prop_oneof![6 => Just(0), 2 => -3_i64..3, 1 => -70_000_i64..70_000, 1 => any::<i32>().prop_map(i64::from)]
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -121,7 +121,7 @@ impl Site {
         let (own, other) = if act.by_client { (0, 1) } else { (1, 0) };
         let ends = [(CLIENT, 40_000), (VIP, 8080), (TASKS[0], 8000), (OUR_OVERLAY, self.ports[0])];
         let (src, dst) = if act.by_client { (ends[0], ends[1]) } else { (ends[2], ends[3]) };
-        let shifted = |base: u32, by: i64| base.wrapping_add(by as u32);
+        let shifted = |base: u32, by: i64| base.wrapping_add_signed(by as i32);
         let (seq, ack) = (shifted(self.next[own], act.seq), shifted(self.next[other], act.ack));
         let mut segment = Segment::new(src, dst, act.flags, seq, ack).with(&vec![7; act.len]);
         (segment.window, segment.ttl) = (act.window, act.ttl);
@@ -143,7 +143,9 @@ impl Site {
                 let mut ip = udp(src, dst, &vec![9; *len]);
                 set_ttl(&mut ip, *ttl);
                 let pieces = if *in_pieces { fragments(&ip, 512) } else { vec![ip] };
-                pieces.iter().for_each(|piece| self.send(*by_client, piece));
+                for piece in &pieces {
+                    self.send(*by_client, piece);
+                }
             }
             Act::NewMac(n) => self.mac = MacAddr([2, 0, 0, 0, 0xc, *n]),
             Act::Pass(time) => self.gateway.pass(*time),
