@@ -3,7 +3,7 @@ DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
 
-.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-checks bench-generator bench-scaling bench-sharing lint audit fuzz
+.PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-checks bench-generator bench-search bench-scaling bench-sharing lint audit fuzz
 
 setup:
 	@sh tests/setup.sh
@@ -48,6 +48,12 @@ bench-generator: setup
 		name=$$(basename $$profile .toml); \
 		./target/release/generator run --profile $$profile --json target/generator/$$name.json --html target/generator/$$name.html || exit 1; \
 	done
+
+# The highest rates without loss of every profile, through a cable, the gateway in memory and over AF_XDP (root): under eight minutes
+# after the build, `QUICK=1` ninety seconds. Results: target/bench/rates.json and docs/benchmarks/.
+bench-search: setup
+	cargo build --release --package control --package benches --bins
+	QUICK=$(QUICK) timeout --kill-after=10 475 ./target/release/rates
 
 # One worker and two, in memory.
 bench-scaling: setup

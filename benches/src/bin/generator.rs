@@ -9,8 +9,8 @@ use std::time::Duration;
 use benches::generator::faulty::Faults;
 use benches::generator::gateway::{MemoryGateway, cable};
 use benches::generator::profile::Profile;
-use benches::generator::report::Report;
-use benches::generator::run::{Ends, Options, run};
+use benches::generator::report::{Report, commit};
+use benches::generator::run::{DRAIN, Ends, Options, run};
 use benches::generator::search::Search;
 use benches::generator::trials::{Trials, search};
 use benches::generator::units::{self, Rate};
@@ -83,6 +83,9 @@ struct Common {
     /// How long to send, instead of what the profile says.
     #[arg(long, value_parser = units::duration)]
     duration: Option<Duration>,
+    /// Send so long beforehand, uncounted, instead of what the profile says.
+    #[arg(long, value_parser = units::duration)]
+    warmup: Option<Duration>,
     /// All rates are multiplied by this.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
@@ -123,6 +126,15 @@ struct FaultArgs {
     /// `cable`: every so many-th packet comes after the next one.
     #[arg(long, default_value_t = 0)]
     swap: u64,
+    /// `cable`: every so many-th packet has a bit flipped.
+    #[arg(long, default_value_t = 0)]
+    corrupt: u64,
+    /// `cable`: every so many-th packet has its ports exchanged.
+    #[arg(long, default_value_t = 0)]
+    misdeliver: u64,
+    /// `cable`: so many packets a second pass.
+    #[arg(long, default_value_t = 0)]
+    capacity: u64,
     /// `cable`: all packets take so long.
     #[arg(long, value_parser = units::duration, default_value = "0s")]
     delay: Duration,
@@ -130,12 +142,18 @@ struct FaultArgs {
 
 #[derive(Args)]
 struct SearchArgs {
-    /// The highest rate to try, of all datagram streams together.
+    /// The highest rate to try, of all streams together; of connections: `50k/s`.
     #[arg(long, default_value = "2Mpps")]
     highest: String,
-    /// How long a trial sends. RFC 2544 wants 60s of a final one.
+    /// How long a trial sends.
     #[arg(long, value_parser = units::duration, default_value = "2s")]
     trial: Duration,
+    /// One more trial of so long must confirm an answer, or it is lowered; RFC 2544 wants 60s. Left out: none.
+    #[arg(long, value_parser = units::duration, default_value = "0s")]
+    confirm: Duration,
+    /// The search ends after so long, known and confirmed or not; about.
+    #[arg(long, value_parser = units::duration)]
+    within: Option<Duration>,
     /// Ends when the answer is known to so many percent.
     #[arg(long, default_value_t = 2.0)]
     resolution: f64,
@@ -162,15 +180,19 @@ fn go(verb: Verb) -> Outcome {
         Verb::Run { common } => {
             let (profile, mut target) = prepare(&common)?;
             let duration = common.duration.unwrap_or(profile.duration.0);
-            let options = Options { run: 1, scale: common.scale, duration, show: !common.quiet };
-            let report = run(&profile, &target.name(), target.ends(), &options)?;
+            let name = target.name();
+            let options = Options { run: 1, scale: common.scale, duration, drain: DRAIN, show: !common.quiet };
+            if let Some(warmup) = common.warmup.or(profile.warmup.map(|time| time.0)).filter(|time| !time.is_zero()) {
+                run(&profile, &name, target.ends(), &Options { run: 2, duration: warmup, ..options })?;
+            }
+            let report = run(&profile, &name, target.ends(), &options)?;
             conclude(&common, &target, report)
         }
         Verb::Search { common, search: args } => {
             let (profile, mut target) = prepare(&common)?;
             let plan = plan(&args)?;
             let name = target.name();
-            let trials = Trials { profile: &profile, target: &name, trial: args.trial, show: !common.quiet };
+            let trials = Trials { profile: &profile, target: &name, drain: DRAIN, show: !common.quiet };
             let report = search(&plan, &trials, target.ends())?;
             conclude(&common, &target, report)
         }
@@ -188,7 +210,8 @@ fn plan(args: &SearchArgs) -> Outcome<Search> {
         return Err(Failure::new("--highest is a number of packets a second, 2Mpps for example"));
     };
     let accepted = args.loss.iter().map(|percent| percent / 100.0).collect();
-    Ok(Search { highest, resolution: args.resolution / 100.0, accepted, attempts: args.attempts })
+    let SearchArgs { attempts, trial, confirm, within, .. } = *args;
+    Ok(Search { highest, resolution: args.resolution / 100.0, accepted, attempts, trial, confirm, within })
 }
 
 /// What is tested.
@@ -228,11 +251,11 @@ fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
             Target::Memory(gateway, ends, workers.len())
         }
         DeviceKind::Cable => {
-            let FaultArgs { lose, duplicate, swap, delay } = common.faults;
-            Target::Cable(cable(Faults { lose, duplicate, swap, delay }))
+            let FaultArgs { lose, duplicate, swap, corrupt, misdeliver, capacity, delay } = common.faults;
+            Target::Cable(cable(Faults { lose, duplicate, swap, corrupt, misdeliver, capacity, delay }))
         }
         DeviceKind::Xdp => {
-            let ends = xdp::open(&common.clients, &common.tasks, XdpMode::Auto)?;
+            let ends = xdp::open(&profile, &common.clients, &common.tasks, XdpMode::Auto)?;
             Target::Xdp(Box::new(ends), format!("{} to {} over AF_XDP", common.clients, common.tasks))
         }
     };
@@ -247,6 +270,8 @@ fn conclude(common: &Common, target: &Target, mut report: Report) -> Outcome {
     if let Target::Memory(gateway, ..) = target {
         report.counters = gateway.counters();
     }
+    report.command = std::env::args().skip(1).fold("generator".into(), |line, word| line + " " + &word);
+    report.commit = commit();
     print::report(&report);
     write(common.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?))?;
     write(common.html.as_deref(), || Ok(html::page(&report)))

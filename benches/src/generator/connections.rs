@@ -10,7 +10,7 @@ use super::pace::Pace;
 use super::port::Port;
 use super::profile::{End, TcpStream};
 use super::report::{Latency, StreamReport};
-use super::responder::ASK_LEN;
+use super::responder::{ASK_LEN, FILLER};
 use super::run::Setting;
 use super::segment::{Envelope, Flags, Segment, of_client};
 
@@ -63,7 +63,11 @@ pub struct Connections {
     request: Vec<u8>,
     begun: u64,
     done: u64,
-    failed: u64,
+    reset: u64,
+    timed_out: u64,
+    blocked: u64,
+    damaged: u64,
+    misdelivered: u64,
     again: u64,
     bytes: u64,
     setup: Histogram<u64>,
@@ -82,7 +86,7 @@ impl Connections {
             // Another run begins elsewhere, since flows of the last one may still rest in tables.
             next: u64::from(setting.run) * 104_729 * stream.at_once,
             slots: vec![Slot::default(); stream.at_once as usize],
-            pace: Pace::new(rate, 1, setting.start),
+            pace: Pace::new(stream.timetable(rate, setting)),
             profile: stream.clone(),
             space,
             rate,
@@ -90,7 +94,11 @@ impl Connections {
             request,
             begun: 0,
             done: 0,
-            failed: 0,
+            reset: 0,
+            timed_out: 0,
+            blocked: 0,
+            damaged: 0,
+            misdelivered: 0,
             again: 0,
             bytes: 0,
             setup: histogram(),
@@ -106,6 +114,7 @@ impl Connections {
             if self.slots[index].phase != Phase::Free {
                 // This many at once is all that the profile allows.
                 self.pace.fail(1);
+                self.blocked += 1;
                 self.next += 1;
                 continue;
             }
@@ -120,7 +129,8 @@ impl Connections {
         self.look_for_silence(now, ports);
     }
 
-    fn look_for_silence(&mut self, now: Duration, ports: &mut [Port]) {
+    /// Sends again what got no answer in time, and gives up what never gets one.
+    pub fn look_for_silence(&mut self, now: Duration, ports: &mut [Port]) {
         for _ in 0..LOOKS.min(self.slots.len()) {
             self.looked = (self.looked + 1) % self.slots.len();
             let slot = &mut self.slots[self.looked];
@@ -129,7 +139,7 @@ impl Connections {
             }
             if slot.tries >= TRIES {
                 slot.phase = Phase::Free;
-                self.failed += 1;
+                self.timed_out += 1;
                 continue;
             }
             // The whole answer will come again.
@@ -168,7 +178,7 @@ impl Connections {
         }
         if segment.flags.rst {
             self.slots[index].phase = Phase::Free;
-            self.failed += 1;
+            self.reset += 1;
             return true;
         }
         match slot.phase {
@@ -178,7 +188,14 @@ impl Connections {
                 self.begin(index, segment.window, now, ports);
             }
             Phase::Waiting if segment.window > 0 => self.begin(index, segment.window, now, ports),
-            Phase::Asking if segment.seq == slot.ack => self.read(index, payload.len(), now, ports),
+            Phase::Asking if segment.seq == slot.ack => {
+                if payload.iter().any(|byte| *byte != FILLER) {
+                    // With valid checksums: somebody has changed it and covered that up. It comes again.
+                    self.damaged += 1;
+                    return true;
+                }
+                self.read(index, payload.len(), now, ports);
+            }
             Phase::Closing if segment.flags.fin => {
                 let slot = Slot { seq: slot.seq.wrapping_add(1), ack: segment.seq.wrapping_add(1), ..slot };
                 transmit(self.space.endpoint(slot.flow), slot, Flags::ACK, &[], ports);
@@ -235,10 +252,31 @@ impl Connections {
         self.done += 1;
     }
 
+    /// Sending is over.
+    pub fn close(&mut self, end: Duration) {
+        self.pace.close(end);
+    }
+
+    /// Whether a segment from or to this port of the service is of this stream.
+    #[must_use]
+    pub fn serves(&self, port: u16) -> bool {
+        self.space.ports.position(port).is_some()
+    }
+
+    /// A segment has arrived whose checksum is wrong: as good as lost.
+    pub fn damage(&mut self) {
+        self.damaged += 1;
+    }
+
+    /// A segment has arrived at somebody whom it was not for.
+    pub fn misdeliver(&mut self) {
+        self.misdelivered += 1;
+    }
+
     /// Connections that are neither done nor given up.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.begun - self.done - self.failed
+        self.begun - self.done - self.reset - self.timed_out
     }
 
     /// Connections begun, and ended well.
@@ -255,7 +293,13 @@ impl Connections {
             kind: "tcp".into(),
             rate_asked: self.rate,
             sent: self.begun,
-            missed: self.pace.missed(),
+            missed: self.pace.missed() - self.blocked,
+            blocked: self.blocked,
+            reset: self.reset,
+            timed_out: self.timed_out,
+            unfinished: self.open(),
+            damaged: self.damaged,
+            misdelivered: self.misdelivered,
             received: self.done,
             lost: self.begun - self.done,
             bytes: self.bytes,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ::tests::{Failure, Outcome};
-use sys::Frame;
 
+use super::check;
 use super::flows::{Rotation, Space};
 use super::meter::Meter;
 use super::pace::Pace;
@@ -12,8 +12,14 @@ use super::port::Port;
 use super::profile::UdpStream;
 use super::report::StreamReport;
 use super::run::Setting;
-use super::stamp::Stamp;
-use super::template::Template;
+use super::seats::{End, Seats};
+use super::sizes::FCS;
+use super::stamp::{STAMP_LEN, Stamp};
+use super::template::{HEADERS, Template};
+use super::view::View;
+
+/// A flow that rests no longer than this is still known to what is tested.
+const REMEMBERED: f64 = 10.0;
 
 /// Sends and judges the datagrams of one stream.
 pub struct Datagrams {
@@ -29,7 +35,9 @@ pub struct Datagrams {
     round: Vec<usize>,
     pace: Pace,
     issued: u64,
+    bytes: u64,
     meter: Meter,
+    seats: Seats,
 }
 
 impl Datagrams {
@@ -57,9 +65,11 @@ impl Datagrams {
             rotation,
             templates: templates.map_err(Failure::new)?,
             round,
-            pace: Pace::new(rate, stream.burst, setting.start),
+            pace: Pace::new(stream.timetable(rate, setting)),
             issued: 0,
+            bytes: 0,
             meter: Meter::new(rotation),
+            seats: Seats::new(stream.flows, stream.flows as f64 <= rate * REMEMBERED),
         })
     }
 
@@ -87,7 +97,13 @@ impl Datagrams {
         }
         port.queue(frame);
         self.issued += 1;
+        self.bytes += template.len() as u64 + u64::from(FCS);
         true
+    }
+
+    /// Sending is over.
+    pub fn close(&mut self, end: Duration) {
+        self.pace.close(end);
     }
 
     /// Whether a packet is at the end of its way when a task has it.
@@ -96,9 +112,31 @@ impl Datagrams {
         !self.echo
     }
 
+    /// A packet of ours has come to one end. False when it is not what was sent, or not where it belongs; that is noted.
+    pub fn examine(&mut self, stamp: &Stamp, frame: &[u8], view: &View, end: End) -> bool {
+        if !check::is_whole(frame, view) || !self.is_complete(stamp, frame, view) {
+            self.meter.damage();
+            return false;
+        }
+        let flow = self.space.endpoint(self.rotation.flow(stamp.number));
+        let (_, slot) = self.rotation.place(stamp.number);
+        let right = self.seats.are_right(frame, view, &flow, slot, end);
+        if !right {
+            self.meter.misdeliver();
+        }
+        right
+    }
+
+    /// Whether the payload is as long as it was, and nothing but zeros follow the stamp.
+    fn is_complete(&self, stamp: &Stamp, frame: &[u8], view: &View) -> bool {
+        let template = &self.templates[self.round[(stamp.number % self.round.len() as u64) as usize]];
+        let payload = view.datagram(frame).unwrap_or_default();
+        payload.len() + HEADERS == template.len() && payload[STAMP_LEN..].iter().all(|byte| *byte == 0)
+    }
+
     /// A packet of ours is at the end of its way.
-    pub fn accept(&mut self, stamp: &Stamp, frame: &Frame, now: Duration) {
-        self.meter.accept(stamp, self.issued, frame.len(), now);
+    pub fn accept(&mut self, stamp: &Stamp, bytes: usize, now: Duration) {
+        self.meter.accept(stamp, self.issued, bytes, now);
     }
 
     /// Packets sent, and packets that arrived.
@@ -121,7 +159,9 @@ impl Datagrams {
             lost: self.issued - tracker.unique(),
             reordered: tracker.reordered(),
             duplicates: tracker.duplicates(),
-            strange: tracker.strange(),
+            damaged: self.meter.damaged(),
+            misdelivered: self.meter.misdelivered(),
+            sent_bytes: self.bytes,
             bytes: self.meter.bytes(),
             latency: self.meter.latency(),
             ..StreamReport::default()

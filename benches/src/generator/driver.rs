@@ -82,10 +82,10 @@ struct Sent {
 
 /// The two namespaces and their cables.
 pub struct Bench {
-    lab: Lab,
+    pub(super) lab: Lab,
     gateway: Namespace,
-    outside: Namespace,
-    generator: PathBuf,
+    pub(super) outside: Namespace,
+    pub(super) generator: PathBuf,
 }
 
 impl Bench {

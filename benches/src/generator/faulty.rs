@@ -15,15 +15,26 @@ pub struct Faults {
     pub duplicate: u64,
     /// Every so many-th frame is sent after the one that follows it.
     pub swap: u64,
+    /// Every so many-th frame has a bit of its payload flipped.
+    pub corrupt: u64,
+    /// Every so many-th frame has its ports exchanged, with checksums that fit.
+    pub misdeliver: u64,
+    /// So many frames a second pass, and what is more is lost: a bucket that holds those of [`BUCKET`].
+    pub capacity: u64,
     /// Every frame is held back for so long.
     pub delay: Duration,
 }
+
+/// The longest burst at full speed that a limited device bears, as a time.
+pub const BUCKET: Duration = Duration::from_millis(50);
 
 /// Another device, with faults on the way out.
 pub struct FaultyDevice<D> {
     inner: D,
     faults: Faults,
     count: u64,
+    bucket: f64,
+    filled: Duration,
     late: Option<Frame>,
     held: VecDeque<(Duration, Frame)>,
     out: Vec<Frame>,
@@ -33,15 +44,32 @@ impl<D: Device> FaultyDevice<D> {
     /// Puts faults in front of a device.
     #[must_use]
     pub fn new(inner: D, faults: Faults) -> FaultyDevice<D> {
-        FaultyDevice { inner, faults, count: 0, late: None, held: VecDeque::new(), out: Vec::new() }
+        FaultyDevice {
+            inner,
+            faults,
+            count: 0,
+            bucket: 0.0,
+            filled: Duration::ZERO,
+            late: None,
+            held: VecDeque::new(),
+            out: Vec::new(),
+        }
     }
 
     /// One frame on its way out.
-    fn pass(&mut self, pool: &mut FramePool, frame: Frame, now: Duration) {
+    fn pass(&mut self, pool: &mut FramePool, mut frame: Frame, now: Duration) {
         self.count += 1;
-        let every = |n: u64| n > 0 && self.count.is_multiple_of(n);
-        if every(self.faults.lose) {
+        let count = self.count;
+        let every = |n: u64| n > 0 && count.is_multiple_of(n);
+        if every(self.faults.lose) || !self.has_room(now) {
             return pool.put(frame);
+        }
+        if every(self.faults.corrupt) {
+            frame.bytes_mut().iter_mut().next_back().into_iter().for_each(|byte| *byte ^= 1);
+        }
+        if every(self.faults.misdeliver) {
+            // The sums stay: they are the same in any order.
+            (34..36).for_each(|at| frame.bytes_mut().swap(at, at + 2));
         }
         let copy = if every(self.faults.duplicate) { pool.take() } else { None };
         let due = now + self.faults.delay;
@@ -55,6 +83,19 @@ impl<D: Device> FaultyDevice<D> {
         }
         self.held.push_back((due, frame));
         self.held.extend(self.late.take().map(|late| (due, late)));
+    }
+
+    /// A token for a frame, if the device is limited.
+    fn has_room(&mut self, now: Duration) -> bool {
+        if self.faults.capacity == 0 {
+            return true;
+        }
+        let capacity = self.faults.capacity as f64;
+        let grown = self.bucket + now.saturating_sub(self.filled).as_secs_f64() * capacity;
+        (self.bucket, self.filled) = (grown.min(capacity * BUCKET.as_secs_f64()), now);
+        let room = self.bucket >= 1.0;
+        self.bucket -= f64::from(u8::from(room));
+        room
     }
 
     /// Sends what was held back long enough.

@@ -23,6 +23,8 @@ pub struct Flood {
     pace: Pace,
     sent: u64,
     arrived: u64,
+    damaged: u64,
+    misdelivered: u64,
 }
 
 /// Which flood a SYN is of.
@@ -42,9 +44,11 @@ impl Flood {
             rate,
             rotation: Rotation::new(space.size(), Order::Random),
             space,
-            pace: Pace::new(rate, stream.burst, setting.start),
+            pace: Pace::new(stream.timetable(rate, setting)),
             sent: 0,
             arrived: 0,
+            damaged: 0,
+            misdelivered: 0,
         }
     }
 
@@ -77,9 +81,18 @@ impl Flood {
         written
     }
 
-    /// A task got one.
-    pub fn accept(&mut self) {
-        self.arrived += 1;
+    /// Sending is over.
+    pub fn close(&mut self, end: Duration) {
+        self.pace.close(end);
+    }
+
+    /// A task got one; whether it is whole, and where it belongs.
+    pub fn accept(&mut self, whole: bool, right: bool) {
+        match (whole, right) {
+            (false, _) => self.damaged += 1,
+            (true, false) => self.misdelivered += 1,
+            (true, true) => self.arrived += 1,
+        }
     }
 
     /// SYNs sent, and SYNs that arrived.
@@ -99,6 +112,8 @@ impl Flood {
             missed: self.pace.missed(),
             received: self.arrived,
             lost: self.sent.saturating_sub(self.arrived),
+            damaged: self.damaged,
+            misdelivered: self.misdelivered,
             ..StreamReport::default()
         }
     }

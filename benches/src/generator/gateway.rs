@@ -1,7 +1,9 @@
 //! A whole gateway in memory: the real engine and its pinned workers, on devices of which the generator holds the other ends.
 
 use std::num::NonZeroU16;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::tests::Outcome;
 use conntrack::Timeouts;
@@ -12,7 +14,7 @@ use datapath::service::{
     ServiceId, Snapshot, Tables, Turn, VirtualService,
 };
 use datapath::{Engine, EngineConfig, Role, Slot, WorkerDevices};
-use sys::{FramePool, MemoryDevice};
+use sys::{Device, DeviceState, Frame, FramePool, LinkType, MemoryDevice, TxReport};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
@@ -45,8 +47,12 @@ impl MemoryGateway {
         for _ in cpus {
             let (front, client) = sys::memory_pair(DEPTH);
             let (back, task) = sys::memory_pair(DEPTH);
-            ends.clients.push(port(client));
-            ends.tasks.push(port(task));
+            let overflows = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+            let front = Counted { device: front, refused: Arc::clone(&overflows[0]) };
+            let back = Counted { device: back, refused: Arc::clone(&overflows[1]) };
+            let [to_clients, to_tasks] = overflows;
+            ends.clients.push(port(client).facing(to_clients));
+            ends.tasks.push(port(task).facing(to_tasks));
             devices.push(WorkerDevices { pool: FramePool::heap(FRAMES, FRAME_SIZE), devices: slots(front, back) });
         }
         let config = EngineConfig {
@@ -82,11 +88,47 @@ impl Drop for MemoryGateway {
 
 /// Devices of a worker.
 #[must_use]
-pub fn slots(front: MemoryDevice, back: MemoryDevice) -> Vec<Slot> {
+pub fn slots(front: impl Device + 'static, back: impl Device + 'static) -> Vec<Slot> {
     vec![
         Slot { role: Role::Interface(InterfaceIndex(0)), device: Box::new(front) },
         Slot { role: Role::Interface(InterfaceIndex(1)), device: Box::new(back) },
     ]
+}
+
+/// A device of the gateway that tells how often the generator's queue was full.
+struct Counted {
+    device: MemoryDevice,
+    refused: Arc<AtomicU64>,
+}
+
+impl Device for Counted {
+    fn link_type(&self) -> LinkType {
+        self.device.link_type()
+    }
+
+    fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
+        self.device.rx(pool, burst, limit)
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
+        let report = self.device.tx(pool, out);
+        if report.refused > 0 {
+            self.refused.fetch_add(report.refused as u64, Ordering::Relaxed);
+        }
+        report
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.device.fd()
+    }
+
+    fn has_work(&self) -> bool {
+        self.device.has_work()
+    }
+
+    fn state(&self) -> DeviceState {
+        self.device.state()
+    }
 }
 
 fn port(device: MemoryDevice) -> Port {

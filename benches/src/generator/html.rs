@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::answer::{SearchReport, trim};
 use super::plot::{Axis, Line, draw};
-use super::report::{Latency, Report, SearchReport, StreamReport};
-use super::units::{short, short_time};
+use super::report::{Latency, Report, Step, StreamReport};
+use super::units::{date, short, short_time};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--g:#8883;--0:#1668b8;--1:#c4501b;--2:#2a8a4a;--3:#8a4fb0;--4:#a8870c;--5:#b83a68}
@@ -35,7 +36,7 @@ pub fn page(report: &Report) -> String {
         body += &found(search);
     }
     body += "<h2>Streams</h2>";
-    body += &streams(&report.streams);
+    body += &streams(report);
     body += "<h2>Latency</h2>";
     body += &latencies(report);
     body += "<h2>As time went on</h2>";
@@ -52,17 +53,21 @@ pub fn page(report: &Report) -> String {
 fn facts(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "<p>{} s of sending, begun at {} (seconds since 1970), on {} with {} CPUs, Linux {}.</p>",
-        report.seconds,
-        machine.began,
+        "<p>{} s of sending, begun {} UTC, on {} with {} CPUs, Linux {}.</p>",
+        trim(report.seconds),
+        date(machine.began),
         escape(&machine.cpu),
         machine.cpus,
         escape(&machine.kernel)
     );
+    if !report.command.is_empty() {
+        let _ = write!(text, "<p><code>{}</code>", escape(&report.command));
+        let _ = write!(text, " at commit {}</p>", escape(&report.commit));
+    }
     if report.refused + report.overrun > 0 {
         let _ = write!(
             text,
-            "<p>{} frames were refused by full rings when sending, {} dropped in the generator's own receive rings; they count as lost.</p>",
+            "<p>Of what was lost, the generator's own rings refused {} frames and dropped {}.</p>",
             report.refused, report.overrun
         );
     }
@@ -81,7 +86,7 @@ fn head(names: &[&str]) -> String {
     row(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), "th")
 }
 
-fn streams(streams: &[StreamReport]) -> String {
+fn streams(report: &Report) -> String {
     let names = [
         "stream",
         "kind",
@@ -91,20 +96,36 @@ fn streams(streams: &[StreamReport]) -> String {
         "received",
         "lost",
         "loss",
+        "Mbit/s",
         "reordered",
         "duplicates",
-        "resent",
     ];
-    let mut table = head(&names);
-    for stream in streams {
+    let mut table = head(&[&names[..], &["damaged", "misdelivered"]].concat());
+    for stream in &report.streams {
         let numbers = [stream.sent, stream.missed, stream.received, stream.lost].map(|n| n.to_string());
         let mut cells = vec![escape(&stream.name), stream.kind.clone(), short(stream.rate_asked)];
         cells.extend(numbers);
         cells.push(format!("{:.4} %", stream.loss() * 100.0));
-        cells.extend([stream.reordered, stream.duplicates, stream.retransmitted].map(|n| n.to_string()));
+        // Frames that were sent, or (connections) bytes of responses that came.
+        let bytes = if stream.sent_bytes > 0 { stream.sent_bytes } else { stream.bytes };
+        cells.push(format!("{:.1}", bytes as f64 * 8.0 / report.seconds / 1e6));
+        cells.extend([stream.reordered, stream.duplicates, stream.damaged, stream.misdelivered].map(|n| n.to_string()));
         table += &row(&cells, "td");
     }
-    format!("<table>{table}</table>")
+    format!("<table>{table}</table>{}", connections(&report.streams))
+}
+
+fn connections(streams: &[StreamReport]) -> String {
+    let mut table = head(&["connections", "reset", "timed out", "unfinished", "not begun", "segments resent"]);
+    let mut any = false;
+    for stream in streams.iter().filter(|stream| stream.kind == "tcp") {
+        any = true;
+        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, .. } = *stream;
+        let mut cells = vec![escape(&stream.name)];
+        cells.extend([reset, timed_out, unfinished, blocked, retransmitted].map(|n| n.to_string()));
+        table += &row(&cells, "td");
+    }
+    if any { format!("<table>{table}</table>") } else { String::new() }
 }
 
 /// All distributions, with their names.
@@ -148,16 +169,25 @@ fn latencies(report: &Report) -> String {
     format!("<table>{table}</table>{}", draw(&Axis { label: "percentile", range: (0.0, 5.0), marks }, &y, &lines))
 }
 
+/// A plot for each stream, in its own unit.
 fn timeline(report: &Report) -> String {
-    let most = report.ticks.iter().map(|tick| tick.sent.max(tick.received)).fold(0.0, f64::max);
     let end = report.ticks.last().map_or(1.0, |tick| tick.at);
-    let line = |name: &str, of: fn(&super::report::Tick) -> f64| Line {
-        name: name.into(),
-        points: report.ticks.iter().map(|tick| (tick.at, of(tick))).collect(),
-        dots: false,
+    let plot = |(index, stream): (usize, &StreamReport)| {
+        let line = |name: &str, of: fn(&Step) -> f64| Line {
+            name: name.into(),
+            points: report.ticks.iter().filter_map(|tick| Some((tick.at, of(tick.streams.get(index)?)))).collect(),
+            dots: false,
+        };
+        let lines = match stream.kind.as_str() {
+            "tcp" => [line("begun", |step| step.sent), line("ended well", |step| step.received)],
+            _ => [line("sent", |step| step.sent), line("received", |step| step.received)],
+        };
+        let most = lines.iter().flat_map(|line| &line.points).map(|(_, rate)| *rate).fold(0.0, f64::max);
+        let unit = if stream.kind == "tcp" { "connections a second" } else { "packets a second" };
+        let plot = draw(&Axis::linear("seconds", end, trim), &Axis::linear(unit, most, short), &lines);
+        format!("<h3>{}</h3>{plot}", escape(&stream.name))
     };
-    let lines = [line("sent", |tick| tick.sent), line("received", |tick| tick.received)];
-    draw(&Axis::linear("seconds", end, |at| format!("{at}")), &Axis::linear("packets a second", most, short), &lines)
+    report.streams.iter().enumerate().map(plot).collect()
 }
 
 fn found(search: &SearchReport) -> String {
@@ -169,11 +199,23 @@ fn found(search: &SearchReport) -> String {
     let worst = search.trials.iter().map(|trial| trial.loss * 100.0).fold(0.0, f64::max);
     let points = search.trials.iter().map(|trial| (trial.sent, trial.loss * 100.0)).collect();
     let plot = draw(
-        &Axis::linear("packets a second", most, short),
-        &Axis::linear("lost, %", worst.max(0.001), |at| format!("{at}")),
+        &Axis::linear("sent a second", most, short),
+        &Axis::linear("lost, %", worst.max(0.001), trim),
         &[Line { name: "trials".into(), points, dots: true }],
     );
-    text + "</ul>" + &plot
+    text + "</ul>" + &plot + &trials(search)
+}
+
+fn trials(search: &SearchReport) -> String {
+    let mut table = head(&["asked /s", "sent /s", "lost", "by the generator", "missed", "p50", "p99", ""]);
+    for trial in &search.trials {
+        let mut cells = vec![short(trial.rate), short(trial.sent), format!("{:.4} %", trial.loss * 100.0)];
+        cells.extend([trial.own, trial.missed].map(|n| n.to_string()));
+        cells.extend([trial.p50, trial.p99].map(short_time));
+        cells.push(if trial.confirms { "confirms".into() } else { String::new() });
+        table += &row(&cells, "td");
+    }
+    format!("<table>{table}</table>")
 }
 
 fn counters(report: &Report) -> String {

@@ -28,13 +28,15 @@ pub struct Meter {
     tracker: Tracker,
     latency: Histogram<u64>,
     bytes: u64,
+    damaged: u64,
+    misdelivered: u64,
 }
 
 impl Meter {
     /// For a stream whose flows follow this rotation.
     #[must_use]
     pub fn new(rotation: Rotation) -> Meter {
-        Meter { tracker: Tracker::new(rotation), latency: histogram(), bytes: 0 }
+        Meter { tracker: Tracker::new(rotation), latency: histogram(), bytes: 0, damaged: 0, misdelivered: 0 }
     }
 
     /// A packet of `bytes` bytes has arrived; `issued` numbers were given out.
@@ -42,6 +44,28 @@ impl Meter {
         self.tracker.accept(stamp.number, issued);
         self.bytes += bytes as u64;
         self.latency.saturating_record((now.as_nanos() as u64).saturating_sub(stamp.nanos));
+    }
+
+    /// A packet has arrived that is not what was sent. It counts as lost as well.
+    pub fn damage(&mut self) {
+        self.damaged += 1;
+    }
+
+    /// A packet has arrived at somebody whom it was not for, or from the wrong one. It counts as lost as well.
+    pub fn misdeliver(&mut self) {
+        self.misdelivered += 1;
+    }
+
+    /// Packets that were not what was sent.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.damaged + self.tracker.strange()
+    }
+
+    /// Packets whose sender or receiver was wrong.
+    #[must_use]
+    pub fn misdelivered(&self) -> u64 {
+        self.misdelivered
     }
 
     /// Judgement of order and completeness.

@@ -14,6 +14,8 @@
     reason = "rates and times are statistics: nothing here is negative or needs the 53rd bit"
 )]
 
+pub mod answer;
+pub mod check;
 pub mod connections;
 pub mod datagrams;
 pub mod driver;
@@ -32,11 +34,14 @@ pub mod print;
 pub mod profile;
 pub mod progress;
 pub mod range;
+pub mod rates;
+pub mod rates_page;
 pub mod report;
 pub mod responder;
 pub mod run;
 pub mod scaling;
 pub mod search;
+pub mod seats;
 pub mod segment;
 pub mod sizes;
 pub mod stamp;

@@ -1,5 +1,8 @@
 //! Where packets leave and arrive: a device with its packet memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sys::{BURST, Device, Frame, FramePool};
 
 /// A port of the generator.
@@ -10,6 +13,10 @@ pub struct Port {
     heard: Vec<Frame>,
     sent: u64,
     refused: u64,
+    /// What the port sends into is the queue of what is tested.
+    queue_is_theirs: bool,
+    /// What the far end could not hand over to this port: its queue was full.
+    overflow: Option<Arc<AtomicU64>>,
 }
 
 impl Port {
@@ -17,7 +24,24 @@ impl Port {
     #[must_use]
     pub fn new(device: impl Device + 'static, pool: FramePool) -> Port {
         let lists = || Vec::with_capacity(4 * BURST);
-        Port { pool, device: Box::new(device), out: lists(), heard: lists(), sent: 0, refused: 0 }
+        Port {
+            pool,
+            device: Box::new(device),
+            out: lists(),
+            heard: lists(),
+            sent: 0,
+            refused: 0,
+            queue_is_theirs: false,
+            overflow: None,
+        }
+    }
+
+    /// What it sends into is the queue of what is tested, which loses packets when that is full; `overflow` counts those that did
+    /// not fit into the queue before this port.
+    #[must_use]
+    pub fn facing(mut self, overflow: Arc<AtomicU64>) -> Port {
+        (self.queue_is_theirs, self.overflow) = (true, Some(overflow));
+        self
     }
 
     /// An empty frame.
@@ -61,15 +85,21 @@ impl Port {
         self.sent
     }
 
-    /// Frames that the device did not take: its ring or queue was full.
+    /// Frames that a ring or queue of the generator's own did not take.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused
+        if self.queue_is_theirs { 0 } else { self.refused }
+    }
+
+    /// Frames that the queue of what is tested did not take: lost by what is tested, not by the generator.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        if self.queue_is_theirs { self.refused } else { 0 }
     }
 
     /// Packets that came as far as this port's own rings and were dropped there, for want of our attention.
     #[must_use]
     pub fn overrun(&self) -> u64 {
-        self.device.state().rx_dropped
+        self.device.state().rx_dropped + self.overflow.as_ref().map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }

@@ -11,8 +11,14 @@ pub fn report(report: &Report) {
     }
     if report.refused + report.overrun > 0 {
         println!(
-            "  {} frames refused by full rings, {} overrun in the generator's own",
+            "  of what was lost, the generator's own rings refused {} frames and dropped {}",
             report.refused, report.overrun
+        );
+    }
+    if report.overflowed + report.strays > 0 {
+        println!(
+            "  {} found the queue of what is tested full, {} came damaged beyond recognition",
+            report.overflowed, report.strays
         );
     }
     for found in report.search.iter().flat_map(|search| &search.found) {
@@ -32,6 +38,16 @@ fn print_stream(stream: &StreamReport, seconds: f64) {
          duplicates {duplicates}, missed {missed}",
         stream.loss() * 100.0
     );
+    if stream.damaged + stream.misdelivered > 0 {
+        println!("    DAMAGED {}, MISDELIVERED {}: neither counts as received", stream.damaged, stream.misdelivered);
+    }
+    if kind == "tcp" {
+        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, .. } = stream;
+        println!(
+            "    not ended well: {reset} reset, {timed_out} timed out, {unfinished} unfinished; {blocked} not begun, \
+             {retransmitted} segments sent again"
+        );
+    }
     print_latency(if kind == "tcp" { "SYN to SYN-ACK" } else { "latency" }, stream.latency.as_ref());
     print_latency("request", stream.request.as_ref());
 }

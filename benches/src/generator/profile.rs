@@ -8,7 +8,9 @@ use ::tests::{Failure, Outcome, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::flows::{Order, Space};
+use super::pace::Timetable;
 use super::range::{Addresses, Ports};
+use super::run::Setting;
 use super::sizes::Sizes;
 use super::units::{self, Rate};
 
@@ -21,6 +23,9 @@ pub struct Profile {
     /// How long to send.
     #[serde(default = "ten_seconds")]
     pub duration: Time,
+    /// How long to send beforehand, uncounted, so that flows are open and caches warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Time>,
     /// What percents are of.
     #[serde(default = "ten_gigabits")]
     pub line: Rate,
@@ -90,6 +95,15 @@ pub struct UdpStream {
     /// So many are sent back to back.
     #[serde(default = "one")]
     pub burst: u64,
+    /// Silence after each burst, whose packets then go at `rate` instead of back to back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_gap: Option<Time>,
+    /// When it begins, counted from the beginning of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// When it ends, before all else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Time>,
     /// The task sends every datagram back, and latency is that of both ways.
     #[serde(default)]
     pub echo: bool,
@@ -111,6 +125,12 @@ pub struct TcpStream {
     pub name: String,
     /// Connections a second.
     pub rate: Rate,
+    /// When it begins, counted from the beginning of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// When it ends, before all else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Time>,
     /// Connections that may be open at once.
     #[serde(default = "thousand")]
     pub at_once: u64,
@@ -158,6 +178,15 @@ pub struct SynStream {
     /// So many are sent back to back.
     #[serde(default = "one")]
     pub burst: u64,
+    /// Silence after each burst, whose packets then go at `rate` instead of back to back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_gap: Option<Time>,
+    /// When it begins, counted from the beginning of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// When it ends, before all else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Time>,
     /// Addresses that the SYNs claim to come from.
     #[serde(default = "some_clients")]
     pub clients: Addresses,
@@ -166,6 +195,45 @@ pub struct SynStream {
     pub client_ports: Ports,
     /// Ports of the service.
     pub ports: Ports,
+}
+
+fn timetable(
+    rate: f64,
+    burst: (u64, Option<Time>),
+    (start, stop): (Option<Time>, Option<Time>),
+    run: &Setting,
+) -> Timetable {
+    Timetable {
+        per_second: rate,
+        burst: burst.0.max(1),
+        gap: burst.1.map_or(Duration::ZERO, |gap| gap.0),
+        start: run.start + start.map_or(Duration::ZERO, |start| start.0),
+        stop: stop.map_or(run.end, |stop| run.end.min(run.start + stop.0)),
+    }
+}
+
+impl UdpStream {
+    /// When its datagrams are due at this rate.
+    #[must_use]
+    pub fn timetable(&self, rate: f64, run: &Setting) -> Timetable {
+        timetable(rate, (self.burst, self.burst_gap), (self.start, self.stop), run)
+    }
+}
+
+impl TcpStream {
+    /// When its connections are due at this rate.
+    #[must_use]
+    pub fn timetable(&self, rate: f64, run: &Setting) -> Timetable {
+        timetable(rate, (1, None), (self.start, self.stop), run)
+    }
+}
+
+impl SynStream {
+    /// When its SYNs are due at this rate.
+    #[must_use]
+    pub fn timetable(&self, rate: f64, run: &Setting) -> Timetable {
+        timetable(rate, (self.burst, self.burst_gap), (self.start, self.stop), run)
+    }
 }
 
 fn one() -> u64 {
@@ -221,8 +289,52 @@ impl Stream {
         matches!(self, Stream::Udp(_))
     }
 
+    /// When it begins and ends, if not with the run.
+    fn times(&self) -> (Option<Time>, Option<Time>) {
+        match self {
+            Stream::Udp(stream) => (stream.start, stream.stop),
+            Stream::Tcp(stream) => (stream.start, stream.stop),
+            Stream::Syn(stream) => (stream.start, stream.stop),
+        }
+    }
+
+    /// Whether anything comes back to its clients that is counted.
+    #[must_use]
+    pub fn wants_replies(&self) -> bool {
+        match self {
+            Stream::Udp(stream) => stream.echo,
+            Stream::Tcp(_) => true,
+            Stream::Syn(_) => false,
+        }
+    }
+
+    /// How many pairs of a client and its port it uses, at most.
+    #[must_use]
+    pub fn places(&self) -> u64 {
+        match self {
+            Stream::Udp(stream) => stream.flows,
+            Stream::Tcp(_) | Stream::Syn(_) => self.space().size(),
+        }
+    }
+
+    /// Whether it sends all the time, as a search needs it.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let gap = match self {
+            Stream::Udp(stream) => stream.burst_gap,
+            Stream::Syn(stream) => stream.burst_gap,
+            Stream::Tcp(_) => None,
+        };
+        self.times() == (None, None) && gap.is_none()
+    }
+
     fn check(&self) -> Result<(), String> {
         let size = self.space().size();
+        if let (start, Some(stop)) = self.times()
+            && stop.0 <= start.map_or(Duration::ZERO, |start| start.0)
+        {
+            return Err("it ends (`stop`) before it begins (`start`)".into());
+        }
         match self {
             Stream::Udp(stream) => {
                 stream.sizes.round()?;
@@ -341,6 +453,7 @@ mod tests {
             ("'9000'\n", "'9000'\nsizes = 9000\n", "9000 bytes"),
             ("'9000'\n", "'9000'\nflows = 99\nclients = '10.0.0.1'\nclient_ports = '1-9'\n", "give 9"),
             ("name = 'x'", "name = 'x'\nline = '5%'", "in bits"),
+            ("'9000'\n", "'9000'\nstart = '2s'\nstop = '1s'\n", "before it begins"),
         ] {
             let error = Profile::parse(&SHORT.replacen(from, to, 1)).unwrap_err();
             assert!(error.reason().contains(reason), "{to}: {error:?}");

@@ -1,10 +1,9 @@
 //! What a run has found, as it stands in the JSON file.
 
-use std::fmt;
-
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::answer::SearchReport;
 use super::profile::Profile;
 
 /// Everything about one run.
@@ -18,10 +17,23 @@ pub struct Report {
     pub machine: Machine,
     /// How long it was sent.
     pub seconds: f64,
-    /// Frames that the ports did not take: their rings were full. They count as lost.
+    /// Frames that rings of the generator's own did not take. They count as lost, but not against what is tested.
     pub refused: u64,
-    /// Packets dropped in the generator's own receive rings, for want of its attention. They count as lost.
+    /// Packets dropped in the generator's own receive rings, for want of its attention. They count as lost, but not against what
+    /// is tested.
     pub overrun: u64,
+    /// Frames that did not fit into the receive queue of what is tested, as far as the generator sees that queue.
+    #[serde(default)]
+    pub overflowed: u64,
+    /// Datagrams that arrived so damaged that nobody can tell which stream they were of.
+    #[serde(default)]
+    pub strays: u64,
+    /// The command line.
+    #[serde(default)]
+    pub command: String,
+    /// The commit that the program was run in the tree of.
+    #[serde(default)]
+    pub commit: String,
     /// Every stream.
     pub streams: Vec<StreamReport>,
     /// The run as time went on.
@@ -61,8 +73,18 @@ impl Machine {
     }
 }
 
+/// The commit of the tree that we are in, if we are in one.
+#[must_use]
+pub fn commit() -> String {
+    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    git.ok()
+        .filter(|output| output.status.success())
+        .map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// One stream.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct StreamReport {
     /// Its name.
     pub name: String,
@@ -82,8 +104,12 @@ pub struct StreamReport {
     pub reordered: u64,
     /// Further copies.
     pub duplicates: u64,
-    /// Damaged.
-    pub strange: u64,
+    /// Arrived with a wrong checksum, length, payload or number; they count as lost, too.
+    pub damaged: u64,
+    /// Arrived whole, but with a wrong sender or receiver; they count as lost, too.
+    pub misdelivered: u64,
+    /// Bytes of the frames that were sent, check sequences counted.
+    pub sent_bytes: u64,
     /// Bytes that arrived.
     pub bytes: u64,
     /// How long datagrams took, one way or (echo) both; for connections from SYN to SYN-ACK.
@@ -92,6 +118,14 @@ pub struct StreamReport {
     pub request: Option<Latency>,
     /// For connections: segments sent once more.
     pub retransmitted: u64,
+    /// Connections ended by an RST.
+    pub reset: u64,
+    /// Connections given up, for nobody answered.
+    pub timed_out: u64,
+    /// Connections that were neither done nor given up when the run was over.
+    pub unfinished: u64,
+    /// Connections that were due and not begun, since as many as the profile allows were open.
+    pub blocked: u64,
 }
 
 impl StreamReport {
@@ -147,52 +181,19 @@ impl Latency {
 }
 
 /// A moment of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Tick {
     /// Seconds since the start.
     pub at: f64,
-    /// Packets a second since the tick before.
+    /// What each stream has done, in its own unit: packets or connections.
+    pub streams: Vec<Step>,
+}
+
+/// What one stream has done since the tick before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Step {
+    /// Sent (begun) a second.
     pub sent: f64,
-    /// Packets a second since the tick before.
+    /// Received (done) a second.
     pub received: f64,
-}
-
-/// A search for the highest rate.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct SearchReport {
-    /// Every trial, in order.
-    pub trials: Vec<Trial>,
-    /// The highest rate for each accepted loss.
-    pub found: Vec<Found>,
-}
-
-/// One trial of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Trial {
-    /// Packets a second that were asked for.
-    pub rate: f64,
-    /// Packets a second that were sent.
-    pub sent: f64,
-    /// Lost part, 0 to 1.
-    pub loss: f64,
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.accepted > 0.0 { "partial-drop rate" } else { "non-drop rate" };
-        let Found { accepted, rate, limited } = self;
-        write!(f, "{name} (loss up to {} %): {} packets/s", accepted * 100.0, super::units::short(*rate))?;
-        if *limited { f.write_str(", or more: the generator could send no faster") } else { Ok(()) }
-    }
-}
-
-/// The end of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Found {
-    /// Loss that was accepted, 0 to 1; 0 makes it the non-drop rate.
-    pub accepted: f64,
-    /// The highest rate that passed, in packets a second; 0 when none did.
-    pub rate: f64,
-    /// The search ended at the generator's own limit, not at that of what is tested.
-    pub limited: bool,
 }

@@ -8,7 +8,9 @@ use super::view::View;
 
 /// Bytes at the front of a request: how long the response shall be.
 pub const ASK_LEN: usize = 4;
-static FILLER: [u8; MSS as usize] = [0x5a; MSS as usize];
+/// What responses consist of.
+pub const FILLER: u8 = 0x5a;
+static ANSWER: [u8; MSS as usize] = [FILLER; MSS as usize];
 
 /// Answers a TCP segment through the port that it came from.
 pub fn answer(heard: &Frame, view: &View, port: &mut Port) {
@@ -38,7 +40,7 @@ pub fn answer(heard: &Frame, view: &View, port: &mut Port) {
 fn respond(port: &mut Port, envelope: &Envelope, mut segment: Segment, mut left: u32) {
     while left > 0 {
         let len = left.min(u32::from(MSS));
-        send(port, envelope, segment, &FILLER[..len as usize]);
+        send(port, envelope, segment, &ANSWER[..len as usize]);
         segment.seq = segment.seq.wrapping_add(len);
         left -= len;
     }

@@ -1,4 +1,4 @@
-//! Lengths of frames: one, a mix, or a range. As in RFC 2544 they count the frame check sequence, which no driver sees:
+//! Lengths of frames: one, or a mix. As in RFC 2544 they count the frame check sequence, which no driver sees:
 //! a "64-byte frame" is 60 bytes in memory.
 
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,8 @@ use super::network::{CLIENT_MAC, GATEWAY_MACS, VIP};
 use super::sizes::FCS;
 use super::stamp::{STAMP_LEN, Stamp};
 
-const HEADERS: usize = 14 + 20 + 8;
+/// Bytes before the payload.
+pub const HEADERS: usize = 14 + 20 + 8;
 const IP_CHECKSUM: usize = 14 + 10;
 const SOURCE: usize = 14 + 12;
 const PORTS: usize = 14 + 20;

@@ -126,6 +126,20 @@ pub fn short_time(nanos: u64) -> String {
     }
 }
 
+/// `2026-11-22 01:30`, from seconds since 1970; UTC. After Howard Hinnant's `civil_from_days`.
+#[must_use]
+pub fn date(seconds: u64) -> String {
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year + era * 400 + u64::from(month <= 2);
+    let minutes = seconds % 86_400 / 60;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minutes / 60, minutes % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +168,15 @@ mod tests {
         assert_eq!(packets(100.0, 64.0, 1e10), 14_880_952);
         assert_eq!(packets(50.0, 64.0, 1e10), 7_440_476);
         assert_eq!(Rate::Bits(1e9).packets(64.0, 1e10) as u64, 1_488_095);
+    }
+
+    /// From `date -u -d @SECONDS`.
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01 00:00");
+        assert_eq!(date(951_782_399), "2000-02-28 23:59");
+        assert_eq!(date(951_868_799), "2000-02-29 23:59");
+        assert_eq!(date(1_795_311_070), "2026-11-22 01:31");
     }
 
     #[test]

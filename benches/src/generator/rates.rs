@@ -1,0 +1,276 @@
+//! The highest rates of every profile through every device, one search after the other, and all of them within a given time.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use ::tests::{Failure, Outcome};
+use serde::{Deserialize, Serialize};
+use sys::clock;
+
+use super::answer::SearchReport;
+use super::driver::{Bench, Contestant};
+use super::profile::Profile;
+use super::report::{Machine, Report};
+use super::units::date;
+use crate::results;
+
+/// What a search takes beside its own time: start, flows that are opened first, the end.
+const START: Duration = Duration::from_secs(2);
+/// A search that takes so much longer than it should hangs, and is ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How fast a search opens flows before its first trial.
+const LEARNING: f64 = super::trials::LEARNING;
+
+/// What a search goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// A cable in memory: what the generator itself can do there.
+    Cable,
+    /// A whole gateway in memory, one worker.
+    Memory,
+    /// The bare forwarder over `AF_XDP`: what the generator, the two veths and the kernel can do.
+    Bare,
+    /// The gateway over `AF_XDP`, one worker.
+    Xdp,
+}
+
+impl Through {
+    /// All of them.
+    pub const ALL: [Through; 4] = [Through::Cable, Through::Memory, Through::Bare, Through::Xdp];
+
+    /// As tables say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Through::Cable => "cable in memory (generator alone)",
+            Through::Memory => "gateway in memory",
+            Through::Bare => "bare forwarder, AF_XDP on veth",
+            Through::Xdp => "gateway, AF_XDP on veth",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Through::Cable => "cable",
+            Through::Memory => "memory",
+            Through::Bare => "bare",
+            Through::Xdp => "xdp",
+        }
+    }
+
+    fn device(self) -> &'static str {
+        match self {
+            Through::Cable => "cable",
+            Through::Memory => "memory",
+            Through::Bare | Through::Xdp => "xdp",
+        }
+    }
+
+    /// More than anybody has been seen to bear; an answer of so much says that there may be more.
+    fn highest(self, connections: bool) -> &'static str {
+        match (self, connections) {
+            (Through::Cable, false) => "3Mpps",
+            (Through::Memory, false) => "2Mpps",
+            (Through::Bare, false) => "1.5Mpps",
+            (Through::Xdp, false) => "1Mpps",
+            (Through::Cable, true) => "200k/s",
+            (Through::Memory, true) => "100k/s",
+            (Through::Bare | Through::Xdp, true) => "50k/s",
+        }
+    }
+}
+
+/// All of a run.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Results {
+    /// The day.
+    pub date: String,
+    /// The commit.
+    pub commit: String,
+    /// The machine.
+    pub machine: Machine,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Every search.
+    pub cases: Vec<Case>,
+}
+
+/// One search.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Case {
+    /// File of the profile, without its ending.
+    pub file: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// What it went through.
+    pub through: Through,
+    /// The command line.
+    pub command: String,
+    /// What it has found.
+    pub search: Option<SearchReport>,
+    /// Why there is nothing.
+    pub failure: Option<String>,
+}
+
+/// What to run, and for how long.
+pub struct Plan {
+    /// Names of profiles; empty: all that can be searched with.
+    pub profiles: Vec<String>,
+    /// Devices; empty: all.
+    pub through: Vec<Through>,
+    /// Time for everything.
+    pub total: Duration,
+    /// How long a trial sends.
+    pub trial: Duration,
+    /// How long the trial sends that confirms an answer.
+    pub confirm: Duration,
+}
+
+/// A search that is to be made.
+struct Task {
+    file: String,
+    profile: Profile,
+    through: Through,
+}
+
+impl Task {
+    fn is_of_connections(&self) -> bool {
+        !self.profile.stream.iter().any(super::profile::Stream::is_udp)
+    }
+
+    /// The time before the first trial.
+    fn learning(&self) -> Duration {
+        let flows = if self.is_of_connections() { 0 } else { self.profile.flows() };
+        Duration::from_secs_f64(flows as f64 / LEARNING * 1.1) + START
+    }
+}
+
+/// Runs all searches.
+///
+/// # Errors
+/// A profile cannot be read. Searches that fail are listed as such.
+pub fn run(plan: &Plan) -> Outcome<Results> {
+    let start = clock::now();
+    let machine = Machine::here();
+    let tasks = tasks(plan)?;
+    let mut cases = Vec::new();
+    // Without root there are no interfaces, and the other devices do not need them.
+    let mut bench = None;
+    for (index, task) in tasks.iter().enumerate() {
+        let left: Duration = tasks[index..].iter().map(Task::learning).sum();
+        let share = (start + plan.total).saturating_sub(clock::now() + left) / (tasks.len() - index) as u32;
+        eprintln!("{} through {}: {:.0} s", task.profile.name, task.through.name(), share.as_secs_f64());
+        let command = arguments(plan, task, share);
+        let outcome = search(task, &command, share, &mut bench);
+        let (search, failure) = match outcome {
+            Ok(report) => (report.search, None),
+            Err(failure) => (None, Some(failure.reason().lines().last().unwrap_or_default().to_owned())),
+        };
+        for line in search.iter().flat_map(|search| &search.found) {
+            eprintln!("  {line}");
+        }
+        if let Some(failure) = &failure {
+            eprintln!("  failed: {failure}");
+        }
+        let (file, profile) = (task.file.clone(), task.profile.name.clone());
+        let command = format!("generator {}", command.join(" "));
+        cases.push(Case { file, profile, through: task.through, command, search, failure });
+    }
+    let seconds = clock::now().saturating_sub(start).as_secs_f64();
+    let day = date(machine.began).chars().take(10).collect();
+    Ok(Results { date: day, commit: super::report::commit(), machine, seconds, cases })
+}
+
+/// Every profile that can be searched with, by device.
+fn tasks(plan: &Plan) -> Outcome<Vec<Task>> {
+    let mut files: Vec<_> = fs::read_dir(profiles())?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut tasks = Vec::new();
+    for through in Through::ALL {
+        for path in &files {
+            let profile = Profile::load(path)?;
+            let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let wanted = plan.through.is_empty() || plan.through.contains(&through);
+            let named = plan.profiles.is_empty() || plan.profiles.contains(&file);
+            // The forwarder knows one way only.
+            let possible =
+                through != Through::Bare || !profile.stream.iter().any(super::profile::Stream::wants_replies);
+            // `connections` is its like with ports enough for so many.
+            let chosen = named && file != "churn";
+            if wanted && chosen && possible && super::trials::check(&profile).is_ok() {
+                tasks.push(Task { file, profile, through });
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+/// Of a search, from the root of the tree.
+fn arguments(plan: &Plan, task: &Task, within: Duration) -> Vec<String> {
+    let seconds = |time: Duration| format!("{:.1}s", time.as_secs_f64());
+    let highest = task.through.highest(task.is_of_connections());
+    let text = format!(
+        "search --profile benches/profiles/{}.toml --device {} --highest {highest} --trial {} --confirm {} --within {} --loss 0,0.1",
+        task.file,
+        task.through.device(),
+        seconds(plan.trial),
+        seconds(plan.confirm),
+        seconds(within)
+    );
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn search(task: &Task, words: &[String], within: Duration, bench: &mut Option<Bench>) -> Outcome<Report> {
+    let dir = results::dir().join("rates");
+    fs::create_dir_all(&dir)?;
+    let dir = dir.canonicalize()?;
+    let name = format!("{}-{}", task.file, task.through.file());
+    let (json, html) = (dir.join(format!("{name}.json")), dir.join(format!("{name}.html")));
+    let limit = (within + task.learning() + PATIENCE).as_secs().to_string();
+    let mut arguments: Vec<OsString> = vec!["--kill-after=2".into(), limit.into(), generator()?.into()];
+    arguments.extend(words.iter().map(OsString::from));
+    arguments.extend(["--quiet".into(), "--json".into(), json.clone().into(), "--html".into(), html.into()]);
+    let contestant = match task.through {
+        Through::Cable | Through::Memory => None,
+        Through::Bare => Some(Contestant::Bare),
+        Through::Xdp => Some(Contestant::Sluicegate),
+    };
+    let mut command;
+    let mut process = None;
+    match contestant {
+        None => command = Command::new("timeout"),
+        Some(contestant) => {
+            let bench = match bench {
+                Some(bench) => bench,
+                none => none.insert(Bench::build()?),
+            };
+            let cpu = sys::allowed_cpus().last().copied().unwrap_or(0);
+            process = Some(bench.start(contestant, &task.profile, &[cpu])?);
+            command = bench.outside.command("timeout");
+        }
+    }
+    ::tests::lab::run(command.args(arguments).current_dir(root()))?;
+    drop(process);
+    Ok(serde_json::from_str(&fs::read_to_string(json)?)?)
+}
+
+fn generator() -> Outcome<PathBuf> {
+    let this = env::current_exe()?;
+    let path = this.with_file_name("generator");
+    if path.is_file() { Ok(path) } else { Err(Failure::new(format!("no program `generator` near {}", this.display()))) }
+}
+
+fn profiles() -> PathBuf {
+    root().join("benches/profiles")
+}
+
+/// The root of the tree.
+#[must_use]
+pub fn root() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    path.canonicalize().unwrap_or(path)
+}
