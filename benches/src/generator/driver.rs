@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::tests::config::{Backend, Config, Driver, Service};
 use ::tests::lab::{Lab, run};
 use ::tests::namespace::{Namespace, Process};
-use ::tests::{Failure, Outcome, binaries, ensure};
+use ::tests::{Failure, Outcome, binaries};
 use serde::{Deserialize, Serialize};
 
 use super::gateway::services;
@@ -115,8 +115,11 @@ impl Bench {
             NODE_MACS[0]
         ))?;
         let this = std::env::current_exe()?;
-        let generator = this.with_file_name("generator");
-        ensure!(generator.is_file(), "no program `generator` near {}", this.display());
+        // Tests are a directory below the programs.
+        let near = ["generator", "../generator"].map(|name| this.with_file_name(name));
+        let generator = near.into_iter().find(|path| path.is_file());
+        let generator =
+            generator.ok_or_else(|| Failure::new(format!("no program `generator` near {}", this.display())))?;
         Ok(Bench { lab, gateway, outside, generator })
     }
 
@@ -229,6 +232,21 @@ impl Bench {
             sum += counts.filter_map(|(_, count)| count.parse::<u64>().ok()).sum::<u64>();
         }
         Ok(sum)
+    }
+
+    /// Sends the profile as it is, for so long, and gives the whole report.
+    ///
+    /// # Errors
+    /// The generator failed.
+    pub fn report_of(&self, profile: &Profile, time: Duration) -> Outcome<Report> {
+        let (json, path) = (self.lab.dir().join("sent.json"), self.lab.dir().join("sent.toml"));
+        fs::write(&path, toml::to_string(profile)?)?;
+        let duration = format!("{}s", time.as_secs_f64());
+        let words = ["run", "--device", "xdp", "--quiet", "--duration", &duration];
+        let mut args: Vec<&OsStr> = words.map(OsStr::new).into();
+        args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
+        self.outside.run(&self.generator, args)?;
+        Ok(serde_json::from_str(&fs::read_to_string(json)?)?)
     }
 
     /// The part of a CPU that a contestant uses for nothing, 0 to 1.

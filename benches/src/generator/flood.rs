@@ -86,6 +86,12 @@ impl Flood {
         self.pace.close(end);
     }
 
+    /// Whether it is for this port of the service.
+    #[must_use]
+    pub fn serves(&self, port: u16) -> bool {
+        self.space.ports.position(port).is_some()
+    }
+
     /// A task got one; whether it is whole, and where it belongs.
     pub fn accept(&mut self, whole: bool, right: bool) {
         match (whole, right) {

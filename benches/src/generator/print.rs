@@ -17,7 +17,7 @@ pub fn report(report: &Report) {
     }
     if report.overflowed + report.strays > 0 {
         println!(
-            "  {} found the queue of what is tested full, {} came damaged beyond recognition",
+            "  {} found the queue of what is tested full, {} came damaged or astray beyond recognition",
             report.overflowed, report.strays
         );
     }

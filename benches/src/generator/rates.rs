@@ -73,7 +73,7 @@ impl Through {
     /// More than anybody has been seen to bear; an answer of so much says that there may be more.
     fn highest(self, connections: bool) -> &'static str {
         match (self, connections) {
-            (Through::Cable, false) => "3Mpps",
+            (Through::Cable, false) => "8Mpps",
             (Through::Memory, false) => "2Mpps",
             (Through::Bare, false) => "1.5Mpps",
             (Through::Xdp, false) => "1Mpps",

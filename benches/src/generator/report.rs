@@ -25,7 +25,7 @@ pub struct Report {
     /// Frames that did not fit into the receive queue of what is tested, as far as the generator sees that queue.
     #[serde(default)]
     pub overflowed: u64,
-    /// Datagrams that arrived so damaged that nobody can tell which stream they were of.
+    /// Packets that arrived so damaged, or so far from where they belong, that nobody can tell which stream they were of.
     #[serde(default)]
     pub strays: u64,
     /// The command line.
@@ -49,7 +49,7 @@ pub struct Report {
 pub struct Machine {
     /// Name of the processor.
     pub cpu: String,
-    /// CPUs that the process may use.
+    /// Its CPUs.
     pub cpus: usize,
     /// Release of the kernel.
     pub kernel: String,
@@ -66,7 +66,8 @@ impl Machine {
         let cpu = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
         Machine {
             cpu: cpu.unwrap_or("unknown").to_owned(),
-            cpus: sys::allowed_cpus().len(),
+            // Not those of this thread, which is pinned.
+            cpus: info.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             began: sys::clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs(),
         }

@@ -123,6 +123,15 @@ impl Source {
         }
     }
 
+    /// Whether connections to this port are its own.
+    fn serves(&self, port: u16) -> bool {
+        match self {
+            Source::Udp(_) => false,
+            Source::Tcp(connections) => connections.serves(port),
+            Source::Syn(flood) => flood.serves(port),
+        }
+    }
+
     /// How long to go on listening for it.
     fn grace(&self, drain: Duration) -> Duration {
         match self {
@@ -262,7 +271,8 @@ impl Runner {
         let Some((segment, _)) = Segment::read(frame.bytes(), &view) else { return Some(frame) };
         let whole = check::is_whole(frame.bytes(), &view);
         let address = segment.target.0;
-        let right = if view.tunnelled { task(frame.bytes(), address).is_some() } else { address == VIP };
+        let here = if view.tunnelled { task(frame.bytes(), address).is_some() } else { address == VIP };
+        let right = here && self.sources.iter().any(|source| source.serves(segment.target.1));
         if let Some(Source::Syn(flood)) =
             flood::stream_of(&segment).and_then(|stream| self.sources.get_mut(usize::from(stream)))
         {

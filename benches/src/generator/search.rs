@@ -10,6 +10,8 @@ use super::answer::{Bound, Found, SearchReport, Trial, Verdict};
 
 /// A trial that loses this part, or more, needs no second one: no stray pause of a machine does that.
 const HOPELESS: f64 = 0.05;
+/// How far above what came through in an overload the next trial is made.
+const ABOVE: f64 = 1.25;
 /// What a trial takes beside sending.
 const REST: Duration = Duration::from_secs(2);
 /// So often the rate is lowered when the confirming trial fails.
@@ -50,8 +52,9 @@ impl Search {
         let start = clock::now();
         let mut answers = Vec::new();
         for (index, accepted) in (1..).zip(&self.accepted) {
-            // What one answer leaves is for those after it.
-            let share = |within: Duration| start + within * index / self.accepted.len() as u32;
+            // The first one takes the most: those after it know its trials, and have what it leaves.
+            let all = self.accepted.len() as u32;
+            let share = |within: Duration| start + within * (all + index) / (2 * all);
             let end = self.within.map(share);
             let room = if self.confirm.is_zero() { Duration::ZERO } else { self.confirm + REST };
             let found = self.find(*accepted, end.map(|end| end.saturating_sub(room)), &mut done)?;
@@ -93,7 +96,7 @@ impl Search {
             if until.is_some_and(|until| clock::now() >= until) {
                 return Ok(Found { bound: Bound::Time, ..found });
             }
-            rate = f64::midpoint(low, high);
+            rate = next(low, high, &best);
         }
     }
 
@@ -165,6 +168,14 @@ impl Search {
         let (asked, rate) = best.map_or((0.0, 0.0), |trial| (trial.rate, trial.sent));
         Ok(Found { asked, rate, unconfirmed: true, ..found })
     }
+}
+
+/// The rate to try next: the middle, or less when what came through shows that this would be in vain.
+fn next(low: f64, high: f64, last: &Trial) -> f64 {
+    let middle = f64::midpoint(low, high);
+    let through = last.sent * (1.0 - last.loss);
+    let near = through * ABOVE;
+    if last.loss >= HOPELESS && near > low && near < middle { near } else { middle }
 }
 
 #[cfg(test)]
@@ -250,6 +261,9 @@ mod tests {
             assert_eq!((report.found[0].rate, report.found[0].bound), (0.0, Bound::Tested));
             assert!(report.trials.len() <= 16, "{} trials", report.trials.len());
         }
+        // An overload tells what to try next: half of the steps between a hundredth and all are left out.
+        let report = search(&[0.0], 1).run(device(1e4)).unwrap();
+        assert!(report.found[0].rate > 9e3 && report.trials.len() <= 10, "{} trials", report.trials.len());
         // Nor does a resolution finer than a packet a trial keep it going.
         let fine = Search { highest: 100.0, resolution: 1e-9, ..search(&[0.0], 1) };
         let report = fine.run(|rate, _| Ok(sent(rate, 1.0))).unwrap();
