@@ -28,7 +28,7 @@ fn udp(flows: u64, more: &str) -> Profile {
 }
 
 fn measure(profile: &Profile, ends: &mut Ends) -> Report {
-    let options = Options { run: 1, scale: 1.0, duration: SECOND_QUARTER, drain: DRAIN, show: false };
+    let options = Options { run: 1, scale: 1.0, duration: SECOND_QUARTER, drain: DRAIN, resigns: false, show: false };
     run(profile, "test", ends, &options).unwrap()
 }
 

@@ -181,7 +181,8 @@ fn go(verb: Verb) -> Outcome {
             let (profile, mut target) = prepare(&common)?;
             let duration = common.duration.unwrap_or(profile.duration.0);
             let name = target.name();
-            let options = Options { run: 1, scale: common.scale, duration, drain: DRAIN, show: !common.quiet };
+            let options =
+                Options { run: 1, scale: common.scale, duration, drain: DRAIN, resigns: false, show: !common.quiet };
             if let Some(warmup) = common.warmup.or(profile.warmup.map(|time| time.0)).filter(|time| !time.is_zero()) {
                 run(&profile, &name, target.ends(), &Options { run: 2, duration: warmup, ..options })?;
             }

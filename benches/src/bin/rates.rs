@@ -29,9 +29,9 @@ struct Cli {
     /// Only these profiles: `64b,imix`.
     #[arg(long, value_delimiter = ',')]
     profiles: Vec<String>,
-    /// Only in memory: what needs no root.
-    #[arg(long)]
-    memory: bool,
+    /// Only through these: `cable,memory` need no root.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    through: Vec<Through>,
     /// Writes no page.
     #[arg(long)]
     dry: bool,
@@ -60,9 +60,8 @@ fn go(cli: Cli) -> Outcome {
         let results: Results = serde_json::from_str(&fs::read_to_string(json)?)?;
         return rates_page::write(&results, &docs);
     }
-    let through = if cli.memory { vec![Through::Cable, Through::Memory] } else { Vec::new() };
     let total = if results::quick() { Duration::from_secs(90) } else { cli.total };
-    let Cli { trial, confirm, profiles, .. } = cli;
+    let Cli { trial, confirm, profiles, through, .. } = cli;
     let results = run(&Plan { profiles, through, total, trial, confirm })?;
     fs::create_dir_all(results::dir())?;
     fs::write(&json, serde_json::to_string_pretty(&results)?)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use ::tests::{Failure, Outcome};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sys::clock;
 
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LEARNING: f64 = super::trials::LEARNING;
 
 /// What a search goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Through {
     /// A cable in memory: what the generator itself can do there.
@@ -158,14 +159,12 @@ pub fn run(plan: &Plan) -> Outcome<Results> {
     let machine = Machine::here();
     let tasks = tasks(plan)?;
     let mut cases = Vec::new();
-    // Without root there are no interfaces, and the other devices do not need them.
-    let mut bench = None;
     for (index, task) in tasks.iter().enumerate() {
         let left: Duration = tasks[index..].iter().map(Task::learning).sum();
         let share = (start + plan.total).saturating_sub(clock::now() + left) / (tasks.len() - index) as u32;
         eprintln!("{} through {}: {:.0} s", task.profile.name, task.through.name(), share.as_secs_f64());
         let command = arguments(plan, task, share);
-        let outcome = search(task, &command, share, &mut bench);
+        let outcome = search(task, &command, share);
         let (search, failure) = match outcome {
             Ok(report) => (report.search, None),
             Err(failure) => (None, Some(failure.reason().lines().last().unwrap_or_default().to_owned())),
@@ -224,7 +223,7 @@ fn arguments(plan: &Plan, task: &Task, within: Duration) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-fn search(task: &Task, words: &[String], within: Duration, bench: &mut Option<Bench>) -> Outcome<Report> {
+fn search(task: &Task, words: &[String], within: Duration) -> Outcome<Report> {
     let dir = results::dir().join("rates");
     fs::create_dir_all(&dir)?;
     let dir = dir.canonicalize()?;
@@ -240,21 +239,20 @@ fn search(task: &Task, words: &[String], within: Duration, bench: &mut Option<Be
         Through::Xdp => Some(Contestant::Sluicegate),
     };
     let mut command;
-    let mut process = None;
+    let mut lab = None;
     match contestant {
         None => command = Command::new("timeout"),
         Some(contestant) => {
-            let bench = match bench {
-                Some(bench) => bench,
-                none => none.insert(Bench::build()?),
-            };
+            // Cables of its own each time: nothing of another contestant is left on them.
+            let bench = Bench::build()?;
             let cpu = sys::allowed_cpus().last().copied().unwrap_or(0);
-            process = Some(bench.start(contestant, &task.profile, &[cpu])?);
+            let process = bench.start(contestant, &task.profile, &[cpu])?;
             command = bench.outside.command("timeout");
+            lab = Some((process, bench));
         }
     }
     ::tests::lab::run(command.args(arguments).current_dir(root()))?;
-    drop(process);
+    drop(lab);
     Ok(serde_json::from_str(&fs::read_to_string(json)?)?)
 }
 

@@ -81,12 +81,12 @@ fn page(results: &Results, name: &str) -> Result<String, fmt::Error> {
 fn table(out: &mut String, cases: &[&Case]) -> fmt::Result {
     writeln!(
         out,
-        "| profile | loss accepted | rate /s | fails at | bit/s, wire | bit/s, frames | p50 | p99 | trials | |"
+        "| profile | loss accepted | unit | rate /s | fails at | bit/s, wire | bit/s, frames | p50 | p99 | trials | |"
     )?;
-    writeln!(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")?;
+    writeln!(out, "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|---|")?;
     for case in cases {
         match &case.search {
-            None => writeln!(out, "| {} | failed: {} |", case.profile, case.failure.as_deref().unwrap_or("?"))?,
+            None => writeln!(out, "| {} | | | failed: {} |", case.profile, case.failure.as_deref().unwrap_or("?"))?,
             Some(search) => search.found.iter().try_for_each(|found| line(out, case, search, found))?,
         }
     }
@@ -94,7 +94,6 @@ fn table(out: &mut String, cases: &[&Case]) -> fmt::Result {
 }
 
 fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> fmt::Result {
-    let unit = if search.unit == "packets" { "" } else { " connections" };
     let bits = |bits: f64| if bits > 0.0 { short(bits) } else { "–".into() };
     let latency = |of: fn(&Latency) -> u64| {
         let all = found.streams.iter().filter_map(|stream| stream.latency.as_ref()).map(of).max();
@@ -113,9 +112,10 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
     }
     writeln!(
         out,
-        "| {}{unit} | {} % | **{}** | {} | {} | {} | {} | {} | {} | {} |",
+        "| {} | {} % | {} | **{}** | {} | {} | {} | {} | {} | {} | {} |",
         case.profile,
         trim(found.accepted * 100.0),
+        search.unit,
         short(found.rate),
         found.above.map_or("–".into(), short),
         bits(found.line_bits),

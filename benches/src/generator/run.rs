@@ -26,6 +26,10 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 const GRACE_OF_FLOODS: Duration = Duration::from_millis(300);
 /// Bursts that a port gives in one look.
 const LOOKS: usize = 4;
+/// When a trial resigns: the part that is missing, and how long nothing has come.
+pub const HOPELESS: f64 = 0.05;
+/// See [`HOPELESS`].
+pub const SILENCE: Duration = Duration::from_millis(300);
 /// How long connections that stand may take to end.
 const GRACE_OF_CONNECTIONS: Duration = Duration::from_secs(2);
 
@@ -63,6 +67,8 @@ pub struct Options {
     pub duration: Duration,
     /// How long the last packets may take.
     pub drain: Duration,
+    /// Waits no longer once nothing has come for [`SILENCE`] and [`HOPELESS`] or more is missing.
+    pub resigns: bool,
     /// Show a progress line.
     pub show: bool,
 }
@@ -158,8 +164,8 @@ pub fn run(profile: &Profile, target: &str, ends: &mut Ends, options: &Options) 
     let before = totals(ends);
     let names = profile.stream.iter().map(|stream| stream.name().to_owned()).collect();
     let progress = Progress::new(start, options.show, names);
-    let mut runner = Runner { run: options.run, sources: sources?, progress, strays: 0 };
-    runner.go(ends, end, options.drain);
+    let mut runner = Runner { run: options.run, sources: sources?, progress, strays: 0, heard: start };
+    runner.go(ends, end, options);
     let after = totals(ends);
     Ok(Report {
         profile: profile.clone(),
@@ -190,10 +196,12 @@ struct Runner {
     sources: Vec<Source>,
     progress: Progress,
     strays: u64,
+    /// When something came last.
+    heard: Duration,
 }
 
 impl Runner {
-    fn go(&mut self, ends: &mut Ends, end: Duration, drain: Duration) {
+    fn go(&mut self, ends: &mut Ends, end: Duration, options: &Options) {
         let mut open = true;
         loop {
             let now = clock::now();
@@ -202,7 +210,9 @@ impl Runner {
             } else if open {
                 self.sources.iter_mut().for_each(|source| source.close(end));
                 open = false;
-            } else if self.sources.iter().all(|source| now >= end + source.grace(drain)) {
+            } else if self.sources.iter().all(|source| now >= end + source.grace(options.drain))
+                || options.resigns && self.is_hopeless(now.saturating_sub(end.max(self.heard)))
+            {
                 break;
             } else {
                 self.sources.iter_mut().for_each(|source| source.settle(now, &mut ends.clients));
@@ -210,12 +220,21 @@ impl Runner {
             ends.clients.iter_mut().for_each(Port::flush);
             let heard = self.listen(ends);
             self.progress.show(now, || counts(&self.sources));
-            if heard == 0 {
+            if heard > 0 {
+                self.heard = now;
+            } else {
                 // On two cores, what is tested may want this one.
                 std::thread::yield_now();
             }
         }
         self.progress.finish(clock::now(), || counts(&self.sources));
+    }
+
+    /// Whether waiting on will not change much, after so long a silence.
+    fn is_hopeless(&self, silence: Duration) -> bool {
+        let (sent, received) =
+            counts(&self.sources).into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        silence >= SILENCE && received as f64 <= sent as f64 * (1.0 - HOPELESS)
     }
 
     fn listen(&mut self, ends: &mut Ends) -> usize {

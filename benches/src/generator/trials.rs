@@ -40,7 +40,7 @@ pub fn search(search: &Search, trials: &Trials, ends: &mut Ends) -> Outcome<Repo
     let mut number = 0;
     let mut send = |scale: f64, duration: Duration, ends: &mut Ends| {
         number += 1;
-        let options = Options { run: number, scale, duration, drain: trials.drain, show: trials.show };
+        let options = Options { run: number, scale, duration, drain: trials.drain, resigns: true, show: trials.show };
         run(profile, trials.target, ends, &options)
     };
     // RFC 2544 §23: first what is tested is given the time to learn. Each flow is opened, at a leisurely rate.
