@@ -15,8 +15,8 @@ const ABOVE: f64 = 1.25;
 const REST: Duration = Duration::from_secs(2);
 /// How much longer a search goes on when nothing has passed yet.
 const LATE: Duration = Duration::from_secs(5);
-/// So often the rate is lowered when the confirming trial fails.
-const STEPS_DOWN: u32 = 4;
+/// By how much the rate is lowered each time that the confirming trial fails.
+const STEPS_DOWN: [f64; 6] = [0.95, 0.9, 0.85, 0.8, 0.7, 0.5];
 
 /// What to look for.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Search {
     pub fn run(&self, trial: impl FnMut(f64, Duration) -> Outcome<Trial>) -> Outcome<SearchReport> {
         let mut done = Done { trials: Vec::new(), trial };
         let start = clock::now();
-        let mut answers = Vec::new();
+        let mut answers: Vec<Found> = Vec::new();
         for (index, accepted) in (1..).zip(&self.accepted) {
             // The first one takes the most: those after it know its trials, and have what it leaves.
             let all = self.accepted.len() as u32;
@@ -59,7 +59,11 @@ impl Search {
             let end = self.within.map(share);
             let room = if self.confirm.is_zero() { Duration::ZERO } else { self.confirm + REST };
             let found = self.find(*accepted, end.map(|end| end.saturating_sub(room)), &mut done)?;
-            answers.push(if self.confirm.is_zero() { found } else { self.confirm(found, end, &mut done)? });
+            let found = if self.confirm.is_zero() { found } else { self.confirm(found, end, &mut done)? };
+            // Who lost nothing at a rate has not lost more than a little.
+            let better = |known: &&Found| known.accepted <= *accepted && known.rate > found.rate;
+            let better = answers.iter().rev().find(better).cloned();
+            answers.push(better.map_or(found, |better| Found { accepted: *accepted, ..better }));
         }
         let seconds = self.trial.as_secs_f64();
         Ok(SearchReport { seconds, trials: done.trials, found: answers, ..SearchReport::default() })
@@ -150,28 +154,35 @@ impl Search {
         done: &mut Done<impl FnMut(f64, Duration) -> Outcome<Trial>>,
     ) -> Outcome<Found> {
         let accepted = found.accepted;
-        for step in 0..=STEPS_DOWN {
-            if found.asked <= 0.0 || step > 0 && until.is_some_and(|until| clock::now() + self.confirm > until) {
+        for step in STEPS_DOWN {
+            let known = highest_passed(&done.trials, found.asked, accepted).is_some();
+            // As in the search itself: an answer of nothing says little.
+            let until = until.map(|until| if known { until } else { until + LATE });
+            let first = step >= STEPS_DOWN[0];
+            if found.asked <= 0.0 || !first && until.is_some_and(|until| clock::now() + self.confirm > until) {
                 break;
             }
             let trial = Trial { confirms: true, ..(done.trial)(found.asked, self.confirm)? };
             done.trials.push(trial);
             let verdict = trial.verdict(accepted);
             if verdict == Verdict::Passed {
-                found.rate = trial.sent;
-                found.confirmed = self.confirm.as_secs_f64();
-                return Ok(found);
+                return Ok(Found { rate: trial.sent, confirmed: self.confirm.as_secs_f64(), ..found });
             }
             let bound = if verdict == Verdict::Failed { Bound::Tested } else { Bound::Generator };
-            let lower = found.asked * (1.0 - self.resolution.max(0.05));
+            let lower = found.asked * step.min(1.0 - self.resolution);
             found = Found { above: Some(found.asked), asked: lower, rate: lower, bound, ..found };
         }
         // Nothing was confirmed: what a short trial has shown must do, below what a long one has refuted.
-        let below = |trial: &&Trial| trial.rate <= found.asked && trial.verdict(accepted) == Verdict::Passed;
-        let best = done.trials.iter().filter(below).max_by(|a, b| a.rate.total_cmp(&b.rate));
+        let best = highest_passed(&done.trials, found.asked, accepted);
         let (asked, rate) = best.map_or((0.0, 0.0), |trial| (trial.rate, trial.sent));
         Ok(Found { asked, rate, unconfirmed: true, ..found })
     }
+}
+
+/// The trial at the highest rate, up to this one, that has passed.
+fn highest_passed(trials: &[Trial], most: f64, accepted: f64) -> Option<&Trial> {
+    let passed = |trial: &&Trial| trial.rate <= most && trial.verdict(accepted) == Verdict::Passed;
+    trials.iter().filter(passed).max_by(|a, b| a.rate.total_cmp(&b.rate))
 }
 
 /// The rate to try next: the middle, or less when what came through shows that this would be in vain.
@@ -288,8 +299,16 @@ mod tests {
         assert!(found.rate <= 4e5 && found.rate > 3.7e5 && found.confirmed > 59.0, "{found:?}");
         assert!(report.trials.iter().filter(|trial| trial.confirms).count() > 1);
         // It bears nothing for sixty: what short trials have shown is given as such.
-        let weak = |rate: f64, time| device(if time == long { 1.0 } else { 4.5e5 })(rate, time);
+        let weak = |rate: f64, time| device(if time == long { 1e4 } else { 4.5e5 })(rate, time);
         let found = search.run(weak).unwrap().found.remove(0);
         assert!(found.unconfirmed && found.rate < 4e5 && found.confirmed < 1.0, "{found:?}");
+        // A second answer is never below the first, whatever luck its own trials had.
+        let mut trials = 0;
+        let moody = |rate: f64, time| {
+            trials += 1;
+            device(if trials > 12 { 1e4 } else { 4e5 })(rate, time)
+        };
+        let report = Search { accepted: vec![0.0, 0.001], ..search.clone() }.run(moody).unwrap();
+        assert!(report.found[1].rate >= report.found[0].rate && report.found[0].rate > 1e5, "{:?}", report.found);
     }
 }
