@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::tests::config::{Backend, Config, Driver, Service};
 use ::tests::lab::{Lab, run};
 use ::tests::namespace::{Namespace, Process};
-use ::tests::{Failure, Outcome, binaries};
+use ::tests::{Failure, Outcome, binaries, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::gateway::services;

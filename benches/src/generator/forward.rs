@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use sys::{BURST, Device, Frame, FramePool, RingSizes, XdpDevice, XdpFilter, XdpMode};
 
-use super::xdp::{Take, rules};
+use super::xdp::{Take, few_clients, rules};
 
 /// As a worker of the gateway has: control's plan for two queues.
 const SPARE_FRAMES: usize = 2048;
@@ -31,7 +31,7 @@ pub fn run(one: &str, two: &str, cpu: usize) -> Outcome {
         filter.set_socket(name, 0, device.socket())?;
         devices.push(device);
     }
-    filter.publish(&rules(&[Take::ToVip, Take::ToClients]))?;
+    filter.publish(&rules(&[Take::ToVip, Take::ToClients(few_clients())]))?;
     ::tests::ensure!(sys::pin_current_thread(cpu), "CPU {cpu} is not ours");
     eprintln!("ready");
     forward(&mut devices, &mut pool)

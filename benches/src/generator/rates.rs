@@ -195,12 +195,9 @@ fn tasks(plan: &Plan) -> Outcome<Vec<Task>> {
             let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let wanted = plan.through.is_empty() || plan.through.contains(&through);
             let named = plan.profiles.is_empty() || plan.profiles.contains(&file);
-            // The forwarder knows one way only.
-            let possible =
-                through != Through::Bare || !profile.stream.iter().any(super::profile::Stream::wants_replies);
             // `connections` is its like with ports enough for so many.
             let chosen = named && file != "churn";
-            if wanted && chosen && possible && super::trials::check(&profile).is_ok() {
+            if wanted && chosen && super::trials::check(&profile).is_ok() {
                 tasks.push(Task { file, profile, through });
             }
         }
