@@ -18,7 +18,7 @@ struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
     /// Time for everything; `QUICK=1`: 90s.
-    #[arg(long, value_parser = units::duration, default_value = "430s")]
+    #[arg(long, value_parser = units::duration, default_value = "400s")]
     total: Duration,
     /// How long a trial sends.
     #[arg(long, value_parser = units::duration, default_value = "1s")]

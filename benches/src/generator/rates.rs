@@ -22,6 +22,8 @@ use crate::results;
 const START: Duration = Duration::from_secs(2);
 /// A search that takes so much longer than it should hangs, and is ended.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How much later than planned a search may still begin.
+const SPARE: Duration = Duration::from_secs(25);
 /// How fast a search opens flows before its first trial.
 const LEARNING: f64 = super::trials::LEARNING;
 
@@ -164,7 +166,8 @@ pub fn run(plan: &Plan) -> Outcome<Results> {
         let share = (start + plan.total).saturating_sub(clock::now() + left) / (tasks.len() - index) as u32;
         eprintln!("{} through {}: {:.0} s", task.profile.name, task.through.name(), share.as_secs_f64());
         let command = arguments(plan, task, share);
-        let outcome = search(task, &command, share);
+        let late = clock::now() > start + plan.total + SPARE;
+        let outcome = if late { Err(Failure::new("no time was left")) } else { search(task, &command, share) };
         let (search, failure) = match outcome {
             Ok(report) => (report.search, None),
             Err(failure) => (None, Some(failure.reason().lines().last().unwrap_or_default().to_owned())),

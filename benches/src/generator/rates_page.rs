@@ -177,7 +177,7 @@ fn bar(out: &mut String, y: f64, through: Through, found: &Found, most: f64) -> 
     )?;
     let end = found.above.map_or(found.rate, |above| above.max(found.rate));
     writeln!(out, "<path d=\"M{:.1} {middle}H{:.1}\" stroke=\"black\"/>", at(found.rate), at(end))?;
-    let more = if found.remark().is_empty() { "" } else { " or more" };
+    let more = if found.remark().is_empty() || found.rate <= 0.0 { "" } else { " or more" };
     writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}{more}</text>", at(end) + 5.0, short(found.rate))
 }
 

@@ -61,7 +61,8 @@ impl Search {
             let found = self.find(*accepted, end.map(|end| end.saturating_sub(room)), &mut done)?;
             let found = if self.confirm.is_zero() { found } else { self.confirm(found, end, &mut done)? };
             // Who lost nothing at a rate has not lost more than a little.
-            let better = |known: &&Found| known.accepted <= *accepted && known.rate > found.rate;
+            let as_good = |known: &Found| known.rate > found.rate || found.unconfirmed && known.rate >= found.rate;
+            let better = |known: &&Found| known.accepted <= *accepted && as_good(known);
             let better = answers.iter().rev().find(better).cloned();
             answers.push(better.map_or(found, |better| Found { accepted: *accepted, ..better }));
         }
