@@ -21,11 +21,13 @@ test: setup
 	cargo build --release --package benches --bin instructions
 	cargo test --workspace --no-fail-fast
 
-# About five minutes after the build; `make bench QUICK=1` takes one. Results: target/bench/results.json.
+# About seven minutes after the build; `make bench QUICK=1` takes one. Results: target/bench/results.json, docs/benchmarks/in-memory-DATE.md.
 bench: setup
 	rm -rf target/criterion target/bench
 	QUICK=$(QUICK) cargo bench --package benches --benches
 	cargo run --release --quiet --package benches --bin instructions
+	cargo run --release --quiet --package benches --bin instructions -- profile
+	cargo test --quiet --package benches --test allocations
 	cargo run --release --quiet --package benches --bin report
 
 # Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn, then the settings of both; root. Less than ten minutes.

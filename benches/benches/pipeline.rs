@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::cases::{Refused, Size, Way, new_flows, play_data, play_refused};
+use benches::cases::{Refused, Size, Way, new_flows, play_data, play_datagrams, play_refused};
 use benches::floor::Floor;
 use benches::gateway::{Connection, FORGOTTEN, Gateway};
 use benches::results::quick;
@@ -46,6 +46,22 @@ fn data(criterion: &mut Criterion) {
                 let name = format!("{}/burst{burst}/flows{flows}", size.name());
                 measure(&mut group, &name, packets, &mut gateway);
             }
+        }
+    }
+}
+
+/// Datagrams of exchanges that stand.
+fn datagrams(criterion: &mut Criterion) {
+    for &flows in flow_counts().iter().filter(|flows| [1_000, 100_000, 1_000_000].contains(*flows)) {
+        let Ok(mut gateway) = Gateway::new(flows) else { return };
+        let exchanges = gateway.establish_udp(flows);
+        assert_eq!(exchanges.len(), flows, "all exchanges stand");
+        for way in Way::ALL {
+            let mut group = criterion.benchmark_group(way.name());
+            play_datagrams(&gateway, &exchanges, way, BURST);
+            check(&mut gateway, &exchanges);
+            let packets = if way == Way::Both { 2 * BURST } else { BURST };
+            measure(&mut group, &format!("udp/burst{BURST}/flows{flows}"), packets, &mut gateway);
         }
     }
 }
@@ -144,5 +160,5 @@ fn config() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = pipeline; config = config(); targets = floor, data, opening, refused }
+criterion_group! { name = pipeline; config = config(); targets = floor, data, datagrams, opening, refused }
 criterion_main!(pipeline);

@@ -101,6 +101,25 @@ fn to_client(connections: &[Connection], order: &[u32], size: Size) -> Traffic {
     traffic
 }
 
+/// As [`play_data`], with 64-byte datagrams of exchanges that have gone both ways.
+pub fn play_datagrams(gateway: &Gateway, exchanges: &[Connection], way: Way, burst: usize) {
+    gateway.silence();
+    let order = shuffled(exchanges.len());
+    let mut there = Traffic::new(vec![packets::datagram(64)]);
+    let mut back = Traffic::new((0..BACKENDS).map(packets::datagram_of_task).collect());
+    for (_, exchange) in in_order(exchanges, &order, 1) {
+        let (address, port) = network::client(exchange.client as usize);
+        there.push(0, address, port);
+        back.push(usize::from(exchange.backend), OVERLAY, exchange.snat_port);
+    }
+    if way != Way::ToClient {
+        gateway.front.play(there, burst);
+    }
+    if way != Way::ToTask {
+        gateway.back.play(back, burst);
+    }
+}
+
 /// All connections in this order, again and again until a burst and every length have their turn.
 fn in_order<'a>(
     connections: &'a [Connection],

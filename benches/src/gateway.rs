@@ -11,12 +11,15 @@ use crossbeam::queue::ArrayQueue;
 use datapath::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
 use datapath::counters::{Counters, WorkerCounters};
 use datapath::exchange::{Exchange, Mailbox};
+use datapath::flow_log::FlowEvents;
 use datapath::handover::Desk;
 use datapath::probes::{Probes, split_ports};
 use datapath::service::{InterfaceIndex, Snapshot, Tables, TablesError};
 use datapath::worker::{Shared, Slot, TablesDesk, Worker};
 use sys::{BURST, Device, FramePool, LinkType};
+use wire::Protocol;
 
+use crate::cases::new_flows;
 use crate::network;
 use crate::packets::{self, Segment, TUNNEL_LEN};
 use crate::replay::{Remote, replay};
@@ -26,11 +29,15 @@ use crate::traffic::Traffic;
 /// gives back what it has sent.
 const FRAMES: usize = 512;
 const FRAME_BYTES: usize = 2048;
-/// What a turn of the worker takes on the clock that the worker sees.
+/// What a turn of the worker takes on the clock that the worker sees, whatever it finds.
 const TURN: Duration = Duration::from_micros(1);
+/// What each packet adds: what is done once a millisecond then comes as often as it would.
+const PACKET: Duration = Duration::from_nanos(100);
 /// Keys the hash: the same in every run, so that every run does the same work.
 pub const SEED: u64 = 7;
 
+/// After this time of silence, open connections are over.
+pub const ESTABLISHED: Duration = Duration::from_hours(365 * 24);
 /// After this time, flows that nobody has answered are over.
 pub const FORGOTTEN: Duration = Duration::from_secs(2);
 
@@ -55,6 +62,7 @@ pub struct Gateway {
     /// Towards the nodes.
     pub back: Arc<Remote>,
     counters: Arc<Counters>,
+    log: Option<FlowEvents>,
     now: Duration,
 }
 
@@ -72,9 +80,24 @@ impl Gateway {
     /// # Errors
     /// If the tables contradict themselves.
     pub fn with(flows: usize, tables: Tables) -> Result<Self, TablesError> {
+        Self::build(flows, tables, None)
+    }
+
+    /// As [`Gateway::new`], with a log of flows, which has to be read.
+    ///
+    /// # Errors
+    /// If the tables contradict themselves.
+    pub fn logging(flows: usize) -> Result<Self, TablesError> {
+        Self::build(flows, network::tables(1, network::services()), Some(datapath::flow_log::queue()))
+    }
+
+    fn build(flows: usize, tables: Tables, log: Option<FlowEvents>) -> Result<Self, TablesError> {
         let ((front, front_remote), (back, back_remote)) = (replay(), replay());
         let counters = Arc::new(Counters::default());
-        let core = core(flows, Arc::clone(&counters));
+        let mut core = core(flows, Arc::clone(&counters));
+        if let Some(events) = &log {
+            core.log_flows(Arc::clone(events));
+        }
         let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
         let shared = Arc::new(Shared::new(desk));
         let devices = vec![
@@ -87,6 +110,7 @@ impl Gateway {
             front: front_remote,
             back: back_remote,
             counters,
+            log,
             now: Duration::from_secs(100),
         })
     }
@@ -94,7 +118,9 @@ impl Gateway {
     /// One turn of the worker; returns how many packets it took.
     pub fn turn(&mut self) -> usize {
         self.now += TURN;
-        self.worker.turn(self.now)
+        let packets = self.worker.turn(self.now);
+        self.now += PACKET * packets as u32;
+        packets
     }
 
     /// So many turns. Returns the packets.
@@ -125,6 +151,13 @@ impl Gateway {
         self.counters.read()
     }
 
+    /// Takes what was logged.
+    pub fn read_log(&self) {
+        if let Some(log) = &self.log {
+            while log.pop().is_some() {}
+        }
+    }
+
     /// Flows in the table.
     #[must_use]
     pub fn flows(&self) -> usize {
@@ -152,7 +185,21 @@ impl Gateway {
         connections
     }
 
-    /// Sends SYNs and reads from what comes out where they went.
+    /// Has so many clients exchange a datagram with the UDP service; in the order of their clients.
+    pub fn establish_udp(&mut self, count: usize) -> Vec<Connection> {
+        self.silence();
+        self.run(64); // ARP, as above.
+        let exchanges = self.open(new_flows(Protocol::Udp, 0, count));
+        let templates = (0..network::BACKENDS).map(packets::datagram_of_task).collect();
+        let mut answers = Traffic::new(templates).once();
+        for exchange in &exchanges {
+            answers.push(usize::from(exchange.backend), network::OVERLAY, exchange.snat_port);
+        }
+        self.play_to_end(&Arc::clone(&self.back), answers);
+        exchanges
+    }
+
+    /// Sends first packets and reads from what comes out where they went.
     fn open(&mut self, syns: Traffic) -> Vec<Connection> {
         let mut connections = Vec::with_capacity(syns.len());
         self.back.set_recording(true);
@@ -201,12 +248,7 @@ fn core(flows: usize, counters: Arc<Counters>) -> Core {
 
 /// Connections stay, unanswered packets are soon forgotten: [`FORGOTTEN`].
 fn timeouts() -> Timeouts {
-    Timeouts {
-        tcp_established: Duration::from_hours(365 * 24),
-        tcp_syn_sent: FORGOTTEN / 2,
-        udp: FORGOTTEN / 2,
-        ..Timeouts::default()
-    }
+    Timeouts { tcp_established: ESTABLISHED, tcp_syn_sent: FORGOTTEN / 2, udp: FORGOTTEN / 2, ..Timeouts::default() }
 }
 
 /// The connection of a SYN that was sent into the tunnel; `None` for ARP.

@@ -11,7 +11,8 @@ use std::{fs, io};
 use sys::BURST;
 use wire::Protocol;
 
-use crate::cases::{Refused, Size, Way, new_flows, play_data, play_refused};
+use crate::callgrind::Profile;
+use crate::cases::{Refused, Size, Way, new_flows, play_data, play_datagrams, play_refused};
 use crate::floor::Floor;
 use crate::gateway::Gateway;
 use crate::network;
@@ -22,19 +23,25 @@ const FLOWS: usize = 1_000;
 /// What [`counted`] is called in callgrind's options.
 const PATTERN: &str = "benches::instructions::counted";
 
+/// The cases of which the page tells where their instructions go.
+pub const PROFILED: [&str; 2] = ["to_task/64B/burst64", "to_client/64B/burst64"];
+
 /// Runs all cases, or `only` one, for callgrind to watch, and prints a line with the name and the packets of each.
 ///
 /// # Errors
 /// If the gateway's tables contradict themselves.
 pub fn run_cases(only: Option<&str>) -> Result<(), datapath::service::TablesError> {
-    let mut gateway = Gateway::new(FLOWS + 4 * BURST * TURNS as usize)?;
+    let mut gateway = Gateway::new(2 * FLOWS + 4 * BURST * TURNS as usize)?;
     let connections = gateway.establish(FLOWS);
     let count = |name: &str, run: &mut dyn FnMut(u64) -> u64| count(only, name, run);
-    for (way, size) in [(Way::ToTask, Size::Small), (Way::ToTask, Size::Imix), (Way::ToClient, Size::Small)] {
-        for burst in [1, BURST] {
-            play_data(&gateway, &connections, way, size, burst);
-            count(&format!("{}/{}/burst{burst}", way.name(), size.name()), &mut |turns| gateway.run(turns));
-        }
+    for (way, size, burst) in data() {
+        play_data(&gateway, &connections, way, size, burst);
+        count(&format!("{}/{}/burst{burst}", way.name(), size.name()), &mut |turns| gateway.run(turns));
+    }
+    let exchanges = gateway.establish_udp(FLOWS);
+    for way in [Way::ToTask, Way::ToClient] {
+        play_datagrams(&gateway, &exchanges, way, BURST);
+        count(&format!("{}/udp/burst{BURST}", way.name()), &mut |turns| gateway.run(turns));
     }
     for case in Refused::ALL {
         play_refused(&gateway, case, BURST);
@@ -58,6 +65,21 @@ pub fn run_cases(only: Option<&str>) -> Result<(), datapath::service::TablesErro
     Ok(())
 }
 
+/// Data of established connections: which way, how long, in which bursts.
+fn data() -> Vec<(Way, Size, usize)> {
+    let of = |way, size, bursts: &[usize]| bursts.iter().map(move |burst| (way, size, *burst)).collect::<Vec<_>>();
+    [
+        of(Way::ToTask, Size::Small, &[1, BURST]),
+        of(Way::ToTask, Size::Imix, &[1, BURST]),
+        of(Way::ToTask, Size::Large, &[BURST]),
+        of(Way::ToClient, Size::Small, &[1, BURST]),
+        of(Way::ToClient, Size::Imix, &[BURST]),
+        of(Way::ToClient, Size::Large, &[BURST]),
+        of(Way::Both, Size::Small, &[BURST]),
+    ]
+    .concat()
+}
+
 /// Turns before those that are counted bring buffers to their size.
 fn count(only: Option<&str>, name: &str, run: &mut dyn FnMut(u64) -> u64) {
     run(TURNS);
@@ -77,6 +99,29 @@ fn counted(run: &mut dyn FnMut(u64) -> u64) -> u64 {
 /// # Errors
 /// If valgrind is not there, or what it says makes no sense.
 pub fn measure(program: &Path, dir: &Path) -> io::Result<BTreeMap<String, f64>> {
+    let (told, dumps) = watch(program, dir, None)?;
+    let totals = dumps.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
+    let cases: Vec<(&str, f64)> = told.lines().filter_map(|line| line.split_once(' ')).filter_map(number).collect();
+    let counts: Vec<f64> = totals.filter(|total| *total > 0.0).collect();
+    if cases.len() != counts.len() || cases.is_empty() {
+        return Err(io::Error::other(format!("{} cases but {} dumps", cases.len(), counts.len())));
+    }
+    Ok(cases.iter().zip(counts).map(|((name, packets), count)| ((*name).to_owned(), count / packets)).collect())
+}
+
+/// Where the instructions of one case go.
+///
+/// # Errors
+/// As [`measure`]; and if there is no such case.
+pub fn profile(program: &Path, dir: &Path, case: &str) -> io::Result<Profile> {
+    let (told, dump) = watch(program, dir, Some(case))?;
+    let packets = told.lines().find_map(|line| line.strip_prefix(case)?.trim().parse::<f64>().ok());
+    let packets = packets.ok_or_else(|| io::Error::other(format!("no case `{case}`")))?;
+    Ok(Profile::read(case, packets, &dump))
+}
+
+/// Runs the cases under callgrind: what the program said, and what callgrind wrote.
+fn watch(program: &Path, dir: &Path, only: Option<&str>) -> io::Result<(String, String)> {
     fs::create_dir_all(dir)?;
     let out = dir.join(format!("callgrind.{}.out", std::process::id()));
     let output = Command::new("valgrind")
@@ -86,20 +131,14 @@ pub fn measure(program: &Path, dir: &Path) -> io::Result<BTreeMap<String, f64>> 
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
         .arg("run")
+        .args(only)
         .output()?;
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
     let dumps = fs::read_to_string(&out)?;
-    let totals = dumps.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
-    let text = String::from_utf8_lossy(&output.stdout);
-    let cases: Vec<(&str, f64)> = text.lines().filter_map(|line| line.split_once(' ')).filter_map(number).collect();
-    let counts: Vec<f64> = totals.filter(|total| *total > 0.0).collect();
-    if cases.len() != counts.len() || cases.is_empty() {
-        return Err(io::Error::other(format!("{} cases but {} dumps", cases.len(), counts.len())));
-    }
     fs::remove_file(&out)?;
-    Ok(cases.iter().zip(counts).map(|((name, packets), count)| ((*name).to_owned(), count / packets)).collect())
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), dumps))
 }
 
 fn number<'a>((name, packets): (&'a str, &str)) -> Option<(&'a str, f64)> {
@@ -123,7 +162,32 @@ pub fn guarded_file() -> PathBuf {
 /// # Errors
 /// If it cannot be read.
 pub fn guarded() -> io::Result<BTreeMap<String, f64>> {
-    let text = fs::read_to_string(guarded_file())?;
+    read(&guarded_file())
+}
+
+/// What no case may cost, whatever the guarded numbers have become step by step. Written by hand.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn ceilings() -> io::Result<BTreeMap<String, f64>> {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ceilings.txt"))
+}
+
+/// Cases that cost more than their ceiling, or have none.
+///
+/// # Errors
+/// If the file of ceilings cannot be read.
+pub fn too_dear(counts: &BTreeMap<String, f64>) -> io::Result<Vec<String>> {
+    let ceilings = ceilings()?;
+    let complaint = |(name, count): (&String, &f64)| match ceilings.get(name) {
+        None => Some(format!("{name}: no ceiling")),
+        Some(ceiling) => (count > ceiling).then(|| format!("{name}: {count:.0}, ceiling {ceiling:.0}")),
+    };
+    Ok(counts.iter().filter_map(complaint).collect())
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(path)?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     Ok(lines.filter_map(|line| number(line.split_once(' ')?)).map(|(name, n)| (name.to_owned(), n)).collect())
 }

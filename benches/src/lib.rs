@@ -3,9 +3,11 @@
 //! # Files
 //! `network` addresses and tables · `packets` frames by etherparse · `traffic` many packets of few templates · `replay`
 //! the device that plays them · `gateway` a worker between two such devices · `cases` what is measured, by name ·
-//! `floor` the same without a pipeline · `instructions` counts by callgrind · `results` figures as JSON · `stopwatch` time without that of others.
+//! `floor` the same without a pipeline · `instructions` counts by callgrind · `callgrind` where they go · `report` the page ·
+//! `results` figures as JSON · `stopwatch` time without that of others.
 #![forbid(unsafe_code)]
 
+pub mod callgrind;
 pub mod cases;
 pub mod driver;
 pub mod floor;
@@ -15,6 +17,7 @@ pub mod instructions;
 pub mod network;
 pub mod packets;
 pub mod replay;
+pub mod report;
 pub mod results;
 pub mod stopwatch;
 pub mod traffic;

@@ -46,13 +46,24 @@ pub fn from_stranger(segment: Segment) -> Template {
 /// A datagram of a client to the UDP service; the source is open.
 #[must_use]
 pub fn datagram(frame_len: usize) -> Template {
-    let payload = vec![0x5a; frame_len.saturating_sub(14 + 20 + 8)];
-    let ip = ip_header(Ipv4Addr::UNSPECIFIED, VIP, IpNumber::UDP, payload.len() + 8);
-    let length = (payload.len() + 8) as u16;
-    let mut udp = UdpHeader { source_port: 0, destination_port: UDP_PORT, length, checksum: 0 };
-    udp.checksum = udp.calc_checksum_ipv4(&ip, &payload).unwrap_or_default();
-    let packet = [&ip.to_bytes()[..], &udp.to_bytes(), &payload].concat();
+    let packet = udp((Ipv4Addr::UNSPECIFIED, 0), (VIP, UDP_PORT), frame_len);
     Template::new(ethernet(CLIENT_MAC, OUR_MACS[0], &packet), 14, Hole::Source)
+}
+
+/// The answer of the n-th task, 64 bytes without the tunnel; the destination port is open.
+#[must_use]
+pub fn datagram_of_task(n: usize) -> Template {
+    let packet = udp((task(n), TARGET_PORT), (Ipv4Addr::UNSPECIFIED, 0), 64);
+    Template::new(tunnelled(n, node(n), &packet), TUNNEL_LEN, Hole::Destination)
+}
+
+fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), frame_len: usize) -> Vec<u8> {
+    let payload = vec![0x5a; frame_len.saturating_sub(14 + 20 + 8)];
+    let ip = ip_header(src.0, dst.0, IpNumber::UDP, payload.len() + 8);
+    let length = (payload.len() + 8) as u16;
+    let mut udp = UdpHeader { source_port: src.1, destination_port: dst.1, length, checksum: 0 };
+    udp.checksum = udp.calc_checksum_ipv4(&ip, &payload).unwrap_or_default();
+    [&ip.to_bytes()[..], &udp.to_bytes(), &payload].concat()
 }
 
 /// Like [`from_client`] data, to an address that is not ours.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use allocation_counter::measure;
-use benches::cases::{Refused, Size, Way, new_flows, play_data, play_refused};
+use benches::cases::{Refused, Size, Way, new_flows, play_data, play_datagrams, play_refused};
 use benches::gateway::Gateway;
 use wire::Protocol;
 
@@ -29,6 +29,19 @@ fn packets_of_known_flows_allocate_nothing() {
                 assert_eq!(allocations(&mut gateway, TURNS), 0, "{} {} bursts of {burst}", way.name(), size.name());
             }
         }
+    }
+    assert!(gateway.counters().drops.iter().all(|(_, n)| *n == 0), "nothing was dropped");
+}
+
+#[test]
+fn datagrams_of_known_exchanges_allocate_nothing() {
+    let mut gateway = Gateway::new(FLOWS).unwrap();
+    let exchanges = gateway.establish_udp(FLOWS);
+    assert_eq!(exchanges.len(), FLOWS);
+    for way in Way::ALL {
+        play_datagrams(&gateway, &exchanges, way, BURST);
+        gateway.run(1);
+        assert_eq!(allocations(&mut gateway, TURNS), 0, "{}", way.name());
     }
     assert!(gateway.counters().drops.iter().all(|(_, n)| *n == 0), "nothing was dropped");
 }

@@ -1,6 +1,7 @@
 //! Instructions per packet of the main cases stay where they are: a slowdown is seen in the change that makes it.
 //!
-//! Counted in the release build, which is made here if `make test` has not done so.
+//! Counted in the release build, which is made here if `make test` has not done so. Beside the tolerance of one change stand
+//! ceilings, which many small changes do not pass either.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::process::Command;
 
 use benches::{instructions, results};
 
-/// How much more or less, in percent, than what the file says. Below a few percent, another compiler or C library would fail it.
-const TOLERANCE_PERCENT: f64 = 6.0;
+/// How much more or less, in percent, than what the file says. The count itself is exact; another compiler moves it by this much.
+const TOLERANCE_PERCENT: f64 = 2.0;
 
 fn program() -> PathBuf {
     let build = Command::new(env!("CARGO"))
@@ -22,10 +23,8 @@ fn program() -> PathBuf {
 
 #[test]
 fn no_case_costs_more_than_it_did() {
-    if !Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: instructions per packet are not checked, valgrind does not run here");
-        return;
-    }
+    let valgrind = Command::new("valgrind").arg("--version").output();
+    assert!(valgrind.is_ok_and(|said| said.status.success()), "valgrind does not run here: `make setup` installs it");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let counted = instructions::measure(&program(), dir).unwrap();
     let guarded = instructions::guarded().unwrap();
@@ -43,4 +42,6 @@ fn no_case_costs_more_than_it_did() {
          `cargo run --release --package benches --bin instructions -- --accept` and commit the file.",
         off.join("\n  ")
     );
+    let too_dear = instructions::too_dear(&counted).unwrap();
+    assert!(too_dear.is_empty(), "above what benches/ceilings.txt allows:\n  {}", too_dear.join("\n  "));
 }

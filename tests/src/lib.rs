@@ -4,6 +4,7 @@
 //! when the lab is dropped, and also when the process that owned it is killed: see `reaper.sh`.
 #![forbid(unsafe_code)]
 
+pub mod bars;
 pub mod binaries;
 pub mod capture;
 pub mod clock;

@@ -1,25 +1,20 @@
-//! Joins what the benches have written into `target/bench/results.json`, and prints it as Markdown.
+//! Joins what the benches have written into `target/bench/results.json`, and makes `docs/benchmarks/in-memory-DATE.md` of it;
+//! of a quick run, the page stays in `target/bench/`.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use benches::results::{Figure, dir, target};
-use serde::Serialize;
+use benches::callgrind::Profile;
+use benches::report::book::Book;
+use benches::report::page;
+use benches::report::sheet::{self, Place};
+use benches::results::{Figure, dir, quick, target};
 use serde_json::Value;
 
 /// Benches that write their own file, in the order of the report.
-const BENCHES: [&str; 3] = ["instructions", "flow_table", "tables"];
-
-#[derive(Serialize)]
-struct Report {
-    date: String,
-    commit: String,
-    machine: String,
-    figures: Vec<Figure>,
-}
+const BENCHES: [&str; 5] = ["instructions", "flow_table", "expiry", "tables", "control"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut figures = Vec::new();
@@ -32,16 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .extend(theirs.into_iter().map(|figure| Figure { name: format!("{bench}/{}", figure.name), ..figure }));
         }
     }
-    let report = Report {
-        date: said_by("date", &["-u", "+%F %R"]),
-        commit: said_by("git", &["describe", "--always", "--dirty"]),
-        machine: machine(),
-        figures,
-    };
+    let Place { date, commit, machine, load } = Place::here();
+    let book = Book { date, commit, machine, load, figures };
     fs::create_dir_all(dir())?;
-    fs::write(dir().join("results.json"), serde_json::to_string_pretty(&report)?)?;
-    print(&report);
-    Ok(())
+    fs::write(dir().join("results.json"), serde_json::to_string_pretty(&book)?)?;
+    let profiles = fs::read_to_string(dir().join("profile.json")).unwrap_or_else(|_| "[]".into());
+    page::write(&book, &serde_json::from_str::<Vec<Profile>>(&profiles)?, &sheet::dir(quick()))
 }
 
 /// Criterion's own files: a directory of estimates and of the benchmark's throughput for each case, at any depth.
@@ -68,27 +59,4 @@ fn packet_time(dir: &Path) -> Result<Option<Figure>, Box<dyn Error>> {
     let packets = benchmark["throughput"]["Elements"].as_f64().unwrap_or(1.0);
     let each = numbers("times").iter().zip(numbers("iters")).map(|(time, turns)| time / turns / packets).collect();
     Ok(benchmark["full_id"].as_str().map(|name| Figure::of(&format!("pipeline/{name}"), "ns/packet", each)))
-}
-
-fn print(report: &Report) {
-    println!("{}, commit {}, {}\n", report.date, report.commit, report.machine);
-    println!("| case | unit | median | lowest | highest |\n|---|---|---:|---:|---:|");
-    for Figure { name, unit, median, low, high } in &report.figures {
-        println!("| {name} | {unit} | {median:.1} | {low:.1} | {high:.1} |");
-    }
-}
-
-fn machine() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let of = |key: &str| {
-        let line = info.lines().find(|line| line.starts_with(key));
-        line.and_then(|line| line.split_once(": ")).map_or("?", |(_, value)| value).to_owned()
-    };
-    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{} (family {}, model {}), {cores} CPUs", of("model name"), of("cpu family"), of("model\t"))
-}
-
-fn said_by(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

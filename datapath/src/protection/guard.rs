@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
+
 use super::SynCookies;
 use super::alarm::Alarm;
 use super::cookie::{self, Cookies};
@@ -13,11 +15,11 @@ use super::sources::Sources;
 use crate::counters::Counter;
 use wire::{FiveTuple, TcpOffer};
 
-/// What a service remembers of those who come.
+/// What a service remembers of those who come. What all workers write to stands apart from what they only read.
 #[derive(Debug, Default)]
 pub struct Guard {
     workers: Box<[WorkerGuard]>,
-    all: Bucket,
+    all: CachePadded<Bucket>,
     /// Made by control when a rate per source is first wanted.
     sources: OnceLock<Sources>,
     cookies: Cookies,

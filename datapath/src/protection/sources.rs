@@ -13,6 +13,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam::utils::CachePadded;
+
 use super::rate::{Instant, Rate};
 
 const PLACES_IN_LINE: usize = 8;
@@ -32,7 +34,7 @@ const TRIES: usize = 1_024;
 pub(super) struct Sources {
     lines: Box<[Line]>,
     hash: RandomState,
-    evicted: AtomicU64,
+    evicted: CachePadded<AtomicU64>,
 }
 
 /// A source's hash in the upper bits, and when its bucket will be full again.
@@ -46,7 +48,7 @@ impl Sources {
     }
 
     fn with_lines(lines: usize, hash: RandomState) -> Self {
-        Self { lines: (0..lines).map(|_| Line::default()).collect(), hash, evicted: AtomicU64::new(0) }
+        Self { lines: (0..lines).map(|_| Line::default()).collect(), hash, evicted: CachePadded::default() }
     }
 
     /// Takes a token of the source if it has one.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
+
 use crate::scheduler::mix;
 
 const PLACES_IN_BUCKET: usize = 8;
@@ -68,7 +70,7 @@ pub struct Home {
 pub struct Clients {
     buckets: Box<[Bucket]>,
     hash: RandomState,
-    evicted: AtomicU64,
+    evicted: CachePadded<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +140,7 @@ impl Clients {
     pub fn new(places: usize) -> Self {
         let buckets = Self::capacity_for(places) / PLACES_IN_BUCKET;
         let buckets = (0..buckets).map(|_| Bucket::default()).collect();
-        Self { buckets, hash: RandomState::new(), evicted: AtomicU64::new(0) }
+        Self { buckets, hash: RandomState::new(), evicted: CachePadded::default() }
     }
 
     fn bucket(&self, client: Ipv4Addr) -> &[Place] {

@@ -1,0 +1,122 @@
+//! What the project wants of itself, and whether this run shows it. A target is met by the median; what the range says stands
+//! beside it.
+
+use super::book::Lookup;
+use super::sheet::table;
+use super::tables::table_flows;
+
+/// Whether a number is good enough, and what it was.
+struct Verdict {
+    target: &'static str,
+    measured: Option<String>,
+    met: bool,
+}
+
+/// The table.
+#[must_use]
+pub fn targets(all: &Lookup<'_>) -> String {
+    let rows = verdicts(all).into_iter().map(|verdict| {
+        let Verdict { target, measured, met } = verdict;
+        let word = match &measured {
+            None => "not measured",
+            Some(_) if met => "met",
+            Some(_) => "**missed**",
+        };
+        vec![target.to_owned(), measured.unwrap_or_default(), word.to_owned()]
+    });
+    table(&["target", "measured", ""], rows)
+}
+
+fn verdicts(all: &Lookup<'_>) -> Vec<Verdict> {
+    let mut verdicts = vec![
+        packet(all, "≤ 80 ns at 1,000 flows, both directions", 1_000, 80.0),
+        packet(all, "≤ 50 ns at 1,000 flows (stretch)", 1_000, 50.0),
+        packet(all, "≤ 120 ns at 1,000,000 random flows", 1_000_000, 120.0),
+        packet(all, "≤ 90 ns at 1,000,000 flows (stretch)", 1_000_000, 90.0),
+        growth(all),
+    ];
+    let flows = table_flows(all).into_iter().max().unwrap_or_default();
+    let table = |what: &str| format!("flow_table/{what}/flows{flows}/conntrack");
+    verdicts.extend([
+        most(all, "≤ 128 bytes a flow, resident", &table("resident"), 128.0, "bytes"),
+        least(all, "≥ 1 M inserts/s", &table("insert"), 1.0, "M/s"),
+        most(
+            all,
+            "a turn is ≤ 100 µs while a million open connections expire",
+            "expiry/expiring/turn_max",
+            100.0,
+            "µs at most",
+        ),
+        hashbrown(all, flows),
+        most(
+            all,
+            "10,000 services × 10 backends published in < 50 ms, all of control's work",
+            "control/publish",
+            50.0,
+            "ms",
+        ),
+        most(all, "… of which tables and hand-over alone", "tables/control/both", 50.0, "ms"),
+        most(all, "publishing: no packet lost at full load", "tables/publishing/lost", 0.0, "packets"),
+        most(all, "publishing: no packet lost of an open loop", "tables/open_loop/lost", 0.0, "packets"),
+        most(all, "publishing: no burst > 200 µs (backends stay)", "tables/publishing/burst_max", 200.0, "µs at most"),
+        most(
+            all,
+            "publishing: no burst > 200 µs (backends replaced)",
+            "tables/replacing/burst_max",
+            200.0,
+            "µs at most",
+        ),
+    ]);
+    verdicts
+}
+
+/// Both directions at most so many nanoseconds.
+fn packet(all: &Lookup<'_>, target: &'static str, flows: u64, limit: f64) -> Verdict {
+    let of = |way: &str| all.median(&format!("pipeline/{way}/64B/burst64/flows{flows}"));
+    let both = of("to_task").zip(of("to_client"));
+    Verdict {
+        target,
+        measured: both.map(|(there, back)| format!("{there:.0} and {back:.0} ns")),
+        met: both.is_some_and(|(there, back)| there.max(back) <= limit),
+    }
+}
+
+/// What four million flows cost beside a thousand.
+fn growth(all: &Lookup<'_>) -> Verdict {
+    let of = |way: &str| {
+        let at = |flows: u64| all.median(&format!("pipeline/{way}/64B/burst64/flows{flows}"));
+        Some(at(4_000_000)? / at(1_000)?)
+    };
+    let both = of("to_task").zip(of("to_client"));
+    Verdict {
+        target: "4,000,000 flows cost ≤ 2 × 1,000",
+        measured: both.map(|(there, back)| format!("{there:.1} × and {back:.1} ×")),
+        met: both.is_some_and(|(there, back)| there.max(back) <= 2.0),
+    }
+}
+
+fn hashbrown(all: &Lookup<'_>, flows: u64) -> Verdict {
+    let of = |what: &str| {
+        let at = |who: &str| all.median(&format!("flow_table/{what}/flows{flows}/{who}"));
+        Some(at("hashbrown_foldhash")? / at("conntrack")?)
+    };
+    let both = of("lookup_original").zip(of("lookup_reply"));
+    Verdict {
+        target: "lookups 2 × faster than hashbrown with its fast hash",
+        measured: both.map(|(client, task)| format!("{client:.1} × and {task:.1} ×")),
+        met: both.is_some_and(|(client, task)| client.min(task) >= 2.0),
+    }
+}
+
+fn most(all: &Lookup<'_>, target: &'static str, name: &str, limit: f64, unit: &str) -> Verdict {
+    compare(all, target, name, unit, |value| value <= limit)
+}
+
+fn least(all: &Lookup<'_>, target: &'static str, name: &str, limit: f64, unit: &str) -> Verdict {
+    compare(all, target, name, unit, |value| value >= limit)
+}
+
+fn compare(all: &Lookup<'_>, target: &'static str, name: &str, unit: &str, met: impl Fn(f64) -> bool) -> Verdict {
+    let measured = all.get(name).map(|_| format!("{} {unit}", all.cell(name)));
+    Verdict { target, measured, met: all.median(name).is_some_and(met) }
+}
