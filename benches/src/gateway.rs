@@ -252,7 +252,7 @@ fn timeouts() -> Timeouts {
 }
 
 /// The connection of a SYN that was sent into the tunnel; `None` for ARP.
-fn read_connection(frame: &[u8], client: u32) -> Option<Connection> {
+pub(crate) fn read_connection(frame: &[u8], client: u32) -> Option<Connection> {
     let inner = frame.get(TUNNEL_LEN..)?;
     if frame.get(TUNNEL_LEN - 2..TUNNEL_LEN)? != [0x08, 0x00] {
         return None;

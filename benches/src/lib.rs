@@ -3,7 +3,7 @@
 //! # Files
 //! `network` addresses and tables · `packets` frames by etherparse · `traffic` many packets of few templates · `replay`
 //! the device that plays them · `gateway` a worker between two such devices · `cases` what is measured, by name ·
-//! `floor` the same without a pipeline · `instructions` counts by callgrind · `callgrind` where they go · `report` the page ·
+//! `floor` the same without a pipeline · `instructions` counts by callgrind · `callgrind` where they go · `report` the page · `teams` one worker and two ·
 //! `results` figures as JSON · `stopwatch` time without that of others.
 #![forbid(unsafe_code)]
 
@@ -20,4 +20,5 @@ pub mod replay;
 pub mod report;
 pub mod results;
 pub mod stopwatch;
+pub mod teams;
 pub mod traffic;

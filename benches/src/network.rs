@@ -142,3 +142,13 @@ pub fn services() -> Vec<VirtualService> {
     let backends = |service| (0..count).map(|n| backend(service, count, n)).collect();
     vec![service(0, VIP, TCP_PORT, Protocol::Tcp, backends(0)), service(1, VIP, UDP_PORT, Protocol::Udp, backends(1))]
 }
+
+/// [`services`], whose backends count for so many workers.
+#[must_use]
+pub fn services_of(workers: usize) -> Vec<VirtualService> {
+    let mut services = services();
+    for backend in services.iter_mut().flat_map(|service| &mut service.backends) {
+        backend.stats = Arc::new(BackendStats::new(workers));
+    }
+    services
+}

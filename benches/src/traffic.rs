@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use sys::Frame;
+use sys::{Frame, FramePool};
 use wire::Delta;
 
 /// A frame with holes: address, port, and the checksums that cover them.
@@ -103,6 +103,18 @@ impl Traffic {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty()
+    }
+
+    /// The packets as bytes, from the first to the last.
+    #[must_use]
+    pub fn frames(mut self) -> Vec<Vec<u8>> {
+        let mut pool = FramePool::heap(1, 2048);
+        let Some(mut frame) = pool.take() else { return Vec::new() };
+        let mut frames = Vec::with_capacity(self.len());
+        while frames.len() < self.len() && self.write_next(&mut frame) {
+            frames.push(frame.bytes().to_vec());
+        }
+        frames
     }
 
     /// Writes the next packet; false when there is none.

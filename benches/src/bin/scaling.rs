@@ -1,24 +1,23 @@
-//! `make bench-scaling`: one worker, two workers of one gateway, and two workers that share nothing, in turn.
+//! `make bench-scaling`: one worker, two workers of one gateway, and two workers that share nothing, in turn, with packets both
+//! ways and with replies that come to the wrong worker. Writes `docs/benchmarks/scaling-DATE.md`.
 #![forbid(unsafe_code)]
+#![allow(clippy::cast_precision_loss, reason = "counts of a measurement")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::process::ExitCode;
 
-use benches::generator::driver::spread;
-use benches::generator::profile::Profile;
-use benches::generator::report::Machine;
-use benches::generator::scaling::{Players, Team};
-use benches::generator::units::short;
+use benches::report::sheet::{self, Place};
+use benches::results::quick;
+use benches::teams::{Crew, Round, Team, Work};
 use clap::Parser;
 use tests::Outcome;
+use tests::bars::{self, Bar, Panel, number};
+use tests::peers::results::Spread;
 
 /// One worker and two, in memory.
 #[derive(Parser)]
 struct Cli {
-    /// What to send: the first stream of a profile.
-    #[arg(long)]
-    profile: Option<PathBuf>,
     /// Packets for each worker in a round.
     #[arg(long, default_value_t = 30_000)]
     packets: usize,
@@ -26,6 +25,10 @@ struct Cli {
     #[arg(long, default_value_t = 41)]
     rounds: usize,
 }
+
+type Rounds = BTreeMap<(Work, Team), Vec<Round>>;
+
+const METHOD: &str = include_str!("../report/scaling.md");
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -38,38 +41,93 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Outcome {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/64b.toml");
-    let profile = Profile::load(&cli.profile.clone().unwrap_or_else(default))?;
-    let (cpus, machine) = (sys::allowed_cpus(), Machine::here());
-    println!("{} with {} CPUs, Linux {}; {} rounds", machine.cpu, machine.cpus, machine.kernel, cli.rounds);
-    let teams = [Team::One, Team::Two, Team::Strangers];
-    let mut players = Vec::new();
-    for team in teams {
-        players.push((team, Players::new(&profile, team, cli.packets)?));
+    let cpus = sys::allowed_cpus();
+    let mut crews = Vec::new();
+    for team in Team::ALL {
+        crews.push((team, Crew::new(team, 2 * cli.packets)?));
     }
-    let mut rates: BTreeMap<Team, Vec<f64>> = BTreeMap::new();
+    let mut all = Rounds::new();
     for round in 0..=cli.rounds {
-        for (team, players) in &mut players {
-            let rate = players.round(&cpus)?;
-            // The first round opens the flows.
-            if round > 0 {
-                rates.entry(*team).or_default().push(rate);
+        for work in Work::ALL {
+            for (team, crew) in crews.iter_mut().filter(|(team, _)| work.suits(*team)) {
+                let one = crew.round(work, cli.packets, &cpus)?;
+                // The first round warms up.
+                if round > 0 {
+                    all.entry((work, *team)).or_default().push(one);
+                }
             }
         }
     }
-    for (team, rates) in &rates {
-        let (median, low, high) = spread(rates);
-        println!("{:10} {:>10}/s ({} to {})", format!("{team:?}"), short(median), short(low), short(high));
-    }
-    let ratio = |a, b| {
-        let (Some(a), Some(b)) = (rates.get(&a), rates.get(&b)) else { return (0.0, 0.0, 0.0) };
-        spread(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>())
-    };
-    for (name, a, b) in
-        [("two workers : one", Team::Two, Team::One), ("two workers : two strangers", Team::Two, Team::Strangers)]
-    {
-        let (median, low, high) = ratio(a, b);
-        println!("{name}: {median:.2} ({low:.2} to {high:.2})");
-    }
+    let place = Place::here();
+    let (dir, name) = (sheet::dir(quick()), format!("scaling-{}", place.date));
+    let page = page(cli, &place, &name, &all);
+    println!("{page}");
+    sheet::write(&dir, &name, &page)?;
+    fs::write(dir.join(format!("{name}.svg")), bars::svg(&panels(&all))?)?;
     Ok(())
+}
+
+fn page(cli: &Cli, place: &Place, name: &str, all: &Rounds) -> String {
+    let head = place.head("One worker and two, in memory", "make bench-scaling");
+    let rows = all.iter().map(|((work, team), rounds)| {
+        let lost: u64 = rounds.iter().map(|round| round.lost).sum();
+        vec![
+            work.name().to_owned(),
+            team.name().to_owned(),
+            told(spread(rounds, |round| round.nanos)),
+            told(spread(rounds, |round| round.rate / 1e6)),
+            lost.to_string(),
+        ]
+    });
+    let table = sheet::table(&["work", "who", "ns of CPU a packet", "M packets/s", "lost in all rounds"], rows);
+    let ratios = Work::ALL.map(|work| {
+        let against = |base: Work, team: Team| told(ratio(all, (work, Team::Two), (base, team)));
+        let home = if matches!(work, Work::Replies { .. }) { Work::Replies { away: 0 } } else { work };
+        vec![
+            work.name().to_owned(),
+            against(home, Team::One),
+            against(home, Team::Strangers),
+            against(home, Team::Two),
+        ]
+    });
+    let names = ["ns of CPU a packet, two workers of one gateway against", "one worker", "two gateways", "all at home"];
+    format!(
+        "{head}{} rounds of {} packets for each worker, in turn.\n\n![ns of CPU a packet]({name}.svg)\n\n{METHOD}\n## What a packet \
+         costs\n\n{table}\n## Ratios, round by round\n\n{}",
+        cli.rounds,
+        cli.packets,
+        sheet::table(&names, ratios)
+    )
+}
+
+fn spread(rounds: &[Round], of: impl Fn(&Round) -> f64) -> Option<Spread> {
+    Spread::of(rounds.iter().map(of))
+}
+
+fn told(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| "–".into(), |s| format!("{} [{}–{}]", number(s.median), number(s.min), number(s.max)))
+}
+
+fn ratio(all: &Rounds, one: (Work, Team), base: (Work, Team)) -> Option<Spread> {
+    let (one, base) = (all.get(&one)?, all.get(&base)?);
+    Spread::of(one.iter().zip(base).map(|(one, base)| one.nanos / base.nanos))
+}
+
+fn panels(all: &Rounds) -> Vec<Panel> {
+    let panel = |work: Work| Panel {
+        title: format!("{}, ns of CPU a packet", work.name()),
+        bars: Team::ALL
+            .into_iter()
+            .filter_map(|team| {
+                let spread = spread(all.get(&(work, team))?, |round| round.nanos)?;
+                let label = match team {
+                    Team::One => "one worker",
+                    Team::Two => "two of one gateway",
+                    Team::Strangers => "two of two gateways",
+                };
+                Some(Bar { label: label.into(), spread, color: if team == Team::Two { "#c0532f" } else { "#4a78a8" } })
+            })
+            .collect(),
+    };
+    Work::ALL.map(panel).into()
 }

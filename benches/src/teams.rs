@@ -1,0 +1,296 @@
+//! One worker and two: what a packet costs each, by kind of work.
+//!
+//! Nothing but workers runs while time is taken: their devices are filled beforehand and all begin at once. Two workers of one
+//! gateway are compared with one, and with two gateways that have nothing in common: what these two cost one another is the
+//! machine's doing. Time is processor time of the turns in which a worker found something to do, so that others on the
+//! machine do not count; replies may come to the worker that has their flow, or to the other one.
+
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use ::tests::{Failure, Outcome, ensure};
+use datapath::counters::Counters;
+use sys::clock;
+use wire::Protocol;
+
+use crate::cases::new_flows;
+use crate::gateway::{Connection, read_connection};
+use crate::generator::scaling::{Bench, workers};
+use crate::network::{self, BACKENDS, OVERLAY};
+use crate::packets::{self, Segment};
+use crate::stopwatch::timed;
+use crate::traffic::{Template, Traffic};
+
+/// Flows of each worker.
+pub const FLOWS: usize = 1_000;
+/// Packets injected at a time while flows are opened.
+const PIECE: usize = 64;
+/// A round that has not ended then has lost something without counting it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who works at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Team {
+    /// One worker.
+    One,
+    /// Two workers of one gateway.
+    Two,
+    /// Two workers of two gateways.
+    Strangers,
+}
+
+impl Team {
+    /// All teams.
+    pub const ALL: [Team; 3] = [Team::One, Team::Two, Team::Strangers];
+
+    /// As the page says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Team::One => "one worker",
+            Team::Two => "two workers of one gateway",
+            Team::Strangers => "two workers of two gateways",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Datagrams of known flows, client to task.
+    Datagrams,
+    /// TCP data, client to task.
+    Segments,
+    /// TCP data, task to client; so many of a hundred come to the worker that does not have their flow.
+    Replies {
+        /// Percent.
+        away: u32,
+    },
+}
+
+impl Work {
+    /// All of it.
+    pub const ALL: [Work; 5] = [
+        Work::Datagrams,
+        Work::Segments,
+        Work::Replies { away: 0 },
+        Work::Replies { away: 50 },
+        Work::Replies { away: 100 },
+    ];
+
+    /// As the page says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Work::Datagrams => "UDP, client to task",
+            Work::Segments => "TCP, client to task",
+            Work::Replies { away: 0 } => "TCP, task to client",
+            Work::Replies { away: 100 } => "TCP, task to client, all handed over",
+            Work::Replies { .. } => "TCP, task to client, half handed over",
+        }
+    }
+
+    /// Whether a team can do it: one worker has nobody to hand over to.
+    #[must_use]
+    pub fn suits(self, team: Team) -> bool {
+        team == Team::Two || !matches!(self, Work::Replies { away } if away > 0)
+    }
+}
+
+/// What one round has shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Nanoseconds of processor time a packet.
+    pub nanos: f64,
+    /// Packets a second of all workers, by the wall clock.
+    pub rate: f64,
+    /// Packets that were dropped: the other worker's mailbox was full.
+    pub lost: u64,
+}
+
+/// A team with its open flows.
+pub struct Crew {
+    benches: Vec<Bench>,
+    tcp: Vec<Vec<Connection>>,
+    udp: Vec<Vec<Connection>>,
+}
+
+impl Crew {
+    /// The team, with room for so many packets in a round of each worker.
+    ///
+    /// # Errors
+    /// The tables contradict themselves, or flows could not be opened.
+    pub fn new(team: Team, packets: usize) -> Outcome<Crew> {
+        let gateway = |count| {
+            let tables = network::tables(1, network::services_of(count));
+            workers(tables, count, 4 * FLOWS, packets + 256)
+        };
+        let benches = match team {
+            Team::One => gateway(1)?,
+            Team::Two => gateway(2)?,
+            Team::Strangers => [gateway(1)?, gateway(1)?].into_iter().flatten().collect(),
+        };
+        let mut crew = Crew { benches, tcp: Vec::new(), udp: Vec::new() };
+        for (index, bench) in crew.benches.iter_mut().enumerate() {
+            crew.tcp.push(open_connections(bench, index)?);
+            crew.udp.push(open(bench, Protocol::Udp, index)?);
+        }
+        Ok(crew)
+    }
+
+    /// Does the work once: `packets` packets for each worker.
+    ///
+    /// # Errors
+    /// Packets vanished, or a thread could not be started.
+    pub fn round(&mut self, work: Work, packets: usize, cpus: &[usize]) -> Outcome<Round> {
+        let count = self.benches.len();
+        for index in 0..count {
+            for (to, frame) in self.frames(work, index, packets) {
+                let bench = &mut self.benches[to];
+                let end = if matches!(work, Work::Replies { .. }) { &mut bench.task } else { &mut bench.client };
+                ensure!(end.inject(&frame), "the cable is too short");
+            }
+        }
+        let counters: Vec<Arc<Counters>> = self.benches.iter().map(|bench| Arc::clone(&bench.counters)).collect();
+        let done = || counters.iter().map(|one| finished(one)).sum::<u64>();
+        let lost = || counters.iter().map(|one| dropped(one)).sum::<u64>();
+        let (before, lost_before, total) = (done(), lost(), (packets * count) as u64);
+        let is_done = || done() - before >= total;
+        let (start, begin) = (Barrier::new(count), clock::now());
+        let times: Vec<Outcome<Duration>> = std::thread::scope(|scope| {
+            let (start, is_done) = (&start, &is_done);
+            let cpus = cpus.iter().copied().cycle();
+            let play = move |(bench, cpu): (&'_ mut Bench, usize)| {
+                let _ = sys::pin_current_thread(cpu);
+                start.wait();
+                drain(bench, is_done)
+            };
+            let threads: Vec<_> =
+                self.benches.iter_mut().zip(cpus).map(|pair| scope.spawn(move || play(pair))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Outcome<Duration>>| {
+                thread.join().unwrap_or_else(|_| Err(Failure::new("a worker failed")))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        let wall = clock::now().saturating_sub(begin);
+        for bench in &mut self.benches {
+            while bench.client.collect().is_some() {}
+            while bench.task.collect().is_some() {}
+        }
+        let spent = times.into_iter().sum::<Outcome<Duration>>()?;
+        Ok(Round {
+            nanos: spent.as_secs_f64() * 1e9 / total as f64,
+            rate: total as f64 / wall.as_secs_f64(),
+            lost: lost() - lost_before,
+        })
+    }
+
+    /// What the clients or tasks of a worker's flows send, and to which worker it comes.
+    fn frames(&self, work: Work, index: usize, packets: usize) -> Vec<(usize, Vec<u8>)> {
+        let (flows, away) = match work {
+            Work::Datagrams => (&self.udp[index], 0),
+            Work::Segments => (&self.tcp[index], 0),
+            Work::Replies { away } => (&self.tcp[index], away),
+        };
+        let traffic = data(work, flows.iter().cycle().take(packets));
+        let other = (index + 1) % self.benches.len();
+        let to = |n: usize| if (n as u32 * 37) % 100 < away { other } else { index };
+        traffic.frames().into_iter().enumerate().map(|(n, frame)| (to(n), frame)).collect()
+    }
+}
+
+/// Packets of known flows.
+pub fn data<'a>(work: Work, flows: impl Iterator<Item = &'a Connection>) -> Traffic {
+    let mut traffic = Traffic::new(match work {
+        Work::Datagrams => vec![packets::datagram(64)],
+        Work::Segments => vec![packets::from_client(Segment::Data(64))],
+        Work::Replies { .. } => (0..BACKENDS).map(|n| packets::from_task(n, Segment::Data(64))).collect(),
+    });
+    for flow in flows {
+        if matches!(work, Work::Replies { .. }) {
+            traffic.push(usize::from(flow.backend), OVERLAY, flow.snat_port);
+        } else {
+            let (address, port) = network::client(flow.client as usize);
+            traffic.push(0, address, port);
+        }
+    }
+    traffic
+}
+
+/// Packets that are through: sent on, or dropped and counted. ARP of ours is sent on top.
+fn finished(counters: &Counters) -> u64 {
+    let now = counters.read();
+    now.tx_packets.saturating_sub(now.arp_taught) + dropped(counters)
+}
+
+fn dropped(counters: &Counters) -> u64 {
+    counters.read().drops.iter().map(|(_, n)| n).sum()
+}
+
+/// Turns until everything is done; the processor time of those that did something.
+fn drain(bench: &mut Bench, is_done: impl Fn() -> bool) -> Outcome<Duration> {
+    let (mut spent, deadline) = (Duration::ZERO, clock::now() + PATIENCE);
+    loop {
+        let now = clock::now();
+        let (taken, time) = timed(|| bench.worker.turn(now));
+        if taken > 0 {
+            spent += time;
+        } else if is_done() {
+            return Ok(spent);
+        } else {
+            ensure!(now < deadline, "packets have vanished");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The first client of a worker's flows.
+fn first_client(index: usize) -> usize {
+    index * 10 * FLOWS
+}
+
+/// Opens flows of a worker: they are in the order of their clients.
+///
+/// # Errors
+/// Not all of them came out where tasks are.
+pub fn open(bench: &mut Bench, protocol: Protocol, index: usize) -> Outcome<Vec<Connection>> {
+    let first = first_client(index);
+    let mut flows = Vec::with_capacity(FLOWS);
+    for frame in through(bench, &new_flows(protocol, first, FLOWS).frames())? {
+        flows.extend(read_connection(&frame, (first + flows.len()) as u32));
+    }
+    ensure!(flows.len() == FLOWS, "{} of {FLOWS} flows were opened", flows.len());
+    Ok(flows)
+}
+
+/// The same with the whole handshake of TCP.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_connections(bench: &mut Bench, index: usize) -> Outcome<Vec<Connection>> {
+    let flows = open(bench, Protocol::Tcp, index)?;
+    let mut syn_acks =
+        Traffic::new((0..BACKENDS).map(|n| packets::from_task(n, Segment::SynAck)).collect::<Vec<Template>>());
+    for flow in &flows {
+        syn_acks.push(usize::from(flow.backend), OVERLAY, flow.snat_port);
+    }
+    for piece in syn_acks.frames().chunks(PIECE) {
+        ensure!(piece.iter().all(|frame| bench.task.inject(frame)), "the cable is too short");
+        bench.worker.turn(clock::now());
+    }
+    let acks = data(Work::Segments, flows.iter()).frames();
+    ensure!(through(bench, &acks)?.len() >= FLOWS, "connections were not established");
+    while bench.client.collect().is_some() {}
+    Ok(flows)
+}
+
+/// Lets a worker hear clients; what comes out where tasks are.
+fn through(bench: &mut Bench, frames: &[Vec<u8>]) -> Outcome<Vec<Vec<u8>>> {
+    let mut out = Vec::new();
+    for piece in frames.chunks(PIECE) {
+        ensure!(piece.iter().all(|frame| bench.client.inject(frame)), "the cable is too short");
+        bench.worker.turn(clock::now());
+        out.extend(std::iter::from_fn(|| bench.task.collect()));
+    }
+    Ok(out)
+}
