@@ -25,10 +25,12 @@ test: setup
 bench: setup
 	rm -rf target/criterion target/bench
 	QUICK=$(QUICK) cargo bench --package benches --benches
+	SLUICEGATE_FIGURES=$(CURDIR)/target/bench/control.json cargo test --release --quiet --package control --bin sluicegate -- \
+		--exact gateway::tests_running::publishing_ten_thousand_services_is_timed_when_asked_for
 	cargo run --release --quiet --package benches --bin instructions
 	cargo run --release --quiet --package benches --bin instructions -- profile
 	cargo test --quiet --package benches --test allocations
-	cargo run --release --quiet --package benches --bin report
+	QUICK=$(QUICK) cargo run --release --quiet --package benches --bin report
 
 # Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn, then the settings of both; root. Less than ten minutes.
 # Results: docs/benchmarks/.

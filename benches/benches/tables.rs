@@ -2,7 +2,7 @@
 //! `cargo bench --package benches --bench tables`.
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "counts and shares of a measurement")]
 
-use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,18 +10,27 @@ use std::time::Duration;
 
 use benches::cases::{Size, Way, play_data};
 use benches::gateway::Gateway;
+use benches::generator::scaling::{Bench, workers};
 use benches::network::{self, TCP_PORT, VIP, backend, service};
+use benches::packets::TUNNEL_LEN;
 use benches::results::{self, Figure, quick};
 use benches::stopwatch::timed;
+use benches::teams::{Work, data, open};
 use datapath::handover::Publisher;
-use datapath::service::{Snapshot, Tables};
-use sys::clock;
+use datapath::service::{Generation, Snapshot, Tables};
+use sys::{Device, FramePool, MemoryDevice, clock};
+use tests::Outcome;
 use wire::Protocol;
 
 const SERVICES: u32 = 10_000;
 const PER_SERVICE: u32 = 10;
 const FLOWS: usize = 100_000;
 const BURST: usize = 64;
+/// Of the open loop: packets a second, flows, how many the cable holds, how many are sent late at once.
+const RATE: u64 = 300_000;
+const FLOWS_OF_LOOP: usize = 1_000;
+const DEPTH: usize = 8_192;
+const LATE: u64 = 1_024;
 
 /// 10,000 services with ten backends each, of which all but the first, which has the flows, lack the last `removed` ones.
 /// The backends are one object in all generations that are cloned from one description, as control keeps them.
@@ -72,10 +81,12 @@ type TablesPublisher = Publisher<Snapshot, crossbeam::queue::ArrayQueue<Arc<Snap
 
 /// Builds the next generation from the description and gives it to the worker, as `Engine::publish` does.
 fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) -> Price {
-    let mut tables = tables.clone();
-    tables.generation = datapath::service::Generation(generation);
     let mut built = None;
-    let spent = millis(|| built = Snapshot::build(tables).ok());
+    let spent = millis(|| {
+        let mut tables = tables.clone();
+        tables.generation = Generation(generation);
+        built = Snapshot::build(tables).ok();
+    });
     let publish = millis(|| {
         let Some(mut snapshot) = built.take() else { return };
         let now = clock::now();
@@ -130,7 +141,153 @@ const SAME: [&str; 4] =
 const OTHERS: [&str; 4] =
     ["replacing/burst_p999", "replacing/burst_max", "replacing/bursts_over_200us", "replacing/lost"];
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// What a sender that does not wait for the worker has seen.
+#[derive(Default)]
+struct OpenLoop {
+    sent: u64,
+    /// Of the timetable, what the sender was too late for.
+    missed: u64,
+    lost: u64,
+    /// From sending to arrival, by the wall clock, in microseconds.
+    latencies: Vec<f64>,
+}
+
+/// Where a datagram's payload begins, before the gateway and behind it.
+const PAYLOAD: usize = 14 + 20 + 8;
+const PAYLOAD_IN_TUNNEL: usize = TUNNEL_LEN + 20 + 8;
+
+/// Datagrams at a steady rate through a worker on a thread of its own, while `control` runs. The cable holds 8,192: a worker that
+/// is further behind loses what comes.
+fn open_loop(tables: &Tables, control: impl FnOnce(&mut TablesPublisher) + Send) -> Outcome<OpenLoop> {
+    let mut bench = workers(tables.clone(), 1, 4 * FLOWS_OF_LOOP, DEPTH)?.remove(0);
+    let flows = open(&mut bench, Protocol::Udp, 0, FLOWS_OF_LOOP)?;
+    let frames = data(Work::Datagrams, flows.iter()).frames();
+    let first = Arc::clone(&bench.tables);
+    let mut publisher = TablesPublisher::new(vec![Arc::clone(&bench.shared.desk)], 1, first);
+    let Bench { mut worker, mut client, mut task, .. } = bench;
+    let (working, sending) = (AtomicBool::new(true), AtomicBool::new(true));
+    let mut seen = OpenLoop::default();
+    let cpus = sys::allowed_cpus();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = cpus.first().map(|cpu| sys::pin_current_thread(*cpu));
+            while working.load(Ordering::Relaxed) {
+                if worker.turn(clock::now()) == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        scope.spawn(|| {
+            control(&mut publisher);
+            sending.store(false, Ordering::Relaxed);
+        });
+        send(&mut seen, &frames, &mut client, &mut task, &sending);
+        working.store(false, Ordering::Relaxed);
+    });
+    seen.lost = seen.sent - seen.latencies.len() as u64;
+    seen.latencies.sort_by(f64::total_cmp);
+    Ok(seen)
+}
+
+/// Sends by the timetable and listens, until told to stop and all is there, or a while has passed.
+fn send(
+    seen: &mut OpenLoop,
+    frames: &[Vec<u8>],
+    client: &mut MemoryDevice,
+    task: &mut MemoryDevice,
+    sending: &AtomicBool,
+) {
+    let (start, mut timetable, mut stopped) = (clock::now(), 0, None);
+    let mut pool = FramePool::heap(2 * BURST, 2048);
+    let mut burst = Vec::with_capacity(BURST);
+    let mut packet = Vec::with_capacity(2048);
+    while stopped
+        .is_none_or(|at| clock::now() < at + Duration::from_millis(300) && seen.latencies.len() < seen.sent as usize)
+    {
+        if stopped.is_none() && sending.load(Ordering::Relaxed) {
+            let due = clock::now().saturating_sub(start).as_micros() as u64 * RATE / 1_000_000 - timetable;
+            timetable += due;
+            // What another program's slice has cost is not to come at once.
+            seen.missed += due.saturating_sub(LATE);
+            for _ in 0..due.min(LATE) {
+                packet.clear();
+                packet.extend_from_slice(&frames[seen.sent as usize % frames.len()]);
+                packet[PAYLOAD..PAYLOAD + 8].copy_from_slice(&(clock::now().as_nanos() as u64).to_be_bytes());
+                client.inject(&packet);
+                seen.sent += 1;
+            }
+        } else {
+            stopped = stopped.or_else(|| Some(clock::now()));
+        }
+        while task.rx(&mut pool, &mut burst, BURST) > 0 {
+            let now = clock::now().as_nanos() as u64;
+            for frame in burst.drain(..) {
+                if let Some(stamp) = frame.bytes().get(PAYLOAD_IN_TUNNEL..PAYLOAD_IN_TUNNEL + 8)
+                    && let Ok(stamp) = <[u8; 8]>::try_from(stamp)
+                    && frame.bytes()[TUNNEL_LEN - 2..TUNNEL_LEN] == [0x08, 0x00]
+                {
+                    seen.latencies.push(now.saturating_sub(u64::from_be_bytes(stamp)) as f64 / 1e3);
+                }
+                pool.put(frame);
+            }
+        }
+    }
+}
+
+/// Tables come while datagrams do, and none do.
+fn open_loops(columns: &mut Columns, rounds: usize, whole: &Tables, fewer: &Tables) -> Outcome {
+    for _ in 0..rounds {
+        let quiet = open_loop(whole, |_| thread::sleep(Duration::from_millis(500)))?;
+        let busy = open_loop(whole, |publisher| {
+            for (generation, tables) in (2..).zip([whole, fewer, whole, whole]) {
+                publish(publisher, tables, generation);
+                thread::sleep(Duration::from_millis(80));
+            }
+        })?;
+        for (names, seen) in [
+            (
+                [
+                    "open_loop/quiet_lost",
+                    "open_loop/quiet_latency_p50",
+                    "open_loop/quiet_latency_p999",
+                    "open_loop/quiet_latency_max",
+                    "open_loop/quiet_missed",
+                ],
+                quiet,
+            ),
+            (
+                [
+                    "open_loop/lost",
+                    "open_loop/latency_p50",
+                    "open_loop/latency_p999",
+                    "open_loop/latency_max",
+                    "open_loop/missed",
+                ],
+                busy,
+            ),
+        ] {
+            let at = |share: f64| seen.latencies.get((seen.latencies.len() as f64 * share) as usize).copied();
+            columns.add(names[0], "packets", seen.lost as f64);
+            columns.add(names[1], "us", at(0.5).unwrap_or(f64::NAN));
+            columns.add(names[2], "us", at(0.999).unwrap_or(f64::NAN));
+            columns.add(names[3], "us", seen.latencies.last().copied().unwrap_or(f64::NAN));
+            columns.add(names[4], "packets", seen.missed as f64);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tables: {failure:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome {
     let rounds = if quick() { 2 } else { 10 };
     // The second set lacks a backend of every service: publishing it retires 9,999 of them.
     let (whole, fewer) = (many(0), many(1));
@@ -151,6 +308,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     generation += 1;
                     let price = publish(&mut publisher, tables, generation);
                     columns.add("control/build", "ms", price.build);
+                    columns.add("control/both", "ms", price.build + price.publish);
                     columns.add("control/publish", "ms", price.publish);
                     thread::sleep(Duration::from_millis(50));
                 }
@@ -159,6 +317,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             columns.stretch(names, &noisy);
         }
     }
+    drop(gateway);
+    open_loops(&mut columns, rounds.min(5), &whole, &fewer)?;
     let figures = columns.0.into_iter().map(|(name, unit, values)| Figure::of(name, unit, values));
     Ok(results::write("tables", &figures.collect::<Vec<_>>())?)
 }

@@ -5,6 +5,8 @@
 //! machine's doing. Time is processor time of the turns in which a worker found something to do, so that others on the
 //! machine do not count; replies may come to the worker that has their flow, or to the other one.
 
+#![allow(clippy::cast_precision_loss, reason = "counts of a measurement")]
+
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -132,8 +134,8 @@ impl Crew {
         };
         let mut crew = Crew { benches, tcp: Vec::new(), udp: Vec::new() };
         for (index, bench) in crew.benches.iter_mut().enumerate() {
-            crew.tcp.push(open_connections(bench, index)?);
-            crew.udp.push(open(bench, Protocol::Udp, index)?);
+            crew.tcp.push(open_connections(bench, index, FLOWS)?);
+            crew.udp.push(open(bench, Protocol::Udp, index, FLOWS)?);
         }
         Ok(crew)
     }
@@ -245,21 +247,22 @@ fn drain(bench: &mut Bench, is_done: impl Fn() -> bool) -> Outcome<Duration> {
 }
 
 /// The first client of a worker's flows.
-fn first_client(index: usize) -> usize {
-    index * 10 * FLOWS
+#[must_use]
+pub const fn first_client(index: usize) -> usize {
+    index * 20_000
 }
 
-/// Opens flows of a worker: they are in the order of their clients.
+/// Opens so many flows of a worker: they are in the order of their clients.
 ///
 /// # Errors
 /// Not all of them came out where tasks are.
-pub fn open(bench: &mut Bench, protocol: Protocol, index: usize) -> Outcome<Vec<Connection>> {
+pub fn open(bench: &mut Bench, protocol: Protocol, index: usize, count: usize) -> Outcome<Vec<Connection>> {
     let first = first_client(index);
-    let mut flows = Vec::with_capacity(FLOWS);
-    for frame in through(bench, &new_flows(protocol, first, FLOWS).frames())? {
+    let mut flows = Vec::with_capacity(count);
+    for frame in through(bench, &new_flows(protocol, first, count).frames())? {
         flows.extend(read_connection(&frame, (first + flows.len()) as u32));
     }
-    ensure!(flows.len() == FLOWS, "{} of {FLOWS} flows were opened", flows.len());
+    ensure!(flows.len() == count, "{} of {count} flows were opened", flows.len());
     Ok(flows)
 }
 
@@ -267,8 +270,8 @@ pub fn open(bench: &mut Bench, protocol: Protocol, index: usize) -> Outcome<Vec<
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_connections(bench: &mut Bench, index: usize) -> Outcome<Vec<Connection>> {
-    let flows = open(bench, Protocol::Tcp, index)?;
+pub fn open_connections(bench: &mut Bench, index: usize, count: usize) -> Outcome<Vec<Connection>> {
+    let flows = open(bench, Protocol::Tcp, index, count)?;
     let mut syn_acks =
         Traffic::new((0..BACKENDS).map(|n| packets::from_task(n, Segment::SynAck)).collect::<Vec<Template>>());
     for flow in &flows {
@@ -279,7 +282,7 @@ pub fn open_connections(bench: &mut Bench, index: usize) -> Outcome<Vec<Connecti
         bench.worker.turn(clock::now());
     }
     let acks = data(Work::Segments, flows.iter()).frames();
-    ensure!(through(bench, &acks)?.len() >= FLOWS, "connections were not established");
+    ensure!(through(bench, &acks)?.len() >= count, "connections were not established");
     while bench.client.collect().is_some() {}
     Ok(flows)
 }

@@ -83,12 +83,7 @@ fn page(cli: &Cli, place: &Place, name: &str, all: &Rounds) -> String {
     let ratios = Work::ALL.map(|work| {
         let against = |base: Work, team: Team| told(ratio(all, (work, Team::Two), (base, team)));
         let home = if matches!(work, Work::Replies { .. }) { Work::Replies { away: 0 } } else { work };
-        vec![
-            work.name().to_owned(),
-            against(home, Team::One),
-            against(home, Team::Strangers),
-            against(home, Team::Two),
-        ]
+        vec![work.name().to_owned(), against(home, Team::One), against(home, Team::Strangers), against(home, Team::Two)]
     });
     let names = ["ns of CPU a packet, two workers of one gateway against", "one worker", "two gateways", "all at home"];
     format!(

@@ -19,7 +19,7 @@ use sys::{FramePool, LinkType, MemoryDevice};
 use super::gateway::slots;
 
 /// Frames of a worker.
-pub const FRAMES: usize = 8192;
+pub const FRAMES: usize = 4096;
 
 /// A worker, its outer ends, and what it counts. Workers that run stand on stacks of their own; here they shall share no line either.
 #[repr(align(128))]
@@ -30,12 +30,12 @@ pub struct Bench {
     pub client: MemoryDevice,
     /// Where tasks are.
     pub task: MemoryDevice,
+    /// What control shares with it.
+    pub shared: Arc<Shared>,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// The tables of all workers.
     pub tables: Arc<Snapshot>,
-    /// The mailboxes of all workers.
-    pub boxes: Arc<[Mailbox]>,
 }
 
 /// The workers of one gateway, not running, each with room for `flows` flows.
@@ -43,9 +43,22 @@ pub struct Bench {
 /// # Errors
 /// The tables contradict themselves.
 pub fn workers(tables: Tables, count: usize, flows: usize, depth: usize) -> Outcome<Vec<Bench>> {
+    workers_with(tables, &mailboxes(count), flows, depth)
+}
+
+/// Mailboxes of so many workers.
+#[must_use]
+pub fn mailboxes(count: usize) -> Arc<[Mailbox]> {
+    (0..count).map(|_| Mailbox::new(FRAMES, None)).collect()
+}
+
+/// As [`workers`], with these mailboxes.
+///
+/// # Errors
+/// As there.
+pub fn workers_with(tables: Tables, boxes: &Arc<[Mailbox]>, flows: usize, depth: usize) -> Outcome<Vec<Bench>> {
     let snapshot = Arc::new(Snapshot::build(tables)?);
-    let boxes: Arc<[Mailbox]> = (0..count).map(|_| Mailbox::new(FRAMES, None)).collect();
-    Ok((0..count).map(|index| worker(index, &snapshot, &boxes, flows, depth)).collect())
+    Ok((0..boxes.len()).map(|index| worker(index, &snapshot, boxes, flows, depth)).collect())
 }
 
 fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows: usize, depth: usize) -> Bench {
@@ -71,6 +84,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
         epoch_millis: 0,
     });
     let desk: Arc<TablesDesk> = Arc::new(Desk::new(ArrayQueue::new(1), AtomicU64::new(1)));
-    let worker = Worker::new(core, Arc::clone(snapshot), slots(front, back), Arc::new(Shared::new(desk)));
-    Bench { worker, client, task, counters, tables: Arc::clone(snapshot), boxes: Arc::clone(boxes) }
+    let shared = Arc::new(Shared::new(desk));
+    let worker = Worker::new(core, Arc::clone(snapshot), slots(front, back), Arc::clone(&shared));
+    Bench { worker, client, task, shared, counters, tables: Arc::clone(snapshot) }
 }
