@@ -1,9 +1,15 @@
 //! A packet allocates nothing. Counted by the allocator of the `allocation-counter` crate.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use allocation_counter::measure;
 use benches::cases::{Refused, Size, Way, new_flows, play_data, play_datagrams, play_refused};
 use benches::gateway::Gateway;
+use benches::network;
+use datapath::protection::{Guard, Protection, Rate, SynCookies};
+use datapath::service::{Clients, Persistence, VirtualService};
 use wire::Protocol;
 
 const FLOWS: usize = 1_000;
@@ -70,4 +76,32 @@ fn new_flows_allocate_nothing_once_each_backend_has_its_ports() {
         assert_eq!(allocations(&mut gateway, TURNS - 1), 0, "{protocol}");
         assert_eq!(gateway.flows(), FLOWS + opened);
     }
+}
+
+#[test]
+fn new_flows_of_services_that_remember_clients_allocate_nothing() {
+    let opened = BURST * TURNS as usize;
+    let mut services = network::services();
+    for service in &mut services {
+        remember_clients(service, 1);
+    }
+    let mut gateway = Gateway::with(FLOWS + 2 * opened, network::tables(1, services)).unwrap();
+    gateway.front.play(new_flows(Protocol::Tcp, 0, FLOWS), BURST);
+    gateway.run(20);
+    // Fewer than a client's own backend has ports for.
+    gateway.front.play(new_flows(Protocol::Tcp, FLOWS, 20_000), BURST);
+    gateway.run(1);
+    assert_eq!(allocations(&mut gateway, 300), 0);
+}
+
+fn remember_clients(service: &mut VirtualService, workers: usize) {
+    let clients = Arc::new(Clients::new(1 << 14));
+    service.persistence =
+        Some(Persistence { time: Duration::from_mins(5), prefix: 32, prefix_six: 64, grouped: false, clients });
+    let guard = Arc::new(Guard::new(workers));
+    guard.prepare_sources();
+    let rate = Rate::new(1_000_000, Duration::from_secs(1), 1_000_000);
+    let syn_cookies = SynCookies::Above { half_open: 1_000_000 };
+    service.protection =
+        Protection { rate: Some(rate), rate_per_source: Some(rate), syn_cookies, guard, ..Protection::default() };
 }

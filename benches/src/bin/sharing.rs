@@ -24,7 +24,7 @@ use benches::results::quick;
 use benches::teams::{Work, data, first_client, open, open_connections};
 use datapath::protection::{Guard, Protection, Rate, SynCookies};
 use datapath::service::{Clients, Persistence, VirtualService};
-use sys::clock;
+use sys::{BURST, Device, Frame, FramePool, clock};
 use tests::lab::run;
 use tests::{Failure, Outcome, ensure};
 use wire::Protocol;
@@ -110,8 +110,14 @@ fn watched() -> Outcome {
     }
     let plain = gateway(network::services_of(2))?;
     let guarded = gateway(guarded_services()?)?;
-    let mut hands: Vec<Hand> =
-        plain.into_iter().zip(guarded).map(|(plain, guarded)| Hand { plain, guarded, frames: Vec::new() }).collect();
+    let hand = |(plain, guarded)| Hand {
+        plain,
+        guarded,
+        frames: Vec::new(),
+        pool: FramePool::heap(2 * BURST, 2048),
+        burst: Vec::with_capacity(BURST),
+    };
+    let mut hands: Vec<Hand> = plain.into_iter().zip(guarded).map(hand).collect();
     prepare(&mut hands)?;
     std::thread::scope(|scope| {
         let hands: Vec<_> = hands
@@ -196,6 +202,9 @@ struct Hand {
     plain: Bench,
     guarded: Bench,
     frames: Vec<Vec<Vec<u8>>>,
+    /// To take what has come out of the gateway.
+    pool: FramePool,
+    burst: Vec<Frame>,
 }
 
 /// Opens flows, and makes the packets.
@@ -238,8 +247,12 @@ impl Hand {
         begin.store(1, Ordering::SeqCst);
         bench.worker.turn(now);
         over.store(1, Ordering::SeqCst);
-        while bench.client.collect().is_some() {}
-        while bench.task.collect().is_some() {}
+        for end in [&mut bench.client, &mut bench.task] {
+            // Buffers go back to the worker's end of the cable, so that no memory is asked for in a turn.
+            while end.rx(&mut self.pool, &mut self.burst, BURST) > 0 {
+                self.pool.put_all(self.burst.drain(..));
+            }
+        }
     }
 }
 
