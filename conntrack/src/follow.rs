@@ -6,7 +6,7 @@ use wire::{Protocol, Tcp, TcpOptions};
 
 use crate::tcp::{Invalid, Track, carries_on, track};
 use crate::tick;
-use crate::{Conntrack, Direction, FlowId, Idle, State};
+use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 
 /// How long a half-closed flow must have been quiet before a SYN may replace it.
 const QUIET_TICKS: u32 = tick::PER_SECOND;
@@ -50,8 +50,7 @@ impl Conntrack {
         if direction == Direction::Reply {
             flow.set_acked(Direction::Reply, true);
         }
-        let age = tick::floor(now).saturating_sub(flow.udp_began());
-        if flow.has_acked(Direction::Reply) && age > STREAM_TICKS {
+        if flow.has_acked(Direction::Reply) && goes_on_for_long(flow, now) {
             flow.set_state(State::UdpStream);
         }
         self.moved(id.0, before, idle, now);
@@ -66,11 +65,7 @@ impl Conntrack {
         let (stays, state) = match tcp {
             Some(tcp) => (flow.is_in(State::Established) && carries_on(flow, direction, tcp), State::Established),
             None if flow.is_in(State::UdpStream) => (true, State::UdpStream),
-            // Of the backend's answers, one makes it a stream.
-            None => (
-                flow.is_in(State::UdpNew) && !flow.has_acked(Direction::Reply) && direction == Direction::Original,
-                State::UdpNew,
-            ),
+            None => (flow.is_in(State::UdpNew) && stays_new(flow, direction, now), State::UdpNew),
         };
         if !stays {
             return false;
@@ -101,4 +96,14 @@ impl Conntrack {
             self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
         }
     }
+}
+
+/// A datagram that is not the first answer, of an exchange that is no stream (yet).
+#[inline]
+fn stays_new(flow: &Flow, direction: Direction, now: Duration) -> bool {
+    if flow.has_acked(Direction::Reply) { !goes_on_for_long(flow, now) } else { direction == Direction::Original }
+}
+
+fn goes_on_for_long(flow: &Flow, now: Duration) -> bool {
+    tick::floor(now).saturating_sub(flow.udp_began()) > STREAM_TICKS
 }
