@@ -15,7 +15,7 @@ use benches::network::{self, TCP_PORT, VIP, backend, service};
 use benches::packets::TUNNEL_LEN;
 use benches::results::{self, Figure, quick};
 use benches::stopwatch::timed;
-use benches::teams::{Work, data, open};
+use benches::teams::{Work, data, open_connections};
 use datapath::handover::Publisher;
 use datapath::service::{Generation, Snapshot, Tables};
 use sys::{Device, FramePool, MemoryDevice, clock};
@@ -152,16 +152,16 @@ struct OpenLoop {
     latencies: Vec<f64>,
 }
 
-/// Where a datagram's payload begins, before the gateway and behind it.
-const PAYLOAD: usize = 14 + 20 + 8;
-const PAYLOAD_IN_TUNNEL: usize = TUNNEL_LEN + 20 + 8;
+/// Where a segment's payload begins, before the gateway and behind it.
+const PAYLOAD: usize = 14 + 20 + 20;
+const PAYLOAD_IN_TUNNEL: usize = TUNNEL_LEN + 20 + 20;
 
-/// Datagrams at a steady rate through a worker on a thread of its own, while `control` runs. The cable holds 8,192: a worker that
+/// Segments of open connections at a steady rate through a worker on a thread of its own, while `control` runs. The cable holds 8,192: a worker that
 /// is further behind loses what comes.
 fn open_loop(tables: &Tables, control: impl FnOnce(&mut TablesPublisher) + Send) -> Outcome<OpenLoop> {
     let mut bench = workers(tables.clone(), 1, 4 * FLOWS_OF_LOOP, DEPTH)?.remove(0);
-    let flows = open(&mut bench, Protocol::Udp, 0, FLOWS_OF_LOOP)?;
-    let frames = data(Work::Datagrams, flows.iter()).frames();
+    let flows = open_connections(&mut bench, 0, FLOWS_OF_LOOP)?;
+    let frames = data(Work::Segments, flows.iter()).frames();
     let first = Arc::clone(&bench.tables);
     let mut publisher = TablesPublisher::new(vec![Arc::clone(&bench.shared.desk)], 1, first);
     let Bench { mut worker, mut client, mut task, .. } = bench;
@@ -234,7 +234,7 @@ fn send(
     }
 }
 
-/// Tables come while datagrams do, and none do.
+/// Tables come while packets do, and none do.
 fn open_loops(columns: &mut Columns, rounds: usize, whole: &Tables, fewer: &Tables) -> Outcome {
     for _ in 0..rounds {
         let quiet = open_loop(whole, |_| thread::sleep(Duration::from_millis(500)))?;
