@@ -200,17 +200,7 @@ impl Follower {
 
     /// Asks the kernel to resolve what is unresolved, or to confirm all next hops.
     async fn poke(&self, all: bool) {
-        let mut hops = BTreeSet::new();
-        for path in self.view.paths.values() {
-            match path {
-                Path::Link { link, next_hop, .. } => {
-                    hops.insert((*link, *next_hop));
-                }
-                Path::Local | Path::NoRoute(_) => {}
-            }
-        }
-        hops.retain(|hop| all || !self.confirmed.valid.contains_key(hop));
-        for (link, next_hop) in hops {
+        for (link, next_hop) in hops_to_ask_for(&self.view.paths, &self.confirmed, all) {
             if let Err(error) = read::poke(&self.handle, link, next_hop).await {
                 tracing::debug!("{error}");
             }
@@ -270,4 +260,17 @@ impl Follower {
             changed
         });
     }
+}
+
+/// The next hops that are to be resolved or, all of them, confirmed; never those that somebody has written down.
+pub(super) fn hops_to_ask_for(
+    paths: &BTreeMap<IpAddr, Path>,
+    known: &Neighbours,
+    all: bool,
+) -> BTreeSet<(u32, IpAddr)> {
+    let hops = paths.values().filter_map(|path| match path {
+        Path::Link { link, next_hop, .. } => Some((*link, *next_hop)),
+        Path::Local | Path::NoRoute(_) => None,
+    });
+    hops.filter(|hop| !known.fixed.contains(hop) && (all || !known.valid.contains_key(hop))).collect()
 }

@@ -20,6 +20,8 @@ use super::{KernelError, Link, LocalAddress, Path};
 pub struct Neighbours {
     /// A packet could be sent to these right now.
     pub valid: HashMap<(u32, IpAddr), MacAddr>,
+    /// Of those, the ones that somebody has written down: nobody asks for them.
+    pub fixed: HashSet<(u32, IpAddr)>,
     /// These were asked for and did not answer.
     pub failed: HashSet<(u32, IpAddr)>,
 }
@@ -107,6 +109,9 @@ impl Neighbours {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac(bytes),
             _ => None,
         });
+        if matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp) {
+            self.fixed.insert(key);
+        }
         match message.header.state {
             NeighbourState::Failed => {
                 self.failed.insert(key);
@@ -198,9 +203,12 @@ fn route(message: &RouteMessage, address: IpAddr) -> Path {
 
 /// Tells the kernel that the neighbour is in use, so that it resolves or confirms it. Our packets go
 /// past its neighbour code: nothing else would.
+///
+/// Not to be done to a permanent neighbour: the kernel takes the permanence away (`NEIGH_UPDATE_F_USE` in net/core/neighbour.c) and
+/// asks for what was not to be asked for.
 pub async fn poke(handle: &Handle, link: u32, address: IpAddr) -> Result<(), KernelError> {
     let request = handle.neighbours().add(link, address);
-    // NTF_USE with no state asks for resolution alone; nothing of an existing entry is overwritten.
+    // NTF_USE with no state asks for resolution alone; the address of an existing entry is not overwritten.
     let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
     let failed = |error| KernelError::netlink(format!("resolve the neighbour {address}"), error);
     request.execute().await.map_err(failed)

@@ -1,6 +1,6 @@
 //! Against a real kernel, in namespaces of their own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use wire::MacAddr;
 
+use super::follow::hops_to_ask_for;
 use super::namespace::{Peer, in_namespace, ip};
 use super::*;
 
@@ -148,6 +149,26 @@ fn a_poke_has_a_stale_neighbour_confirmed() {
             let state = ip(&format!("neigh show {NODE}"));
             // DELAY: the kernel will probe within 5 s. The address is as it was.
             assert!(state.contains("DELAY") && state.contains(FIRST_MAC), "{state}");
+        });
+    });
+}
+
+/// An operator has written the MAC down: asking would make it one that must be learned, and that nobody may answer for.
+#[test]
+fn a_permanent_neighbour_is_left_alone() {
+    in_namespace("kernel::tests::a_permanent_neighbour_is_left_alone", || {
+        let _peer = node();
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let handle = kernel.handle();
+            let paths = BTreeMap::from([(NODE, read::path(handle, NODE).await)]);
+            for (state, asked) in [("permanent", false), ("noarp", false), ("stale", true)] {
+                ip(&format!("neigh replace {NODE} lladdr {FIRST_MAC} dev gw0 nud {state}"));
+                let known = read::neighbours(handle).await.unwrap();
+                assert_eq!(!hops_to_ask_for(&paths, &known, true).is_empty(), asked, "{state}");
+                assert_eq!(known.valid.values().copied().next(), mac(FIRST_MAC), "{state}");
+                assert!(hops_to_ask_for(&paths, &known, false).is_empty(), "{state}: its MAC is known");
+            }
         });
     });
 }
