@@ -54,7 +54,7 @@ impl Sources {
     /// Takes a token of the source if it has one.
     pub(super) fn take(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
         let hash = self.hash.hash_one(network(source));
-        let tag = hash >> TIME_BITS;
+        let tag = tag(hash);
         let Some(line) = self.lines.get(hash as usize % self.lines.len().max(1)) else { return true };
         for _ in 0..TRIES {
             let Some(choice) = choose(line, tag, rate, now) else { return true };
@@ -98,6 +98,10 @@ fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>>
 fn debt(place: u64, rate: Rate, now: Instant) -> u64 {
     let debt = place.wrapping_sub(now.0) & TIME;
     if debt <= rate.depth() + SLACK { debt } else { 0 }
+}
+
+fn tag(hash: u64) -> u64 {
+    hash >> TIME_BITS
 }
 
 /// What counts as one source: an IPv4 address, or the /64 of an IPv6 address, which one host has for itself.
@@ -146,14 +150,17 @@ mod tests {
         assert_eq!((all, taken(&sources, host(2, 0), rate, SECOND, 9)), (3, 3));
     }
 
-    /// A single line, a heavy source, and a million others that come once each.
+    /// A single line, a heavy source, and a hundred thousand others that come once each. One in a million of them has the heavy
+    /// one's twenty bits, whatever the key, and shares its bucket: in one run of ten somebody is refused for that.
     #[test]
     fn a_flood_of_addresses_does_not_free_who_is_at_the_limit() {
         let sources = Sources::with_lines(1, RandomState::new());
         let rate = Rate::new(1, SECOND, 10);
         assert_eq!(taken(&sources, client(0), rate, 100 * SECOND, 99), 10);
+        let tag = |client| tag(sources.hash.hash_one(network(client)));
         for n in 1..100_000 {
-            assert!(sources.take(client(n), rate, (100 * SECOND).into()), "a newcomer is never refused");
+            let shares = tag(client(n)) == tag(client(0));
+            assert_eq!(sources.take(client(n), rate, (100 * SECOND).into()), !shares, "newcomer {n}");
         }
         assert_eq!(taken(&sources, client(0), rate, 100 * SECOND, 99), 0);
         assert!(sources.evicted() > 90_000, "but most of the others were forgotten, which is counted");
