@@ -41,7 +41,7 @@ ports = '8080'
 fn check(bench: &Bench, contestant: Contestant, streams: &str) {
     let profile = Profile::parse(&format!("name = 'test'\n{streams}")).unwrap();
     let process = bench.start(contestant, &profile, &[sys::allowed_cpus()[0]]).unwrap();
-    let report = bench.report_of(&profile, Duration::from_millis(700)).unwrap();
+    let report = bench.generate(&profile, Duration::from_millis(700), &[]).unwrap();
     assert_eq!((report.refused, report.overrun, report.strays), (0, 0, 0));
     for stream in &report.streams {
         assert!(stream.sent > 10, "{stream:?}");
@@ -49,6 +49,14 @@ fn check(bench: &Bench, contestant: Contestant, streams: &str) {
         assert!(stream.latency.is_some());
     }
     drop(process);
+}
+
+/// Packets and time are those of the same stretch: the warm-up's count neither here nor there.
+fn check_rate(bench: &Bench) {
+    let profile = Profile::parse(&format!("name = 'test'\nwarmup = '700ms'\n{ONE_WAY}")).unwrap();
+    let process = bench.start(Contestant::Bare, &profile, &[sys::allowed_cpus()[0]]).unwrap();
+    let measured = bench.measure(&process, &profile, 1.0, Duration::from_millis(700)).unwrap();
+    assert!((0.9..1.1).contains(&(measured.rate / measured.offered)), "{measured:?}");
 }
 
 #[test]
@@ -59,6 +67,7 @@ fn a_slow_stream_arrives_whole_over_af_xdp() {
     }
     let bench = Bench::build().unwrap();
     check(&bench, Contestant::Bare, ONE_WAY);
+    check_rate(&bench);
     if tests::binaries::gateway().is_err() {
         eprintln!("SKIPPED: no gateway to send through: cargo build --bins");
         return;

@@ -82,13 +82,16 @@ struct Plan {
 
 /// Lengths of frames, check sequence counted, and whether tasks answer. Those after the first four are as long as what Sluicegate
 /// sends for the first two, tunnel included.
-const CASES: [(&str, u16, bool); 6] = [
+const CASES: [(&str, u16, bool); 9] = [
     ("64 B, to tasks", 64, false),
     ("1450 B, to tasks", 1468, false),
     ("64 B, both ways", 64, true),
     ("1450 B, both ways", 1468, true),
     ("64+50 B, to tasks", 114, false),
     ("1450+50 B, to tasks", 1518, false),
+    ("1450+50 B, both ways", 1518, true),
+    ("frames of 1472 bytes, to tasks", 1476, false),
+    ("frames of 1473 bytes, to tasks", 1477, false),
 ];
 const OF_SLUICEGATE: usize = 4;
 /// The contestants' CPU. The generator has CPU 0.

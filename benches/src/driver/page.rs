@@ -16,13 +16,15 @@ pub const PAIRS: [(&str, Option<&str>); 4] = [
     ("64 B, to tasks", Some("64+50 B, to tasks")),
     ("1450 B, to tasks", Some("1450+50 B, to tasks")),
     ("64 B, both ways", None),
-    ("1450 B, both ways", None),
+    ("1450 B, both ways", Some("1450+50 B, both ways")),
 ];
 const CONTEST: &str = "Sluicegate and a bare forwarder (same AF_XDP sockets, filter, rings, bursts, sleep; swaps MACs) in turn on the \
     same two veths, one worker on CPU 1, the generator on CPU 0. CPU time is the contestant's, kernel work in its context included; \
     packets are counted at the generator's interfaces. \"To tasks\": clients send, tasks take. \"Both ways\": tasks send each datagram \
     back, and a packet of either direction counts as one. \"+50 B\": the bare forwarder with frames as long as Sluicegate's are in \
-    the tunnel, which tells how much of the difference is length alone. 1450 B is the IP packet. The generator shares the machine: a \
+    the tunnel (both ways: longer than them half of the time), which tells how much of the difference is length alone. Frames of 1472 and \
+    1473 bytes: up to 1472 the copy that a veth makes for its XDP program fits half a page, and from there on it takes a whole one. \
+    1450 B is the IP packet: 1464 bytes, 1514 in the tunnel. The generator shares the machine: a \
     contestant whose CPU is less than fully busy was held up by it, and then its rate says nothing, its CPU time all the same.";
 const SWEEP: &str = "One setting at a time away from what the program ships with. The worker is the program's own (`driver gateway` runs \
     it with other settings), on CPU 1; all points take turns, and every round begins with another one. Rate: 64-byte frames to \
@@ -115,13 +117,13 @@ fn verdict(out: &mut String, contest: &Contest) -> fmt::Result {
     let word = |met| if met { "met" } else { "**not met**" };
     writeln!(out)?;
     for (case, _) in PAIRS {
-        if let Some(cpu) = ratios(contest, case, case).0 {
-            let met = cpu.median >= 0.9;
+        if let (Some(cpu), Some(rate)) = ratios(contest, case, case) {
+            let told = |ratio: Spread| format!("{:.0} %, {}", ratio.median * 100.0, word(ratio.median >= 0.9));
             writeln!(
                 out,
-                "* {case}: {:.0} % of bare's packets per CPU second; target 90 %: {}",
-                cpu.median * 100.0,
-                word(met)
+                "* {case}, target 90 % of bare: packets/s {}; packets per CPU second {}",
+                told(rate),
+                told(cpu)
             )?;
         }
     }
@@ -234,7 +236,7 @@ mod tests {
     fn a_page_tells_targets_ratios_and_trouble() {
         let text = page("2000-01-01", &results()).unwrap();
         for line in [
-            "* 64 B, to tasks: 92 % of bare's packets per CPU second; target 90 %: met",
+            "* 64 B, to tasks, target 90 % of bare: packets/s 92 %, met; packets per CPU second 92 %, met",
             "* idle: 0.20 [0.20–0.20] % of a CPU; target under 1 %: met",
             "| burst | 1 < 2 | 1.00 [1.00–1.00] | 1.00 [1.00–1.00] | 1.00 [1.00–1.00] | 0.50 [0.50–0.50] |",
             "over all points and rounds: 2.",

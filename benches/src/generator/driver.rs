@@ -206,19 +206,33 @@ impl Bench {
         })
     }
 
+    /// The warm-up is a run of its own: what the contestant spends and forwards in it must not be counted either.
     fn send(&self, process: &Process, profile: &Profile, scale: f64, time: Duration) -> Outcome<Sent> {
-        let (json, path) = (self.lab.dir().join("report.json"), self.lab.dir().join("profile.toml"));
-        fs::write(&path, toml::to_string(profile)?)?;
-        let (scale, duration) = (scale.to_string(), format!("{}s", time.as_secs_f64()));
-        let words = ["run", "--device", "xdp", "--quiet", "--cpu", "0", "--scale", &scale, "--duration", &duration];
-        let mut args: Vec<&OsStr> = words.map(OsStr::new).into();
-        args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
+        let scale = scale.to_string();
+        let options = ["--cpu", "0", "--scale", &scale];
+        if let Some(warmup) = profile.warmup {
+            self.generate(profile, warmup.0, &options)?;
+        }
         let (before, heard) = (cpu_time(process.pid())?, self.arrived()?);
-        self.outside.run(&self.generator, args)?;
+        let report = self.generate(profile, time, &options)?;
         let spent = cpu_time(process.pid())?.saturating_sub(before);
         let arrived = self.arrived()?.saturating_sub(heard);
-        let report = serde_json::from_str(&fs::read_to_string(json)?)?;
         Ok(Sent { report, arrived, spent })
+    }
+
+    /// Sends the profile for so long, without its warm-up, and gives the whole report.
+    ///
+    /// # Errors
+    /// The generator failed.
+    pub fn generate(&self, profile: &Profile, time: Duration, options: &[&str]) -> Outcome<Report> {
+        let (json, path) = (self.lab.dir().join("report.json"), self.lab.dir().join("profile.toml"));
+        fs::write(&path, toml::to_string(&Profile { warmup: None, ..profile.clone() })?)?;
+        let duration = format!("{}s", time.as_secs_f64());
+        let words = ["run", "--device", "xdp", "--quiet", "--duration", &duration];
+        let mut args: Vec<&OsStr> = words.iter().chain(options).map(OsStr::new).collect();
+        args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
+        self.outside.run(&self.generator, args)?;
+        Ok(serde_json::from_str(&fs::read_to_string(json)?)?)
     }
 
     /// Packets that the generator's interfaces have met, its own filter counted or not: what it was too slow to take from its rings
@@ -232,21 +246,6 @@ impl Bench {
             sum += counts.filter_map(|(_, count)| count.parse::<u64>().ok()).sum::<u64>();
         }
         Ok(sum)
-    }
-
-    /// Sends the profile as it is, for so long, and gives the whole report.
-    ///
-    /// # Errors
-    /// The generator failed.
-    pub fn report_of(&self, profile: &Profile, time: Duration) -> Outcome<Report> {
-        let (json, path) = (self.lab.dir().join("sent.json"), self.lab.dir().join("sent.toml"));
-        fs::write(&path, toml::to_string(profile)?)?;
-        let duration = format!("{}s", time.as_secs_f64());
-        let words = ["run", "--device", "xdp", "--quiet", "--duration", &duration];
-        let mut args: Vec<&OsStr> = words.map(OsStr::new).into();
-        args.extend([OsStr::new("--profile"), path.as_ref(), "--json".as_ref(), json.as_ref()]);
-        self.outside.run(&self.generator, args)?;
-        Ok(serde_json::from_str(&fs::read_to_string(json)?)?)
     }
 
     /// The part of a CPU that a contestant uses for nothing, 0 to 1.
