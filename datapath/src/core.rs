@@ -229,6 +229,7 @@ impl Core {
     pub(crate) fn conclude(&mut self, packet: &mut Packet, verdict: Verdict) {
         let frame = packet.frame.take();
         match verdict {
+            Verdict::Tx(slot) => self.output(slot, frame),
             Verdict::Hold => self.fragments.hold(Packet { frame, ..*packet }),
             Verdict::HandOver { worker, purpose } => {
                 self.hand_over(worker, Message { frame, home: self.index, purpose, origin: packet.origin });
@@ -259,6 +260,7 @@ impl Core {
         self.pool.put(frame);
     }
 
+    #[inline]
     fn output(&mut self, slot: SlotIndex, frame: Frame) {
         match self.outputs.get_mut(slot) {
             Some(output) => output.push(frame),

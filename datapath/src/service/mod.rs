@@ -3,6 +3,7 @@
 //! [`Tables`] is the plain description that control fills; [`Snapshot`] is the indexed, immutable form that workers
 //! look things up in. A snapshot is built on control and shared by `Arc`; it is never changed after that.
 
+mod by_number;
 mod clients;
 mod six;
 mod snapshot;

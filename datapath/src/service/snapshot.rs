@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use vxlan::Vni;
 use wire::Protocol;
 
+use super::by_number::ByNumber;
 use super::six::FixedSurrogates;
 use super::{
     Backend, BackendId, Generation, Interface, InterfaceIndex, Listen, Overlay, Path, ServiceId, Tables, VirtualService,
@@ -118,11 +119,11 @@ pub struct Snapshot {
     services: Vec<Arc<Compiled>>,
     ports: HashMap<(Ipv4Addr, u16, Protocol), ServiceIndex>,
     ranges: Vec<(Listen, ServiceIndex)>,
-    backends: HashMap<BackendId, BackendIndex>,
+    backends: ByNumber<BackendIndex>,
     retired: HashMap<BackendId, Retired>,
     vips: HashSet<Ipv4Addr>,
     sources: HashSet<Ipv4Addr>,
-    vteps: HashSet<Ipv4Addr>,
+    vteps: ByNumber<()>,
     plain: HashSet<(Ipv4Addr, Option<u16>)>,
     /// Backends in the overlay, in a stable order.
     overlay_backends: Vec<BackendId>,
@@ -148,11 +149,11 @@ impl Snapshot {
             services: Vec::with_capacity(tables.services.len()),
             ports: HashMap::new(),
             ranges: Vec::new(),
-            backends: HashMap::new(),
+            backends: ByNumber::new(),
             retired: HashMap::new(),
             vips: HashSet::new(),
             sources: HashSet::new(),
-            vteps: HashSet::new(),
+            vteps: ByNumber::new(),
             plain: HashSet::new(),
             overlay_backends: Vec::new(),
             tasks: HashMap::new(),
@@ -163,7 +164,9 @@ impl Snapshot {
         snapshot.check_overlays()?;
         for overlay in &snapshot.overlays {
             snapshot.sources.extend(overlay.addresses.iter().copied());
-            snapshot.vteps.extend(overlay.peers.iter().copied());
+            for peer in &overlay.peers {
+                snapshot.vteps.insert(peer.to_bits(), ());
+            }
         }
         for service in tables.services {
             snapshot.add_service(service)?;
@@ -195,7 +198,7 @@ impl Snapshot {
             adjacencies.push(self.adjacency(backend, service.direct)?);
             self.index_backend(backend, service.direct);
             let place = BackendIndex { service: index.0 as u32, backend: position as u32 };
-            if self.backends.insert(backend.id, place).is_some() {
+            if !self.backends.insert(backend.id.0, place) {
                 return Err(TablesError::BackendTwice(backend.id));
             }
         }
@@ -257,7 +260,7 @@ impl Snapshot {
     fn index_backend(&mut self, backend: &Backend, direct: bool) {
         match &backend.path {
             Path::Overlay { vni, vtep, .. } => {
-                self.vteps.insert(*vtep);
+                self.vteps.insert(vtep.to_bits(), ());
                 self.overlay_backends.push(backend.id);
                 self.tasks.entry((*vni, backend.address, *vtep)).or_insert(backend.id);
             }
@@ -274,17 +277,17 @@ impl Snapshot {
     pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
         self.removals = previous.removals;
         self.six.inherit(&previous.six, now, until);
-        for (id, place) in &previous.backends {
-            if self.backends.contains_key(id) {
+        for (id, place) in previous.backends.iter() {
+            if self.backends.contains(id) {
                 continue;
             }
             self.removals += 1;
             let Some(service) = previous.services.get(place.service as usize) else { continue };
             let position = place.backend as usize;
             let Some(adjacency) = service.adjacencies.get(position).cloned() else { continue };
-            self.retired.insert(*id, Retired { service: Arc::clone(service), position, adjacency, until });
+            self.retired.insert(BackendId(id), Retired { service: Arc::clone(service), position, adjacency, until });
         }
-        let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains_key(*id));
+        let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains(id.0));
         let lasting: Vec<_> = lasting.map(|(id, old)| (*id, old.clone())).collect();
         self.retired.extend(lasting);
         self.follow_nodes();
@@ -337,7 +340,7 @@ impl Snapshot {
     /// A backend that stands.
     #[must_use]
     pub fn backend(&self, id: BackendId) -> Option<BackendRef<'_>> {
-        let place = self.backends.get(&id)?;
+        let place = self.backends.get(id.0)?;
         self.services.get(place.service as usize).and_then(|compiled| compiled.backend(place.backend as usize))
     }
 
@@ -401,7 +404,7 @@ impl Snapshot {
     /// Whether tunnels may come from there.
     #[must_use]
     pub fn is_vtep(&self, address: Ipv4Addr) -> bool {
-        self.vteps.contains(&address)
+        self.vteps.contains(address.to_bits())
     }
 
     /// Whether a plainly routed backend answers from there.

@@ -3,14 +3,14 @@
 use conntrack::{ClientLink, Direction};
 use sys::{Frame, LinkType};
 use vxlan::OVERHEAD;
-use wire::{ETHERNET_LEN, IcmpError, ethertype};
+use wire::{ETHERNET_LEN, IcmpError, MacAddr, ethertype};
 
 use super::known::{FlowFacts, our_address, translate};
 use super::six::{is_for_six, piece_mtu};
 use crate::adjacency::{Adjacency, PreparedHop};
 use crate::core::{Core, Role};
 use crate::packet::Packet;
-use crate::service::{BackendRef, Hop, InterfaceIndex, Snapshot};
+use crate::service::{BackendRef, InterfaceIndex, Snapshot};
 use crate::verdict::{DropReason, Purpose, SlotIndex, Verdict};
 
 use std::time::Duration;
@@ -89,10 +89,10 @@ impl Core {
         if info.link == LinkType::Ip {
             return self.hand_to_kernel(false);
         }
-        match PreparedHop::new(Hop::Ethernet { interface, mac: client.mac }, tables.interfaces(), ethertype::IPV4) {
-            PreparedHop::Ethernet { interface, header } => self.through(frame, interface, &header),
-            PreparedHop::Kernel | PreparedHop::Unresolved => Verdict::Drop(DropReason::NoDevice),
-        }
+        let source = tables.interface(interface).map_or(MacAddr::default(), |interface| interface.mac);
+        let mut header = [0; ETHERNET_LEN];
+        wire::write_ethernet(&mut header, client.mac, source, ethertype::IPV4);
+        self.through(frame, interface, &header)
     }
 
     fn through(&mut self, frame: &mut Frame, interface: InterfaceIndex, header: &[u8; ETHERNET_LEN]) -> Verdict {

@@ -22,10 +22,11 @@ pub(crate) fn sum_of<const N: usize>(header: &[u8; N]) -> u32 {
     const { assert!(N.is_multiple_of(4) && N <= 1 << 10, "whole words, and no carry out of 64 bits") };
     let (words, _) = header.as_chunks::<4>();
     let mut total = 0;
+    // In the machine's order of bytes: the sum comes out in that order too (RFC 1071, 2).
     for word in words {
-        total += u64::from(u32::from_be_bytes(*word));
+        total += u64::from(u32::from_ne_bytes(*word));
     }
-    u32::from(fold64(total))
+    u32::from(u16::from_be(fold64(total)))
 }
 
 /// Folds the carries of a sum into 16 bits; the checksum is its complement.
@@ -47,8 +48,9 @@ pub fn internet(bytes: &[u8]) -> u16 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> u32 {
-    let halves = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);
-    halves(src) + halves(dst) + u32::from(protocol) + u32::from(len)
+    let word = |address: Ipv4Addr| u64::from(u32::from_ne_bytes(address.octets()));
+    let rest = (u32::from(protocol) + u32::from(len)).to_be();
+    u32::from(u16::from_be(fold64(word(src) + word(dst) + u64::from(rest))))
 }
 
 /// As [`pseudo_header`] for IPv6 (RFC 8200 8.1), which `ICMPv6` sums too.
