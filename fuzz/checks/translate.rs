@@ -79,7 +79,7 @@ fn to_six(bytes: &[u8]) -> Result<Vec<u8>, Untranslatable> {
     assert_eq!(header.hop_limit, before.ip.ttl);
     if !before.ip.is_fragment() && wire::l4_checksum_ok(bytes, &before) {
         let after = sum6(to.src, to.dst, header.next_header.0, payload);
-        assert!(after == 0xffff || matches!(before.l4, wire::L4::Udp(udp) if udp.len < payload.len()));
+        assert!(after == 0xffff || matches!(before.l4, wire::L4::Udp(udp) if udp.len() < payload.len()));
     }
     Ok(packet)
 }

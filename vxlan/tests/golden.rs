@@ -62,7 +62,7 @@ fn decap(frame: &[u8]) -> Result<vxlan::Vxlan, Malformed> {
     let headers = Headers::parse(frame, ETHERNET_LEN)?;
     let L4::Udp(udp) = headers.l4 else { panic!("not UDP") };
     assert_eq!(udp.dst_port, PORT);
-    parse(frame, udp.payload(), udp.offset + udp.len)
+    parse(frame, udp.payload(), udp.offset() + udp.len())
 }
 
 #[test]

@@ -63,9 +63,9 @@ proptest! {
         prop_assert_eq!((outer.ip.src, outer.ip.dst), (tunnel.local, tunnel.remote));
         prop_assert_eq!((outer.ip.tos, outer.ip.id, outer.ip.ttl, outer.ip.dont_fragment), (tos, id, 64, false));
         prop_assert_eq!(outer.ip.end(), frame.len());
-        prop_assert_eq!((udp.dst_port, udp.checksum, udp.offset + udp.len), (tunnel.port, 0, frame.len()));
+        prop_assert_eq!((udp.dst_port, udp.checksum, udp.offset() + udp.len()), (tunnel.port, 0, frame.len()));
         prop_assert_eq!(udp.src_port, 49152 + entropy % 16384);
-        let found = parse(&frame, udp.payload(), udp.offset + udp.len).expect("well-formed");
+        let found = parse(&frame, udp.payload(), udp.offset() + udp.len()).expect("well-formed");
         prop_assert_eq!(found.vni, tunnel.vni);
         let inner = ethernet(&frame[found.inner..]).expect("well-formed");
         prop_assert_eq!((inner.dst, inner.src), (tunnel.inner_dst, tunnel.inner_src));

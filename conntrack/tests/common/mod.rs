@@ -6,7 +6,7 @@ use core::time::Duration;
 
 pub use conntrack::Idle;
 use conntrack::{ClientLink, Conntrack, Direction, FlowId, Open, OpenError, Opened, SnatRange, State, Timeouts, Track};
-use wire::{FiveTuple, Protocol, Tcp, TcpFlags, TcpOptions};
+use wire::{FiveTuple, Headers, L4, Protocol, Tcp, TcpOptions};
 
 pub const SYN: u8 = 0x02;
 pub const SYN_ACK: u8 = 0x12;
@@ -68,16 +68,20 @@ pub fn all_ports() -> SnatRange<'static> {
 }
 
 pub fn segment(flags: u8, seq: u32, ack: u32, payload_len: usize) -> Tcp {
-    Tcp {
-        offset: 34,
-        header_len: 20,
-        src_port: 0,
-        dst_port: 0,
-        seq,
-        ack,
-        flags: TcpFlags(flags),
-        window: 8192,
-        payload_len,
+    let mut packet = vec![0; 40 + payload_len];
+    packet[0] = 0x45;
+    let len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet[9] = 6;
+    let checksum = wire::checksum::internet(&packet[..20]);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet[24..28].copy_from_slice(&seq.to_be_bytes());
+    packet[28..32].copy_from_slice(&ack.to_be_bytes());
+    (packet[32], packet[33]) = (0x50, flags);
+    packet[34..36].copy_from_slice(&8192_u16.to_be_bytes());
+    match Headers::parse(&packet, 0).unwrap().l4 {
+        L4::Tcp(tcp) => tcp,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -100,8 +100,8 @@ impl Core {
     ) -> Verdict {
         let L4::Tcp(tcp) = &headers.l4 else { return Verdict::Drop(DropReason::BadTransportHeader) };
         let order = Segmentation {
-            tcp_offset: tcp.offset as u16,
-            data_offset: (tcp.offset + tcp.header_len) as u16,
+            tcp_offset: tcp.offset() as u16,
+            data_offset: (tcp.offset() + tcp.header_len()) as u16,
             data_len: data_len as u16,
             cwr: tcp.flags.contains(TcpFlags::CWR),
         };

@@ -99,7 +99,7 @@ impl Core {
             self.send_header(tables, facts, id, now);
         }
         // The header says all that the end of the handshake says.
-        let bare = tcp.flags.0 == wire::TcpFlags::ACK.0 && tcp.payload_len == 0;
+        let bare = tcp.flags.0 == wire::TcpFlags::ACK.0 && tcp.payload_len() == 0;
         (unsent && bare).then_some(Verdict::Consumed)
     }
 
@@ -158,7 +158,7 @@ impl Core {
         let (L4::Tcp(tcp), Some(splice)) = (&packet.headers.l4, self.splices.get(id)) else { return };
         let asks = splice.progress() == Progress::Sent
             && splice.arriving == splice.start()
-            && tcp.payload_len == 0
+            && tcp.payload_len() == 0
             && !tcp.flags.syn()
             && now >= splice.sent_at + GAP;
         if asks {
@@ -170,5 +170,5 @@ impl Core {
 
 /// Nothing, or one byte of garbage, in front of the first byte: asks whether the other side lives (RFC 1122, 4.2.3.6).
 fn is_keepalive(tcp: &wire::Tcp, start: u32) -> bool {
-    tcp.payload_len <= 1 && !tcp.flags.fin() && tcp.seq == start.wrapping_sub(1)
+    tcp.payload_len() <= 1 && !tcp.flags.fin() && tcp.seq == start.wrapping_sub(1)
 }

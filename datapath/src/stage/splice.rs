@@ -172,7 +172,7 @@ fn from_backend(splice: &mut Splice, packet: &mut Packet) -> Option<Verdict> {
         splice.arriving = ack;
         let map = |number| splice.for_client(number);
         tcp.set_ack(frame, map(ack));
-        if tcp.header_len > wire::tcp::MIN_HEADER_LEN {
+        if tcp.header_len() > wire::tcp::MIN_HEADER_LEN {
             tcp.map_sack(frame, map);
         }
     }

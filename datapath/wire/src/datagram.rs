@@ -67,7 +67,7 @@ impl Datagram {
             dst_port: udp.dst_port,
             tos: ip.tos,
             payload: udp.payload(),
-            end: udp.offset + udp.len,
+            end: udp.offset() + udp.len(),
         })
     }
 }

@@ -41,14 +41,14 @@ const COPIED: u8 = 0x80;
 /// piece 0.
 pub fn split(packet: &[u8], mtu: usize, piece: usize, buf: &mut [u8]) -> Option<usize> {
     let ip = Ipv4::parse(packet, 0).ok()?;
-    if ip.total_len > mtu {
+    if ip.total_len() > mtu {
         return write_piece(packet, &ip, &Slice::of(&ip, mtu, piece)?, buf);
     }
     if piece > 0 {
         return None;
     }
-    buf.get_mut(..ip.total_len)?.copy_from_slice(packet.get(..ip.total_len)?);
-    Some(ip.total_len)
+    buf.get_mut(..ip.total_len())?.copy_from_slice(packet.get(..ip.total_len())?);
+    Some(ip.total_len())
 }
 
 /// The part of the payload that one piece carries.
@@ -60,7 +60,7 @@ struct Slice {
 
 impl Slice {
     fn of(ip: &Ipv4, mtu: usize, piece: usize) -> Option<Self> {
-        let room = mtu.checked_sub(ip.header_len)?;
+        let room = mtu.checked_sub(ip.header_len())?;
         // All pieces but the last are multiples of eight; the last one may fill what rounding leaves free.
         let step = room & !7;
         if step == 0 {
@@ -78,17 +78,17 @@ impl Slice {
 }
 
 fn write_piece(packet: &[u8], ip: &Ipv4, slice: &Slice, buf: &mut [u8]) -> Option<usize> {
-    let total_len = ip.header_len + slice.len;
+    let total_len = ip.header_len() + slice.len;
     let out = buf.get_mut(..total_len)?;
-    let (head, body) = out.split_at_mut_checked(ip.header_len)?;
-    head.copy_from_slice(packet.get(..ip.header_len)?);
-    body.copy_from_slice(packet.get(ip.header_len..)?.get(slice.start..)?.get(..slice.len)?);
+    let (head, body) = out.split_at_mut_checked(ip.header_len())?;
+    head.copy_from_slice(packet.get(..ip.header_len())?);
+    body.copy_from_slice(packet.get(ip.header_len()..)?.get(slice.start..)?.get(..slice.len)?);
     if slice.start > 0 {
         blank_options(&mut head[MIN_HEADER_LEN..]);
     }
     let header: &mut [u8; MIN_HEADER_LEN] = window_mut(head, 0)?;
     set16(header, ipv4::field::TOTAL_LEN, total_len as u16);
-    let offset = (ip.fragment_offset_bytes + slice.start) / 8;
+    let offset = (ip.fragment_offset_bytes() + slice.start) / 8;
     let reserved = get16(header, ipv4::field::FRAGMENT) & !(DONT_FRAGMENT | MORE_FRAGMENTS | FRAGMENT_OFFSET);
     let more = if slice.last && !ip.more_fragments { 0 } else { MORE_FRAGMENTS };
     set16(header, ipv4::field::FRAGMENT, reserved | more | offset as u16);

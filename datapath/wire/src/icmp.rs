@@ -43,10 +43,8 @@ pub(crate) const CHECKSUM: usize = 2;
 /// The facts of one ICMP header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Icmp {
-    /// Where in the frame the header begins.
-    pub offset: usize,
-    /// Where in the frame the message ends.
-    pub end: usize,
+    offset: u16,
+    len: u16,
     /// Type; see [`kind`].
     pub kind: u8,
     /// Code, whose meaning depends on the type.
@@ -63,7 +61,27 @@ impl Icmp {
             return Err(Malformed::BadIcmp);
         }
         let header: &[u8; HEADER_LEN] = window(frame, offset).ok_or(Malformed::BadIcmp)?;
-        Ok(Self { offset, end: offset + available, kind: header[0], code: header[1], rest: get32(header, 4) })
+        Ok(Self {
+            offset: offset as u16,
+            len: available as u16,
+            kind: header[0],
+            code: header[1],
+            rest: get32(header, 4),
+        })
+    }
+
+    /// Where in the frame the header begins.
+    #[must_use]
+    #[inline]
+    pub const fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Where in the frame the message ends.
+    #[must_use]
+    #[inline]
+    pub const fn end(&self) -> usize {
+        self.offset as usize + self.len as usize
     }
 
     /// Whether this is an echo request.
@@ -103,7 +121,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u8, code: u8) -> Icmp {
-        Icmp { offset: 20, end: 28, kind, code, rest: 0x1234_05aa }
+        Icmp { offset: 20, len: 8, kind, code, rest: 0x1234_05aa }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::{Malformed, checksum};
 pub const MIN_HEADER_LEN: usize = 20;
 /// The largest IPv4 packet.
 pub const MAX_LEN: usize = 0xffff;
+/// Offsets are kept in 16 bits, that of what follows a header of 60 bytes too. Nobody has headers so far behind.
+const LAST_OFFSET: usize = 0xffff - 60;
 /// TTL of the packets that are made here.
 pub const DEFAULT_TTL: u8 = 64;
 /// Protocol numbers as they stand in the header.
@@ -42,12 +44,10 @@ pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// The facts of one IPv4 header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4 {
-    /// Where in the frame the header begins.
-    pub offset: usize,
-    /// Length of the header with its options.
-    pub header_len: usize,
-    /// Length of header and payload.
-    pub total_len: usize,
+    offset: u16,
+    header_len: u16,
+    total_len: u16,
+    fragment_offset: u16,
     /// Source address.
     pub src: Ipv4Addr,
     /// Destination address.
@@ -64,8 +64,6 @@ pub struct Ipv4 {
     pub dont_fragment: bool,
     /// Flag MF.
     pub more_fragments: bool,
-    /// Where in the whole datagram's payload this fragment belongs.
-    pub fragment_offset_bytes: usize,
 }
 
 impl Ipv4 {
@@ -78,18 +76,18 @@ impl Ipv4 {
         let rest = frame.get(offset..).ok_or(Malformed::Truncated)?;
         let header: &[u8; MIN_HEADER_LEN] = rest.first_chunk().ok_or(Malformed::Truncated)?;
         let ip = Self::read(header, offset)?;
-        if ip.total_len < ip.header_len {
+        if ip.total_len() < ip.header_len() {
             return Err(Malformed::BadTotalLen);
         }
-        if ip.total_len > rest.len() {
+        if ip.total_len() > rest.len() {
             return Err(Malformed::Truncated);
         }
-        if ip.fragment_offset_bytes + ip.total_len > MAX_LEN {
+        if ip.fragment_offset_bytes() + ip.total_len() > MAX_LEN {
             return Err(Malformed::BadTotalLen);
         }
         let mut sum = checksum::sum_of(header);
-        if ip.header_len > MIN_HEADER_LEN {
-            sum += checksum::sum(&rest[MIN_HEADER_LEN..ip.header_len]);
+        if ip.header_len() > MIN_HEADER_LEN {
+            sum += checksum::sum(&rest[MIN_HEADER_LEN..ip.header_len()]);
         }
         if checksum::fold(sum) == 0xffff { Ok(ip) } else { Err(Malformed::BadIpChecksum) }
     }
@@ -104,6 +102,9 @@ impl Ipv4 {
 
     #[inline]
     fn read(header: &[u8; MIN_HEADER_LEN], offset: usize) -> Result<Self, Malformed> {
+        if offset > LAST_OFFSET {
+            return Err(Malformed::Truncated);
+        }
         if header[0] >> 4 != 4 {
             return Err(Malformed::BadVersion);
         }
@@ -113,9 +114,10 @@ impl Ipv4 {
         }
         let fragment = get16(header, field::FRAGMENT);
         Ok(Self {
-            offset,
-            header_len,
-            total_len: usize::from(get16(header, field::TOTAL_LEN)),
+            offset: offset as u16,
+            header_len: header_len as u16,
+            total_len: get16(header, field::TOTAL_LEN),
+            fragment_offset: fragment & FRAGMENT_OFFSET,
             src: get_address(header, field::SRC),
             dst: get_address(header, field::DST),
             protocol: header[field::PROTOCOL],
@@ -124,29 +126,56 @@ impl Ipv4 {
             id: get16(header, field::ID),
             dont_fragment: fragment & DONT_FRAGMENT != 0,
             more_fragments: fragment & MORE_FRAGMENTS != 0,
-            fragment_offset_bytes: usize::from(fragment & FRAGMENT_OFFSET) * 8,
         })
+    }
+
+    /// Where in the frame the header begins.
+    #[must_use]
+    #[inline]
+    pub const fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Length of the header with its options.
+    #[must_use]
+    #[inline]
+    pub const fn header_len(&self) -> usize {
+        self.header_len as usize
+    }
+
+    /// Length of header and payload.
+    #[must_use]
+    #[inline]
+    pub const fn total_len(&self) -> usize {
+        self.total_len as usize
+    }
+
+    /// Where in the whole datagram's payload this fragment belongs, in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn fragment_offset_bytes(&self) -> usize {
+        self.fragment_offset as usize * 8
     }
 
     /// Where in the frame the L4 header begins.
     #[must_use]
     #[inline]
     pub const fn payload(&self) -> usize {
-        self.offset + self.header_len
+        self.offset() + self.header_len()
     }
 
     /// Where in the frame the packet ends.
     #[must_use]
     #[inline]
     pub const fn end(&self) -> usize {
-        self.offset + self.total_len
+        self.offset() + self.total_len()
     }
 
     /// Length of what follows the header.
     #[must_use]
     #[inline]
     pub const fn payload_len(&self) -> usize {
-        self.total_len.saturating_sub(self.header_len)
+        self.total_len().saturating_sub(self.header_len())
     }
 
     /// Whether this is a piece of a larger datagram.
@@ -160,6 +189,6 @@ impl Ipv4 {
     #[must_use]
     #[inline]
     pub const fn is_later_fragment(&self) -> bool {
-        self.fragment_offset_bytes > 0
+        self.fragment_offset > 0
     }
 }

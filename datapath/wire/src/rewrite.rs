@@ -39,7 +39,7 @@ fn edit(frame: &mut [u8], headers: &Headers, to: &Rewrite, hops: u8) {
     let ip = &headers.ip;
     let delta =
         Delta::new().replace32(ip.src.to_bits(), to.src.to_bits()).replace32(ip.dst.to_bits(), to.dst.to_bits());
-    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset) else { return };
+    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) else { return };
     set_address(header, ipv4::field::SRC, to.src);
     set_address(header, ipv4::field::DST, to.dst);
     let lives = get16(header, ipv4::field::TTL);
@@ -51,14 +51,14 @@ fn edit(frame: &mut [u8], headers: &Headers, to: &Rewrite, hops: u8) {
     let ports = |src: u16, dst: u16| delta.replace16(src, to.src_port).replace16(dst, to.dst_port);
     match &headers.l4 {
         L4::Tcp(tcp) => {
-            let Some(header) = window_mut::<{ tcp::MIN_HEADER_LEN }>(frame, tcp.offset) else { return };
+            let Some(header) = window_mut::<{ tcp::MIN_HEADER_LEN }>(frame, tcp.offset()) else { return };
             set16(header, tcp::field::SRC_PORT, to.src_port);
             set16(header, tcp::field::DST_PORT, to.dst_port);
             let checksum = ports(tcp.src_port, tcp.dst_port).apply(get16(header, tcp::field::CHECKSUM));
             set16(header, tcp::field::CHECKSUM, checksum);
         }
         L4::Udp(udp) => {
-            let Some(header) = window_mut::<{ udp::HEADER_LEN }>(frame, udp.offset) else { return };
+            let Some(header) = window_mut::<{ udp::HEADER_LEN }>(frame, udp.offset()) else { return };
             set16(header, udp::field::SRC_PORT, to.src_port);
             set16(header, udp::field::DST_PORT, to.dst_port);
             let old = get16(header, udp::field::CHECKSUM);
@@ -86,7 +86,7 @@ pub fn set_tos(frame: &mut [u8], ip: &Ipv4, tos: u8) {
 /// Changes the 16-bit word at `at` of the IPv4 header, and the header's checksum by delta.
 #[inline]
 fn edit_word(frame: &mut [u8], ip: &Ipv4, at: usize, edit: impl Fn(u16) -> u16) {
-    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset) else { return };
+    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) else { return };
     let old = get16(header, at);
     let new = edit(old);
     set16(header, at, new);
@@ -114,20 +114,23 @@ impl Covered {
         let pseudo = |number: u8, len: usize| checksum::pseudo_header(ip.src, ip.dst, number, len as u16);
         match &headers.l4 {
             L4::Tcp(tcp) => Some(Self {
-                start: tcp.offset,
+                start: tcp.offset(),
                 end: ip.end(),
-                field: tcp.offset + tcp::field::CHECKSUM,
+                field: tcp.offset() + tcp::field::CHECKSUM,
                 pseudo_header: pseudo(protocol::TCP, ip.payload_len()),
             }),
             L4::Udp(udp) if udp.checksum != 0 => Some(Self {
-                start: udp.offset,
-                end: udp.offset + udp.len,
-                field: udp.offset + udp::field::CHECKSUM,
-                pseudo_header: pseudo(protocol::UDP, udp.len),
+                start: udp.offset(),
+                end: udp.offset() + udp.len(),
+                field: udp.offset() + udp::field::CHECKSUM,
+                pseudo_header: pseudo(protocol::UDP, udp.len()),
             }),
-            L4::Icmp(icmp) => {
-                Some(Self { start: icmp.offset, end: icmp.end, field: icmp.offset + icmp::CHECKSUM, pseudo_header: 0 })
-            }
+            L4::Icmp(icmp) => Some(Self {
+                start: icmp.offset(),
+                end: icmp.end(),
+                field: icmp.offset() + icmp::CHECKSUM,
+                pseudo_header: 0,
+            }),
             _ => None,
         }
     }

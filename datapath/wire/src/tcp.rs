@@ -119,10 +119,9 @@ impl fmt::Display for TcpFlags {
 /// The facts of one TCP header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    /// Where in the frame the header begins.
-    pub offset: usize,
-    /// Length of the header with its options; in a first fragment, of what is there of it.
-    pub header_len: usize,
+    offset: u16,
+    header_len: u16,
+    payload_len: u16,
     /// Source port.
     pub src_port: u16,
     /// Destination port.
@@ -135,8 +134,6 @@ pub struct Tcp {
     pub flags: TcpFlags,
     /// Receive window, not scaled.
     pub window: u16,
-    /// Bytes of payload in this packet.
-    pub payload_len: usize,
 }
 
 impl Tcp {
@@ -153,16 +150,37 @@ impl Tcp {
         }
         let header_len = header_len.min(available);
         Ok(Self {
-            offset,
-            header_len,
+            offset: offset as u16,
+            header_len: header_len as u16,
+            payload_len: (available - header_len) as u16,
             src_port: get16(header, field::SRC_PORT),
             dst_port: get16(header, field::DST_PORT),
             seq: get32(header, field::SEQ),
             ack: get32(header, field::ACK),
             flags: TcpFlags(header[field::FLAGS]),
             window: get16(header, field::WINDOW),
-            payload_len: available - header_len,
         })
+    }
+
+    /// Where in the frame the header begins.
+    #[must_use]
+    #[inline]
+    pub const fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Length of the header with its options; in a first fragment, of what is there of it.
+    #[must_use]
+    #[inline]
+    pub const fn header_len(&self) -> usize {
+        self.header_len as usize
+    }
+
+    /// Bytes of payload in this packet.
+    #[must_use]
+    #[inline]
+    pub const fn payload_len(&self) -> usize {
+        self.payload_len as usize
     }
 
     /// How much of the sequence space the segment takes: payload, and one each for SYN and FIN.

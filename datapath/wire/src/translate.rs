@@ -93,7 +93,7 @@ pub fn four_to_six(
 ) -> Result<Range<usize>, Untranslatable> {
     let headers = Headers::parse(frame, offset)?;
     let ip = &headers.ip;
-    if ip.header_len > MIN_HEADER_LEN && header::is_source_routed(frame, ip) {
+    if ip.header_len() > MIN_HEADER_LEN && header::is_source_routed(frame, ip) {
         return Err(Malformed::SourceRoute.into());
     }
     let number = match &headers.l4 {

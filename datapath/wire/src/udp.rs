@@ -17,14 +17,12 @@ pub(crate) mod field {
 /// The facts of one UDP header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp {
-    /// Where in the frame the header begins.
-    pub offset: usize,
+    offset: u16,
+    len: u16,
     /// Source port.
     pub src_port: u16,
     /// Destination port.
     pub dst_port: u16,
-    /// Length of header and payload, as the header says. In a first fragment it is that of the whole datagram.
-    pub len: usize,
     /// Checksum; 0 means none.
     pub checksum: u16,
 }
@@ -37,12 +35,12 @@ impl Udp {
             return Err(Malformed::BadUdpLen);
         }
         let header: &[u8; HEADER_LEN] = window(frame, offset).ok_or(Malformed::BadUdpLen)?;
-        let len = usize::from(get16(header, field::LEN));
-        if len < HEADER_LEN || (whole && len > available) {
+        let len = get16(header, field::LEN);
+        if usize::from(len) < HEADER_LEN || (whole && usize::from(len) > available) {
             return Err(Malformed::BadUdpLen);
         }
         Ok(Self {
-            offset,
+            offset: offset as u16,
             src_port: get16(header, field::SRC_PORT),
             dst_port: get16(header, field::DST_PORT),
             len,
@@ -50,11 +48,26 @@ impl Udp {
         })
     }
 
+    /// Where in the frame the header begins.
+    #[must_use]
+    #[inline]
+    pub const fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Length of header and payload, as the header says. In a first fragment it is that of the whole datagram.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "never less than the header")]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Where in the frame the payload begins.
     #[must_use]
     #[inline]
     pub const fn payload(&self) -> usize {
-        self.offset + HEADER_LEN
+        self.offset() + HEADER_LEN
     }
 }
 
@@ -72,20 +85,20 @@ pub(crate) const fn never_zero(checksum: u16) -> u16 {
 /// length, by which the checksum could not be corrected.
 pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8]) -> bool {
     let (L4::Udp(udp), ip) = (&headers.l4, &headers.ip) else { return false };
-    let (total_len, len) = (ip.total_len + extra.len(), udp.len + extra.len());
-    let fits = total_len <= ipv4::MAX_LEN && ip.offset == extra.len() && extra.len().is_multiple_of(2);
+    let (total_len, len) = (ip.total_len() + extra.len(), udp.len() + extra.len());
+    let fits = total_len <= ipv4::MAX_LEN && ip.offset() == extra.len() && extra.len().is_multiple_of(2);
     if ip.is_fragment() || !fits || frame.len() < total_len {
         return false;
     }
-    frame.copy_within(ip.offset..udp.payload(), 0);
-    let (udp_at, payload) = (udp.offset - ip.offset, udp.payload() - ip.offset);
+    frame.copy_within(ip.offset()..udp.payload(), 0);
+    let (udp_at, payload) = (udp.offset() - ip.offset(), udp.payload() - ip.offset());
     frame[payload..payload + extra.len()].copy_from_slice(extra);
     lengthen_ip(frame, total_len as u16);
     let Some(header) = window_mut::<HEADER_LEN>(frame, udp_at) else { return false };
     set16(header, field::LEN, len as u16);
     if udp.checksum != 0 {
         // The length counts twice: in the header, and in the pseudo header.
-        let (old, new) = (udp.len as u16, len as u16);
+        let (old, new) = (udp.len() as u16, len as u16);
         let zeros = [0; 64];
         let delta = Delta::new().replace16(old, new).replace16(old, new);
         let delta = extra.chunks(64).fold(delta, |delta, part| delta.replace_bytes_at(0, &zeros[..part.len()], part));

@@ -38,7 +38,7 @@ fn do_everything(frame: &mut [u8], headers: &Headers) {
         }
         echo_reply_in_place(frame, &ip, &icmp);
     }
-    let packet = frame.get(ip.offset..).unwrap_or_default();
+    let packet = frame.get(ip.offset()..).unwrap_or_default();
     for piece in 0..3 {
         let _ = wire::segment(packet, headers, 68, piece, &mut buf);
         let _ = split(packet, 68, piece, &mut buf);
@@ -59,7 +59,7 @@ fn translate(frame: &[u8], offset: usize) {
     if let Ok(Ok(range)) = result {
         let packet = copy[range].to_vec();
         let headers = Headers::parse(&packet, 0).expect("what was made here is well formed");
-        assert_eq!((headers.ip.header_len, headers.ip.total_len), (20, packet.len()));
+        assert_eq!((headers.ip.header_len(), headers.ip.total_len()), (20, packet.len()));
     }
     for room in [0, 20, ROOM] {
         let mut copy = [vec![0; room], frame.to_vec()].concat();
@@ -206,17 +206,13 @@ proptest! {
         }
     }
 
-    /// Views with any offsets at all: an edit of what is not there edits nothing and does not panic.
+    /// Views of a longer frame: an edit of what is not there edits nothing and does not panic.
     #[test]
-    fn foreign_views(plan in plans(), offset in prop::sample::select(vec![0, 1, 1000, usize::MAX - 2000])) {
+    fn foreign_views(plan in plans(), offset in prop::sample::select(vec![0, 1, 1000, 60_000])) {
         let packet = plan.build();
-        let mut headers = common::parse(&packet);
-        headers.ip.offset = headers.ip.offset.saturating_add(offset);
-        match &mut headers.l4 {
-            L4::Tcp(tcp) => tcp.offset += offset,
-            L4::Udp(udp) => udp.offset += offset,
-            _ => {}
-        }
+        let mut longer = vec![0; offset];
+        longer.extend_from_slice(&packet);
+        let headers = Headers::parse(&longer, offset).unwrap();
         let mut frame = packet;
         do_everything(&mut frame, &headers);
     }

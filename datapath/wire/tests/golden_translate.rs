@@ -121,7 +121,7 @@ fn fragments() {
     let [first, later] = [four_of(&first6), four_of(&later6)];
     assert_eq!([&first[20..], &later[20..]].concat(), [&first4[20..], &later4[20..]].concat());
     let facts = [parse(&first).ip, parse(&later).ip];
-    assert_eq!(facts.map(|ip| (ip.more_fragments, ip.fragment_offset_bytes)), [(true, 0), (false, 1448)]);
+    assert_eq!(facts.map(|ip| (ip.more_fragments, ip.fragment_offset_bytes())), [(true, 0), (false, 1448)]);
     assert!(facts[0].id == facts[1].id && facts[0].id == parse6(&first6).fragment.expect("a fragment").id as u16);
     for facts in facts {
         assert!(!facts.dont_fragment);

@@ -38,7 +38,7 @@ fn udp() {
     assert_eq!(spoil("nat_udp", &[(25, 7)]), Err(Malformed::BadUdpLen), "shorter than its header");
     assert_eq!(spoil("nat_udp", &[(3, 27)]), Err(Malformed::BadUdpLen), "no room for its header");
     let Ok(Headers { l4: L4::Udp(udp), .. }) = spoil("nat_udp", &[(25, 20)]) else { panic!("legal: a byte left over") };
-    assert_eq!((udp.len, udp.offset, udp.payload()), (20, 20, 28));
+    assert_eq!((udp.len(), udp.offset(), udp.payload()), (20, 20, 28));
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn fragments() {
     // The first fragment's UDP length is that of the datagram, longer than the fragment.
     let first = parse(&Golden::read("nat_udp_first_fragment").packet("before"));
     let L4::Udp(udp) = first.l4 else { panic!("UDP header") };
-    assert_eq!((udp.len, first.ip.total_len), (2008, 1500));
+    assert_eq!((udp.len(), first.ip.total_len()), (2008, 1500));
     assert!(first.ip.is_fragment() && !first.ip.is_later_fragment());
     let later = parse(&Golden::read("nat_udp_later_fragment").packet("before"));
-    assert_eq!((later.l4, later.ip.fragment_offset_bytes), (L4::LaterFragment, 1480));
+    assert_eq!((later.l4, later.ip.fragment_offset_bytes()), (L4::LaterFragment, 1480));
     assert_eq!(later.five_tuple(), None);
     // A first fragment may end inside the TCP options, but not before them.
     let Ok(Headers { l4: L4::Tcp(tcp), .. }) = spoil("nat_tcp_syn", &[(3, 44), (6, 0x20)]) else { panic!("TCP") };
-    assert_eq!((tcp.header_len, tcp.payload_len), (24, 0));
+    assert_eq!((tcp.header_len(), tcp.payload_len()), (24, 0));
     assert_eq!(spoil("nat_tcp_syn", &[(3, 36), (6, 0x20)]), Err(Malformed::BadTcpHeader));
 }
 
@@ -83,7 +83,7 @@ fn ping_of_death() {
 fn padding_is_not_payload() {
     let packet = [Golden::read("nat_tcp_syn").packet("before"), vec![0; 6]].concat();
     let Headers { ip, l4: L4::Tcp(tcp) } = parse(&packet) else { panic!("TCP") };
-    assert_eq!((ip.end(), tcp.payload_len), (60, 0));
+    assert_eq!((ip.end(), tcp.payload_len()), (60, 0));
 }
 
 #[test]

@@ -98,7 +98,7 @@ proptest! {
             }
         }
         let parsed = Headers::parse(&frame, 0);
-        let plain = parsed.as_ref().ok().filter(|headers| headers.ip.header_len == 20).and_then(Datagram::of);
+        let plain = parsed.as_ref().ok().filter(|headers| headers.ip.header_len() == 20).and_then(Datagram::of);
         prop_assert_eq!(Datagram::at_front(&frame), plain);
     }
 
@@ -133,8 +133,8 @@ proptest! {
         prop_assert_eq!(&packet, &finished);
 
         let (field, l4_len) = match headers.l4 {
-            L4::Tcp(tcp) => (tcp.offset + 16, headers.ip.payload_len()),
-            L4::Udp(udp) => (udp.offset + 6, udp.len),
+            L4::Tcp(tcp) => (tcp.offset() + 16, headers.ip.payload_len()),
+            L4::Udp(udp) => (udp.offset() + 6, udp.len()),
             _ => unreachable!("plans are TCP or UDP"),
         };
         let pseudo = checksum::pseudo_header(plan.tuple.src, plan.tuple.dst, plan.tuple.protocol as u8, l4_len as u16);

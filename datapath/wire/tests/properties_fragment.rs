@@ -24,11 +24,11 @@ fn reassemble(fragments: &[Vec<u8>]) -> (Vec<u8>, bool) {
             (ip, &fragment[ip.payload()..ip.end()])
         })
         .collect();
-    parts.sort_by_key(|(ip, _)| ip.fragment_offset_bytes);
+    parts.sort_by_key(|(ip, _)| ip.fragment_offset_bytes());
     let mut payload = Vec::new();
     let count = parts.len();
     for (index, (ip, part)) in parts.iter().enumerate() {
-        assert_eq!(ip.fragment_offset_bytes, payload.len(), "no hole, no overlap");
+        assert_eq!(ip.fragment_offset_bytes(), payload.len(), "no hole, no overlap");
         assert!(ip.more_fragments || index + 1 == count, "only the last one is last");
         payload.extend_from_slice(part);
     }
@@ -46,14 +46,14 @@ proptest! {
         let original = parse(&packet).ip;
         let fragments = pieces(&[packet.clone(), vec![0x55; padding]].concat(), mtu);
         prop_assert!(fragments.iter().all(|fragment| fragment.len() <= mtu));
-        prop_assert!(fragments.len() <= packet.len() / (mtu - original.header_len - 7) + 1, "not more than needed");
+        prop_assert!(fragments.len() <= packet.len() / (mtu - original.header_len() - 7) + 1, "not more than needed");
         for fragment in &fragments {
             let ip = Ipv4::parse(fragment, 0).expect("well-formed");
-            prop_assert_eq!(ip.total_len, fragment.len());
+            prop_assert_eq!(ip.total_len(), fragment.len());
             prop_assert_eq!(FragmentKey::from(&ip), FragmentKey::from(&original));
             prop_assert_eq!((ip.ttl, ip.tos), (original.ttl, original.tos));
         }
-        prop_assert_eq!(reassemble(&fragments), (packet[original.header_len..].to_vec(), true));
+        prop_assert_eq!(reassemble(&fragments), (packet[original.header_len()..].to_vec(), true));
         if packet.len() <= mtu {
             prop_assert_eq!(fragments, [packet]);
         }
@@ -65,7 +65,7 @@ proptest! {
         let packet = plan.build();
         let fragments: Vec<_> = pieces(&packet, mtu).iter().flat_map(|piece| pieces(piece, smaller)).collect();
         prop_assert!(fragments.iter().all(|fragment| fragment.len() <= smaller));
-        let header_len = parse(&packet).ip.header_len;
+        let header_len = parse(&packet).ip.header_len();
         prop_assert_eq!(reassemble(&fragments), (packet[header_len..].to_vec(), true));
     }
 

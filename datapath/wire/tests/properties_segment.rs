@@ -34,7 +34,7 @@ proptest! {
     #[test]
     fn pieces_carry_the_stream(plan in large_segments(), mtu in 300..1600usize, flags in any::<u8>()) {
         let mut packet = plan.build();
-        let at = tcp(&packet).offset + 13;
+        let at = tcp(&packet).offset() + 13;
         let flags = flags & !TcpFlags::SYN.0;
         packet[at] = flags;
         let whole = tcp(&packet);
@@ -51,9 +51,9 @@ proptest! {
             let (first, last) = (index == 0, index + 1 == pieces.len());
             let absent = if last { 0 } else { 0x09 } | if first { 0 } else { 0x80 };
             prop_assert_eq!(part.flags.0, flags & !absent);
-            prop_assert_eq!(&piece[part.offset + 20..part.offset + part.header_len],
-                &packet[whole.offset + 20..whole.offset + whole.header_len], "options");
-            stream.extend_from_slice(&piece[part.offset + part.header_len..]);
+            prop_assert_eq!(&piece[part.offset() + 20..part.offset() + part.header_len()],
+                &packet[whole.offset() + 20..whole.offset() + whole.header_len()], "options");
+            stream.extend_from_slice(&piece[part.offset() + part.header_len()..]);
         }
         prop_assert_eq!(stream, plan.payload);
     }
@@ -72,11 +72,11 @@ proptest! {
             return Ok(());
         }
         let whole = tcp(&packet);
-        prop_assert_eq!(step, Some(wanted[0].len() - whole.offset - whole.header_len));
+        prop_assert_eq!(step, Some(wanted[0].len() - whole.offset() - whole.header_len()));
         // `parse` demands a right header checksum.
         let headers = parse(&left);
         prop_assert!(is_checksum_unfinished(&left, &headers) && !headers.ip.dont_fragment);
-        prop_assert_eq!(&left[whole.offset + 18..], &packet[whole.offset + 18..], "behind the checksum");
+        prop_assert_eq!(&left[whole.offset() + 18..], &packet[whole.offset() + 18..], "behind the checksum");
         prop_assert_eq!(pieces(&left, mtu), wanted);
     }
 }

@@ -96,7 +96,7 @@ proptest! {
         prop_assert_eq!(headers.five_tuple(), Some(tuple));
         prop_assert_eq!((read.seq, read.ack, read.window, read.flags.0), (seq, ack, window, 0x18));
         prop_assert_eq!(read.timestamps(packet).map(|found| (found.value, found.echo)), timestamps);
-        prop_assert_eq!(&packet[read.offset + read.header_len..], &payload[..]);
+        prop_assert_eq!(&packet[read.offset() + read.header_len()..], &payload[..]);
         prop_assert_eq!(write_tcp_data(&mut buf[..len - 1], &data), 0);
     }
 
@@ -110,7 +110,7 @@ proptest! {
         prop_assert!(prepend_to_datagram(&mut frame, &headers, &extra));
         assert_checksums(&frame);
         let after = parse(&frame);
-        prop_assert_eq!((after.ip.total_len, after.ip.dont_fragment), (frame.len(), false));
+        prop_assert_eq!((after.ip.total_len(), after.ip.dont_fragment), (frame.len(), false));
         prop_assert_eq!(after.five_tuple(), headers.five_tuple());
         let L4::Udp(udp) = after.l4 else { panic!("not UDP") };
         prop_assert_eq!(&frame[udp.payload()..], &[extra, plan.payload.clone()].concat()[..]);
@@ -175,7 +175,7 @@ fn quoted_segments_are_renumbered() {
     for (name, whole) in [("nat_icmp_tcp_8_bytes", false), ("nat_icmp_tcp_whole", true)] {
         let mut packet = common::Golden::read(name).packet("before");
         let L4::Icmp(icmp) = parse(&packet).l4 else { panic!("not ICMP") };
-        let (quote, before) = (icmp.offset + 8, packet.clone());
+        let (quote, before) = (icmp.offset() + 8, packet.clone());
         let seq_at = quote + usize::from(packet[quote] & 15) * 4 + 4;
         map_quoted_seq(&mut packet, &icmp, |seq| seq.wrapping_sub(28));
         assert_checksums(&packet);

@@ -25,12 +25,12 @@ proptest! {
     fn header_agrees_with_etherparse(plan in tcp_plans()) {
         let packet = plan.build();
         let tcp = tcp(&packet);
-        let oracle = TcpHeaderSlice::from_slice(&packet[tcp.offset..]).expect("well-formed");
-        prop_assert_eq!(tcp.header_len, oracle.slice().len());
+        let oracle = TcpHeaderSlice::from_slice(&packet[tcp.offset()..]).expect("well-formed");
+        prop_assert_eq!(tcp.header_len(), oracle.slice().len());
         prop_assert_eq!((tcp.src_port, tcp.dst_port), (oracle.source_port(), oracle.destination_port()));
         prop_assert_eq!((tcp.seq, tcp.ack), (oracle.sequence_number(), oracle.acknowledgment_number()));
         prop_assert_eq!(tcp.window, oracle.window_size());
-        prop_assert_eq!(tcp.payload_len, plan.payload.len());
+        prop_assert_eq!(tcp.payload_len(), plan.payload.len());
         let flags = (tcp.flags.fin(), tcp.flags.syn(), tcp.flags.rst(), tcp.flags.ack());
         prop_assert_eq!(flags, (oracle.fin(), oracle.syn(), oracle.rst(), oracle.ack()));
     }
@@ -41,7 +41,7 @@ proptest! {
         let packet = plan.build();
         let tcp = tcp(&packet);
         let (mut mss, mut scale, mut sack, mut stamps) = (None, None, false, None);
-        let oracle = TcpHeaderSlice::from_slice(&packet[tcp.offset..]).expect("well-formed");
+        let oracle = TcpHeaderSlice::from_slice(&packet[tcp.offset()..]).expect("well-formed");
         for option in oracle.options_iterator() {
             match option {
                 Ok(TcpOptionElement::MaximumSegmentSize(value)) => mss = Some(value),
@@ -124,7 +124,7 @@ fn with_options(options: &[u8]) -> (Vec<u8>, Tcp) {
 fn options_of_a_linux_syn() {
     let (packet, tcp) = with_options(&[]);
     assert_eq!(tcp.flags, TcpFlags::SYN);
-    assert_eq!(tcp.header_len, 40);
+    assert_eq!(tcp.header_len(), 40);
     let options = tcp.options(&packet);
     assert_eq!(options.mss, Some(1460));
     assert_eq!(options.mss_offset, Some(42));
@@ -163,8 +163,8 @@ fn broken_tails_are_ignored() {
 fn data_segments_take_the_short_way() {
     let packet = common::Golden::read("nat_tcp_data").packet("before");
     let tcp = tcp(&packet);
-    assert_eq!(tcp.header_len, 32);
-    assert_eq!(tcp.payload_len, 18);
+    assert_eq!(tcp.header_len(), 32);
+    assert_eq!(tcp.payload_len(), 18);
     assert_eq!(tcp.sequence_len(), 18);
     assert_eq!(tcp.timestamps(&packet), tcp.options(&packet).timestamps);
     assert_eq!(tcp.timestamps(&packet).map(|stamps| stamps.offset), Some(44));

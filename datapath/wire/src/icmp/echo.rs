@@ -10,14 +10,14 @@ use crate::{Delta, Ipv4};
 /// TOS and identification stay, as the data does. The caller has checked that `icmp` is a request, not a fragment, and
 /// that its destination is an address that answers.
 pub fn echo_reply_in_place(frame: &mut [u8], ip: &Ipv4, icmp: &Icmp) {
-    let Some(message) = window_mut::<4>(frame, icmp.offset) else { return };
+    let Some(message) = window_mut::<4>(frame, icmp.offset()) else { return };
     let old = get16(message, 0);
     message[0] = kind::ECHO_REPLY;
     let delta = Delta::new().replace16(old, get16(message, 0));
     let checksum = delta.apply(get16(message, CHECKSUM));
     set16(message, CHECKSUM, checksum);
 
-    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset) else { return };
+    let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) else { return };
     // Swapping the addresses leaves the sum as it is.
     set_address(header, ipv4::field::SRC, ip.dst);
     set_address(header, ipv4::field::DST, ip.src);

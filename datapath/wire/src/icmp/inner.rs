@@ -30,8 +30,8 @@ impl Icmp {
     /// # Errors
     /// [`Malformed`] when no IPv4 header with the ports of a TCP or UDP flow is quoted.
     pub fn inner(&self, frame: &[u8]) -> Result<IcmpInner, Malformed> {
-        let message = frame.get(..self.end).ok_or(Malformed::Truncated)?;
-        let ip = Ipv4::parse_quoted(message, self.offset + HEADER_LEN)?;
+        let message = frame.get(..self.end()).ok_or(Malformed::Truncated)?;
+        let ip = Ipv4::parse_quoted(message, self.offset() + HEADER_LEN)?;
         let protocol = Protocol::try_from(ip.protocol).map_err(|_| Malformed::BadIcmp)?;
         let later_fragment = ip.is_later_fragment();
         let (src_port, dst_port) = if later_fragment {
@@ -41,7 +41,7 @@ impl Icmp {
             (get16(l4, udp::field::SRC_PORT), get16(l4, udp::field::DST_PORT))
         };
         let tuple = FiveTuple { src: ip.src, dst: ip.dst, src_port, dst_port, protocol };
-        Ok(IcmpInner { offset: ip.offset, header_len: ip.header_len, tuple, later_fragment })
+        Ok(IcmpInner { offset: ip.offset(), header_len: ip.header_len(), tuple, later_fragment })
     }
 }
 
@@ -57,17 +57,17 @@ pub fn translate_icmp_error(
     outer_dst: Ipv4Addr,
     inner: FiveTuple,
 ) {
-    let Some(message) = frame.get_mut(..icmp.end) else { return };
-    let Ok(quoted) = Ipv4::parse_quoted(message, icmp.offset + HEADER_LEN) else { return };
-    let Some((addresses, mut icmp_delta)) = readdress(message, quoted.offset, inner.src, inner.dst) else { return };
+    let Some(message) = frame.get_mut(..icmp.end()) else { return };
+    let Ok(quoted) = Ipv4::parse_quoted(message, icmp.offset() + HEADER_LEN) else { return };
+    let Some((addresses, mut icmp_delta)) = readdress(message, quoted.offset(), inner.src, inner.dst) else { return };
     if !quoted.is_later_fragment() {
         icmp_delta = translate_l4(message, &quoted, addresses, icmp_delta, inner);
     }
-    if let Some(field) = window_mut::<2>(message, icmp.offset + CHECKSUM) {
+    if let Some(field) = window_mut::<2>(message, icmp.offset() + CHECKSUM) {
         let checksum = icmp_delta.apply(get16(field, 0));
         set16(field, 0, checksum);
     }
-    readdress(message, ip.offset, outer_src, outer_dst);
+    readdress(message, ip.offset(), outer_src, outer_dst);
 }
 
 /// Sets the addresses of an IPv4 header. Returns the change of the addresses, for a pseudo header, and the change of

@@ -9,8 +9,8 @@ use crate::{Delta, Ipv4, tcp};
 /// only if it has such a segment under way (RFC 5927, 4.1). Checksums by delta: the message's, and the quoted one where it
 /// is quoted.
 pub fn map_quoted_seq(frame: &mut [u8], icmp: &Icmp, map: impl Fn(u32) -> u32) {
-    let Some(message) = frame.get_mut(..icmp.end) else { return };
-    let Ok(quoted) = Ipv4::parse_quoted(message, icmp.offset + HEADER_LEN) else { return };
+    let Some(message) = frame.get_mut(..icmp.end()) else { return };
+    let Ok(quoted) = Ipv4::parse_quoted(message, icmp.offset() + HEADER_LEN) else { return };
     if quoted.protocol != protocol::TCP || quoted.is_later_fragment() {
         return;
     }
@@ -26,7 +26,7 @@ pub fn map_quoted_seq(frame: &mut [u8], icmp: &Icmp, map: impl Fn(u32) -> u32) {
         set16(field, 0, after);
         delta = delta.replace16(before, after);
     }
-    if let Some(field) = window_mut::<2>(message, icmp.offset + CHECKSUM) {
+    if let Some(field) = window_mut::<2>(message, icmp.offset() + CHECKSUM) {
         let checksum = delta.apply(get16(field, 0));
         set16(field, 0, checksum);
     }

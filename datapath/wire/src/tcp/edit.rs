@@ -17,7 +17,7 @@ impl Tcp {
         }
         let Some(bytes) = window_mut::<2>(frame, offset) else { return };
         *bytes = mss.to_be_bytes();
-        self.fix_checksum(frame, Delta::new().replace16_at(offset - self.offset, old, mss));
+        self.fix_checksum(frame, Delta::new().replace16_at(offset - self.offset(), old, mss));
     }
 
     /// Adds to `TSval`, and to `TSecr` where it counts (the ACK flag is set, RFC 7323 3.2), modulo 2^32.
@@ -30,13 +30,13 @@ impl Tcp {
         let Some(bytes) = window_mut::<8>(frame, old.offset) else { return };
         bytes[0..4].copy_from_slice(&value.to_be_bytes());
         bytes[4..8].copy_from_slice(&echo.to_be_bytes());
-        let position = old.offset - self.offset;
+        let position = old.offset - self.offset();
         let delta = Delta::new().replace32_at(position, old.value, value).replace32_at(position, old.echo, echo);
         self.fix_checksum(frame, delta);
     }
 
     pub(super) fn fix_checksum(&self, frame: &mut [u8], delta: Delta) {
-        if let Some(bytes) = window_mut::<2>(frame, self.offset + field::CHECKSUM) {
+        if let Some(bytes) = window_mut::<2>(frame, self.offset() + field::CHECKSUM) {
             let checksum = delta.apply(get16(bytes, 0));
             set16(bytes, 0, checksum);
         }

@@ -20,8 +20,8 @@ pub fn without_fast_open(frame: &mut [u8], headers: &Headers) -> Option<usize> {
     if ip.is_fragment() {
         return None;
     }
-    let end = tcp.offset + tcp.header_len;
-    if tcp.payload_len > 0 {
+    let end = tcp.offset() + tcp.header_len();
+    if tcp.payload_len() > 0 {
         if !l4_checksum_ok(frame, headers) {
             return None;
         }
@@ -31,7 +31,7 @@ pub fn without_fast_open(frame: &mut [u8], headers: &Headers) -> Option<usize> {
         let nops = [NOP; 40];
         tcp.replace_option(frame, place.clone(), nops.get(..place.len())?);
     }
-    Some(end - ip.offset)
+    Some(end - ip.offset())
 }
 
 fn fast_open(tcp: &Tcp, frame: &[u8]) -> Option<std::ops::Range<usize>> {
@@ -44,15 +44,15 @@ fn fast_open(tcp: &Tcp, frame: &[u8]) -> Option<std::ops::Range<usize>> {
 /// Takes the payload off: both lengths, both checksums.
 fn cut(frame: &mut [u8], headers: &Headers, tcp: &Tcp, end: usize) -> Option<()> {
     let ip = &headers.ip;
-    let total_len = (end - ip.offset) as u16;
-    let header = window_mut::<{ ipv4::MIN_HEADER_LEN }>(frame, ip.offset)?;
+    let total_len = (end - ip.offset()) as u16;
+    let header = window_mut::<{ ipv4::MIN_HEADER_LEN }>(frame, ip.offset())?;
     let old = get16(header, ipv4::field::TOTAL_LEN);
     set16(header, ipv4::field::TOTAL_LEN, total_len);
     let sum = Delta::new().replace16(old, total_len).apply(get16(header, ipv4::field::CHECKSUM));
     set16(header, ipv4::field::CHECKSUM, sum);
-    set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset)?, field::CHECKSUM, 0);
-    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, tcp.header_len as u16);
-    let sum = !checksum::fold(pseudo + checksum::sum(frame.get(tcp.offset..end)?));
-    set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset)?, field::CHECKSUM, sum);
+    set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset())?, field::CHECKSUM, 0);
+    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, tcp.header_len() as u16);
+    let sum = !checksum::fold(pseudo + checksum::sum(frame.get(tcp.offset()..end)?));
+    set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset())?, field::CHECKSUM, sum);
     Some(())
 }

@@ -76,11 +76,11 @@ impl Tcp {
     #[must_use]
     #[inline]
     pub fn timestamps(&self, frame: &[u8]) -> Option<Timestamps> {
-        let start = self.offset + MIN_HEADER_LEN;
-        if self.header_len == MIN_HEADER_LEN + 12 && window(frame, start) == Some(&ALIGNED_TIMESTAMPS) {
+        let start = self.offset() + MIN_HEADER_LEN;
+        if self.header_len() == MIN_HEADER_LEN + 12 && window(frame, start) == Some(&ALIGNED_TIMESTAMPS) {
             return Timestamps::read(frame, start + 4);
         }
-        if self.header_len == MIN_HEADER_LEN { None } else { self.options(frame).timestamps }
+        if self.header_len() == MIN_HEADER_LEN { None } else { self.options(frame).timestamps }
     }
 }
 
@@ -92,8 +92,8 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(tcp: &Tcp, frame: &'a [u8]) -> Self {
-        let offset = tcp.offset + MIN_HEADER_LEN;
-        let rest = frame.get(offset..tcp.offset + tcp.header_len).unwrap_or_default();
+        let offset = tcp.offset() + MIN_HEADER_LEN;
+        let rest = frame.get(offset..tcp.offset() + tcp.header_len()).unwrap_or_default();
         Self { rest, offset }
     }
 

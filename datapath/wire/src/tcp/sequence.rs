@@ -28,7 +28,7 @@ impl Tcp {
 
     /// Sets the receive window, as it stands in the header.
     pub fn set_window(&mut self, frame: &mut [u8], bytes: u16) {
-        let Some(place) = window_mut::<2>(frame, self.offset + field::WINDOW) else { return };
+        let Some(place) = window_mut::<2>(frame, self.offset() + field::WINDOW) else { return };
         set16(place, 0, bytes);
         self.fix_checksum(frame, Delta::new().replace16(self.window, bytes));
         self.window = bytes;
@@ -64,7 +64,7 @@ impl Tcp {
 
     /// Overwrites an option, at whatever offset it stands.
     pub(super) fn replace_option(&self, frame: &mut [u8], place: Range<usize>, new: &[u8]) {
-        let position = place.start.wrapping_sub(self.offset);
+        let position = place.start.wrapping_sub(self.offset());
         let Some(old) = frame.get_mut(place) else { return };
         let delta = Delta::new().replace_bytes_at(position, old, new);
         old.copy_from_slice(new);
@@ -72,7 +72,7 @@ impl Tcp {
     }
 
     fn set_number(&self, frame: &mut [u8], at: usize, old: u32, new: u32) -> bool {
-        let Some(place) = window_mut::<4>(frame, self.offset + at) else { return false };
+        let Some(place) = window_mut::<4>(frame, self.offset() + at) else { return false };
         set32(place, 0, new);
         self.fix_checksum(frame, Delta::new().replace32(old, new));
         true

@@ -37,13 +37,13 @@ impl Field {
         let covers = |start: usize, end: usize| whole.then_some((start, end));
         match l4 {
             L4::Tcp(tcp) => Some(Self {
-                at: tcp.offset + tcp::field::CHECKSUM,
-                covers: covers(tcp.offset, end),
+                at: tcp.offset() + tcp::field::CHECKSUM,
+                covers: covers(tcp.offset(), end),
                 number: protocol::TCP,
             }),
             L4::Udp(udp) => Some(Self {
-                at: udp.offset + udp::field::CHECKSUM,
-                covers: covers(udp.offset, udp.offset + udp.len),
+                at: udp.offset() + udp::field::CHECKSUM,
+                covers: covers(udp.offset(), udp.offset() + udp.len()),
                 number: protocol::UDP,
             }),
             _ => None,

@@ -92,7 +92,7 @@ fn write_fragment(frame: &mut [u8], ip: &Ipv4, number: u8, end: usize) -> Result
     let more = if ip.more_fragments { ipv6::MORE_FRAGMENTS } else { 0 };
     header[0] = number;
     header[1] = 0;
-    set16(header, 2, ip.fragment_offset_bytes as u16 & ipv6::FRAGMENT_OFFSET | more);
+    set16(header, 2, ip.fragment_offset_bytes() as u16 & ipv6::FRAGMENT_OFFSET | more);
     set32(header, 4, u32::from(ip.id));
     Ok(begin)
 }
@@ -109,7 +109,7 @@ const STRICT_ROUTE: u8 = 137;
 /// Whether the packet's options hold a source route with stops left. A broken list holds none that anybody follows.
 #[cold]
 pub(super) fn is_source_routed(frame: &[u8], ip: &Ipv4) -> bool {
-    let options = frame.get(ip.offset + MIN_HEADER_LEN..ip.payload());
+    let options = frame.get(ip.offset() + MIN_HEADER_LEN..ip.payload());
     let mut rest = options.unwrap_or_default();
     while let [kind, behind @ ..] = rest {
         let len = match *kind {
@@ -136,21 +136,9 @@ mod tests {
     fn routed(options: &[u8]) -> bool {
         let mut frame = vec![0; MIN_HEADER_LEN];
         frame.extend_from_slice(options);
-        let address = Ipv4Addr::UNSPECIFIED;
-        let ip = Ipv4 {
-            offset: 0,
-            header_len: frame.len(),
-            total_len: frame.len(),
-            src: address,
-            dst: address,
-            protocol: 6,
-            ttl: 1,
-            tos: 0,
-            id: 0,
-            dont_fragment: false,
-            more_fragments: false,
-            fragment_offset_bytes: 0,
-        };
+        frame.resize(frame.len().next_multiple_of(4), 0);
+        frame[0] = 0x40 | (frame.len() / 4) as u8;
+        let ip = Ipv4::parse_quoted(&frame, 0).unwrap();
         is_source_routed(&frame, &ip)
     }
 

@@ -61,11 +61,11 @@ pub(super) fn four_to_six(
 ) -> Result<Range<usize>, Untranslatable> {
     let message = Message { kind: icmp.kind, code: icmp.code, rest: icmp.rest };
     if let Some(echo) = message.echo_to_six() {
-        let pseudo = pseudo(to, icmp.end - icmp.offset);
-        edit_echo(frame, icmp.offset, echo, Delta::new().replace16(0, fold(pseudo)));
-        let (number, len) = (ipv6::protocol::ICMP, icmp.end - icmp.offset);
-        let begin = header::write_six(frame, &headers.ip, to, number, icmp.offset, len)?;
-        return Ok(begin..icmp.end);
+        let pseudo = pseudo(to, icmp.end() - icmp.offset());
+        edit_echo(frame, icmp.offset(), echo, Delta::new().replace16(0, fold(pseudo)));
+        let (number, len) = (ipv6::protocol::ICMP, icmp.end() - icmp.offset());
+        let begin = header::write_six(frame, &headers.ip, to, number, icmp.offset(), len)?;
+        return Ok(begin..icmp.end());
     }
     if !icmp.is_error() {
         return Err(message.unknown());
@@ -73,10 +73,10 @@ pub(super) fn four_to_six(
     if !l4_checksum_ok(frame, headers) {
         return Err(Malformed::BadIcmp.into());
     }
-    let bytes = frame.get(..icmp.end).unwrap_or_default();
-    let inner = Ipv4::parse_quoted(bytes, icmp.offset + HEADER_LEN)?;
-    let error = message.error_to_six(inner.total_len).ok_or_else(|| message.unknown())?;
-    let end = icmp.end.min(inner.offset + message.quote_len_four()).min(inner.payload() + MAX_QUOTED_PAYLOAD);
+    let bytes = frame.get(..icmp.end()).unwrap_or_default();
+    let inner = Ipv4::parse_quoted(bytes, icmp.offset() + HEADER_LEN)?;
+    let error = message.error_to_six(inner.total_len()).ok_or_else(|| message.unknown())?;
+    let end = icmp.end().min(inner.offset() + message.quote_len_four()).min(inner.payload() + MAX_QUOTED_PAYLOAD);
     let inner_begin = quote::four_to_six(frame, &inner, end, quoted)?;
     let message_len = end + HEADER_LEN - inner_begin;
     let begin = write(frame, inner_begin, end, error, pseudo(to, message_len))?;
