@@ -56,26 +56,34 @@ impl Conntrack {
         self.moved(id.0, before, idle, now);
     }
 
-    /// A packet of a flow that goes on: moves its deadline, and of TCP (`tcp` is there) its windows. False: the packet may
-    /// move the flow's state, or is not to be believed at once; nothing was changed then, and [`Conntrack::segment`] or
-    /// [`Conntrack::datagram`] decide. Otherwise they would have done the same and said [`Track::Forward`].
+    /// A packet of a flow that goes on: moves its deadline, and of TCP (`tcp` is there) its windows, and gives the flow. `None`:
+    /// the packet may move the flow's state, or is not to be believed at once; nothing was changed then, and
+    /// [`Conntrack::segment`] or [`Conntrack::datagram`] decide. Otherwise they would have done the same and said
+    /// [`Track::Forward`].
     #[inline]
-    pub fn goes_on(&mut self, id: FlowId, direction: Direction, tcp: Option<&Tcp>, idle: &Idle, now: Duration) -> bool {
-        let Some(flow) = self.flows.get_mut(id.slot()) else { return false };
+    pub fn goes_on(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        tcp: Option<&Tcp>,
+        idle: &Idle,
+        now: Duration,
+    ) -> Option<&mut Flow> {
+        let flow = self.flows.get_mut(id.slot())?;
         let (stays, state) = match tcp {
             Some(tcp) => (flow.is_in(State::Established) && carries_on(flow, direction, tcp), State::Established),
             None if flow.is_in(State::UdpStream) => (true, State::UdpStream),
             None => (flow.is_in(State::UdpNew) && stays_new(flow, direction, now), State::UdpNew),
         };
         if !stays {
-            return false;
+            return None;
         }
         let was = flow.deadline;
         flow.deadline = tick::ceil(now).saturating_add(idle.or(state, &self.timeouts));
         if flow.deadline < was {
             self.timers.wait_less(id.0, flow.deadline);
         }
-        true
+        Some(flow)
     }
 
     /// Deadline, queue and port of a flow that has been heard, after its state was `before`.

@@ -11,7 +11,7 @@ use super::schedule::opens;
 use super::six;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
-use crate::service::{BackendId, BackendRef, InterfaceIndex, Phase, Snapshot};
+use crate::service::{BackendId, BackendRef, InterfaceIndex, Phase, Snapshot, WorkerStats};
 use crate::verdict::{DropReason, Verdict};
 
 /// IPv4 and TCP headers without options: MTU less this is the MSS.
@@ -189,20 +189,6 @@ impl Core {
         track
     }
 
-    /// Counts a packet that is sent on, and remembers where its client was heard.
-    #[inline]
-    pub(super) fn count(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>) {
-        let len = packet.frame.len();
-        let flow = self.conntrack.flow_mut(hit.id);
-        flow.count(hit.direction, len as u32);
-        if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
-            flow.client = link;
-        }
-        if let Some(stats) = target.backend.stats.worker(self.index) {
-            stats.packet(hit.direction, len);
-        }
-    }
-
     /// Rewrites and forwards a packet that its flow accepts.
     pub(crate) fn pass(
         &mut self,
@@ -219,8 +205,9 @@ impl Core {
         }
         let len = packet.frame.len();
         let spliced = self.conntrack.flow(hit.id).is_spliced();
-        self.count(packet, hit, target);
-        let has_six_end = six::has_six_end(facts, target.adjacency);
+        let stats = target.backend.stats.worker(self.index);
+        count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
+        let has_six_end = six::has_six_end(facts.original.src, target.adjacency);
         let mut client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
         if has_six_end {
             client_mtu = six::client_mtu(facts, client_mtu);
@@ -248,6 +235,19 @@ impl Core {
         }
         translate(packet, &facts.rewrite(hit.direction));
         self.forward(tables, &mut packet.frame, facts, hit.direction, target)
+    }
+}
+
+/// Counts a packet that is sent on, and remembers where its client was heard.
+#[inline]
+pub(super) fn count(flow: &mut Flow, packet: &Packet, direction: Direction, stats: Option<&WorkerStats>) {
+    let len = packet.frame.len();
+    flow.count(direction, len as u32);
+    if let (Direction::Original, Origin::Link(link)) = (direction, packet.origin) {
+        flow.client = link;
+    }
+    if let Some(stats) = stats {
+        stats.packet(direction, len);
     }
 }
 

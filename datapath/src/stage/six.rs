@@ -113,8 +113,8 @@ impl Core {
 
 /// Whether lengths have to be looked at: one of the flow's ends has an IPv6 address.
 #[inline]
-pub(crate) fn has_six_end(facts: &FlowFacts, adjacency: &Adjacency) -> bool {
-    is_surrogate(facts.original.src) || adjacency.six
+pub(crate) fn has_six_end(client: Ipv4Addr, adjacency: &Adjacency) -> bool {
+    is_surrogate(client) || adjacency.six
 }
 
 /// The longest IPv4 packet that goes to this flow's client.

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use conntrack::{Direction, Hit};
+use conntrack::{Direction, Flow, Hit};
 use wire::L4;
 
 use super::joined::JOINED;
-use super::known::{FlowFacts, edit_tcp, translate};
+use super::known::{FlowFacts, count, edit_tcp, translate};
 use super::six::has_six_end;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
@@ -30,18 +30,21 @@ impl Core {
             return None;
         }
         let target = tables.backend(BackendId(flow.backend_id))?;
-        let facts = FlowFacts::of(flow);
-        if !is_plain(tables, packet, &facts, hit.direction, &target) {
+        if !is_plain(tables, packet, flow, hit.direction, &target) {
             return None;
         }
         let tcp = if let L4::Tcp(tcp) = &packet.headers.l4 { Some(tcp) } else { None };
-        if !self.conntrack.goes_on(hit.id, hit.direction, tcp, &target.service.idle, now) {
-            return None;
-        }
-        self.count(packet, hit, &target);
+        let flow = self.conntrack.goes_on(hit.id, hit.direction, tcp, &target.service.idle, now)?;
+        count(flow, packet, hit.direction, target.backend.stats.worker(self.index));
+        let facts = FlowFacts::of(flow);
         edit_tcp(packet, &facts, hit.direction, target.adjacency.mtu);
         translate(packet, &facts.rewrite(hit.direction));
-        Some(self.forward(tables, &mut packet.frame, &facts, hit.direction, &target))
+        Some(match hit.direction {
+            Direction::Original => {
+                self.send_to_backend(tables, &mut packet.frame, target.adjacency, vxlan::entropy(&facts.original))
+            }
+            Direction::Reply => self.send_to_client(tables, &mut packet.frame, facts.client),
+        })
     }
 }
 
@@ -50,22 +53,22 @@ impl Core {
 fn is_plain(
     tables: &Snapshot,
     packet: &Packet,
-    facts: &FlowFacts,
+    flow: &Flow,
     direction: Direction,
     target: &BackendRef<'_>,
 ) -> bool {
     let through_overlay = packet.origin == Origin::Overlay;
     let right_way = match direction {
         Direction::Original => !through_overlay,
-        Direction::Reply => through_overlay == target.adjacency.encap.is_some() && !facts.is_direct(),
+        Direction::Reply => through_overlay == target.adjacency.encap.is_some() && !flow.is_direct(),
     };
     let mut mtu = target.adjacency.mtu;
     if direction == Direction::Reply {
-        let client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
+        let client_mtu = tables.link_mtu(InterfaceIndex(flow.client.interface));
         mtu = if through_overlay { mtu.min(client_mtu) } else { client_mtu };
     }
     right_way
         && packet.headers.ip.ttl > 1
         && packet.frame.len() <= mtu.min(JOINED)
-        && !has_six_end(facts, target.adjacency)
+        && !has_six_end(flow.original.src, target.adjacency)
 }
