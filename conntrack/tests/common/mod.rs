@@ -1,5 +1,6 @@
 //! One TCP connection through a table, written as what each side sends.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;

@@ -6,6 +6,7 @@ use wire::{Datagram, ETHERNET_LEN, Headers, L4, Malformed, ethertype};
 
 use super::joined::JOINED;
 use super::six::is_of_six;
+use super::tunnel;
 use crate::core::{Core, Role};
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
@@ -36,24 +37,57 @@ impl Core {
             Err(reason) => return self.classify_six(tables, slot, frame, reason, burst),
         };
         frame.trim_front(link.offset);
-        if let Some(tunnel) = tables.tunnel()
-            && let Some(outer) = Datagram::at_front(frame.bytes())
-            && (outer.dst, outer.dst_port) == tunnel
-        {
-            return self.decapsulate(tables, frame, &outer, burst);
-        }
-        let headers = match Headers::parse(frame.bytes(), 0) {
+        let outer =
+            Datagram::at_front(frame.bytes()).filter(|outer| tables.tunnel() == Some((outer.dst, outer.dst_port)));
+        let overlay = match outer.as_ref().map(|outer| self.decapsulate(tables, &mut frame, outer)) {
+            None => None,
+            Some(Ok(overlay)) => Some(overlay),
+            Some(Err(verdict)) => return Err((frame, verdict)),
+        };
+        let mut headers = match Headers::parse(frame.bytes(), 0) {
             Ok(headers) => headers,
             Err(error) => return Err((frame, Verdict::Drop(error.into()))),
         };
-        if for_tunnel(tables, &headers) {
-            return match Datagram::of(&headers) {
-                Some(outer) => self.decapsulate(tables, frame, &outer, burst),
-                None => Err((frame, Verdict::Drop(DropReason::OuterFragment))),
-            };
+        let mut origin = link.origin;
+        if let (Some(outer), Some(overlay)) = (&outer, overlay) {
+            if let Err(reason) = tunnel::enter(overlay, outer.tos, &mut frame, &mut headers) {
+                return Err((frame, Verdict::Drop(reason)));
+            }
+            origin = Origin::Overlay;
+        } else if for_tunnel(tables, &headers) {
+            return self.classify_odd_outer(tables, frame, &headers, burst);
         }
-        self.packet(frame, &headers, link.origin, burst);
+        self.packet(frame, &headers, origin, burst);
         Ok(())
+    }
+
+    /// A packet for our end of the tunnels that could not be taken at first sight: with IPv4 options, or in fragments.
+    #[cold]
+    fn classify_odd_outer(
+        &mut self,
+        tables: &Snapshot,
+        mut frame: Frame,
+        outer: &Headers,
+        burst: &mut Vec<Packet>,
+    ) -> Result<(), Done> {
+        let Some(outer) = Datagram::of(outer) else {
+            return Err((frame, Verdict::Drop(DropReason::OuterFragment)));
+        };
+        let overlay = match self.decapsulate(tables, &mut frame, &outer) {
+            Ok(overlay) => overlay,
+            Err(verdict) => return Err((frame, verdict)),
+        };
+        let entered = Headers::parse(frame.bytes(), 0).map_err(DropReason::from).and_then(|mut headers| {
+            tunnel::enter(overlay, outer.tos, &mut frame, &mut headers)?;
+            Ok(headers)
+        });
+        match entered {
+            Ok(headers) => {
+                self.packet(frame, &headers, Origin::Overlay, burst);
+                Ok(())
+            }
+            Err(reason) => Err((frame, Verdict::Drop(reason))),
+        }
     }
 
     /// A frame that is not IPv4, for this reason: an IPv6 packet, or the end of its way.
@@ -124,7 +158,7 @@ impl Core {
     }
 }
 
-/// What comes to our end of the tunnels and could not be taken at first sight: with IPv4 options, or in fragments.
+/// Whether this is for our end of the tunnels.
 #[inline]
 fn for_tunnel(tables: &Snapshot, headers: &Headers) -> bool {
     matches!((tables.tunnel(), &headers.l4), (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel)

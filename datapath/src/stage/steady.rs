@@ -50,13 +50,7 @@ impl Core {
 
 /// Nothing about this packet's way asks for more than a translation: it does not end here, fits, and is all IPv4.
 #[inline]
-fn is_plain(
-    tables: &Snapshot,
-    packet: &Packet,
-    flow: &Flow,
-    direction: Direction,
-    target: &BackendRef<'_>,
-) -> bool {
+fn is_plain(tables: &Snapshot, packet: &Packet, flow: &Flow, direction: Direction, target: &BackendRef<'_>) -> bool {
     let through_overlay = packet.origin == Origin::Overlay;
     let right_way = match direction {
         Direction::Original => !through_overlay,

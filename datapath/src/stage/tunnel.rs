@@ -3,49 +3,47 @@
 use sys::Frame;
 use wire::{Datagram, ETHERNET_LEN, Headers, ethertype};
 
-use super::classify::Done;
 use super::six::is_from_six;
 use crate::core::Core;
-use crate::packet::{Origin, Packet};
 use crate::service::{Overlay, Snapshot};
 use crate::verdict::{DropReason, Verdict};
 
 impl Core {
-    /// The frame begins with the outer IPv4 header; what goes on begins with the inner one.
-    pub(crate) fn decapsulate(
+    /// The frame begins with the outer IPv4 header, and afterwards with the inner one: of a packet in this overlay.
+    #[inline]
+    pub(crate) fn decapsulate<'a>(
         &mut self,
-        tables: &Snapshot,
-        mut frame: Frame,
+        tables: &'a Snapshot,
+        frame: &mut Frame,
         outer: &Datagram,
-        burst: &mut Vec<Packet>,
-    ) -> Result<(), Done> {
-        let (overlay, inner) = match accept(tables, frame.bytes(), outer) {
-            Ok(accepted) => accepted,
-            Err(reason) => return Err((frame, Verdict::Drop(reason))),
-        };
+    ) -> Result<&'a Overlay, Verdict> {
+        let (overlay, inner) = accept(tables, frame.bytes(), outer).map_err(Verdict::Drop)?;
         frame.truncate(outer.end);
         frame.trim_front(inner.offset);
         if inner.is_arp {
-            let verdict = self.arp(tables, overlay, &mut frame, outer.src);
-            return Err((frame, verdict));
+            return Err(self.arp(tables, overlay, frame, outer.src));
         }
-        let mut headers = match Headers::parse(frame.bytes(), 0) {
-            Ok(headers) => headers,
-            Err(error) => return Err((frame, Verdict::Drop(error.into()))),
-        };
-        if !overlay.addresses.contains(&headers.ip.dst) {
-            return Err((frame, Verdict::Drop(DropReason::WrongInnerAddress)));
-        }
-        let Some(tos) = vxlan::decap_ecn(outer.tos, headers.ip.tos) else {
-            return Err((frame, Verdict::Drop(DropReason::EcnMismatch)));
-        };
-        if tos != headers.ip.tos {
-            wire::set_tos(frame.bytes_mut(), &headers.ip, tos);
-            headers.ip.tos = tos;
-        }
-        self.packet(frame, &headers, Origin::Overlay, burst);
-        Ok(())
+        Ok(overlay)
     }
+}
+
+/// The rest of decapsulation, when the inner headers are known: only to our addresses there, and ECN goes over.
+#[inline]
+pub(crate) fn enter(
+    overlay: &Overlay,
+    outer_tos: u8,
+    frame: &mut Frame,
+    headers: &mut Headers,
+) -> Result<(), DropReason> {
+    if !overlay.addresses.contains(&headers.ip.dst) {
+        return Err(DropReason::WrongInnerAddress);
+    }
+    let tos = vxlan::decap_ecn(outer_tos, headers.ip.tos).ok_or(DropReason::EcnMismatch)?;
+    if tos != headers.ip.tos {
+        wire::set_tos(frame.bytes_mut(), &headers.ip, tos);
+        headers.ip.tos = tos;
+    }
+    Ok(())
 }
 
 /// What is inside a tunnel packet that we accept.
