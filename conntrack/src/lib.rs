@@ -13,8 +13,8 @@
 //!
 //! # Files
 //! `flow` the entry · `state` names · `timeouts` · `hash` keyed hash · `index` keys to entries · `burst` lookup of many
-//! keys at once · `lists` and `timers` who expires when · `ports` SNAT ports · `tcp` the tracker · `table` ties them together:
-//! `open` makes flows, `follow` moves them, `expiry` ends them.
+//! keys at once · `lists` and `timers` who expires when · `ports` and `rested` SNAT ports · `tcp` the tracker · `table` ties
+//! them together: `open` makes flows, `follow` moves them, `expiry` ends them.
 #![forbid(unsafe_code)]
 
 mod burst;
@@ -26,6 +26,7 @@ mod index;
 mod lists;
 mod open;
 mod ports;
+mod rested;
 mod state;
 mod table;
 mod tcp;

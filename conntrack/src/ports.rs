@@ -9,12 +9,12 @@
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::ops::RangeInclusive;
-use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 use wire::{FiveTuple, Protocol};
 
 use crate::hash::HashKey;
+use crate::rested::Rested;
 
 /// The SNAT addresses and ports that may be used towards a backend: this worker's share.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ struct Pool {
     /// How many ports the first walk has given out.
     walked: u32,
     /// Came back, in this order.
-    rested: VecDeque<u16>,
+    rested: Rested,
     /// Given out and not yet back.
     open: u32,
     /// The tick of the last use.
@@ -113,7 +113,7 @@ impl Ports {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let queues = self.backends.values().flat_map(|ports| &ports.pools).map(|pool| pool.rested.capacity() * 2);
+        let queues = self.backends.values().flat_map(|ports| &ports.pools).map(|pool| pool.rested.memory_bytes());
         self.backends.allocation_size() + queues.map(|queue| queue + size_of::<Pool>()).sum::<usize>()
     }
 }
@@ -138,7 +138,7 @@ impl Pool {
     fn new(address: Ipv4Addr, range: RangeInclusive<u16>, hash: u64) -> Self {
         let len = (range.len() as u64).max(1);
         let begin = (hash % len) as u32;
-        Self { address, range, begin, walked: 0, rested: VecDeque::new(), open: 0, used: 0 }
+        Self { address, range, begin, walked: 0, rested: Rested::default(), open: 0, used: 0 }
     }
 
     fn len(&self) -> u32 {

@@ -15,6 +15,8 @@ use crate::verdict::DropReason;
 const TIMERS_PER_TURN: usize = 32;
 /// Flow slots swept per turn of the worker after backends were removed.
 const SWEEP_PER_TURN: usize = 1024;
+/// Flows of removed backends that end per turn: each may send two RSTs, as an expired one does.
+const ENDS_PER_TURN: usize = 32;
 
 /// A walk through the flow table, a slice a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,14 +81,16 @@ impl Core {
     /// Goes on with the walk that ends flows of removed backends.
     pub(crate) fn sweep(&mut self, tables: &Snapshot, now: Duration) {
         let Some(Sweep { next }) = self.sweep else { return };
-        let gone: Vec<FlowId> = {
-            let slots = self.conntrack.scan(next, SWEEP_PER_TURN);
-            slots.filter(|(_, flow)| tables.backend(BackendId(flow.backend_id)).is_none()).map(|(id, _)| id).collect()
-        };
-        for id in gone {
+        let is_gone = |(id, flow): (FlowId, &Flow)| tables.backend(BackendId(flow.backend_id)).is_none().then_some(id);
+        let slots = self.conntrack.scan(next, SWEEP_PER_TURN);
+        let gone: Vec<FlowId> = slots.filter_map(is_gone).take(ENDS_PER_TURN).collect();
+        for &id in &gone {
             self.end_gone(tables, id, now);
         }
-        let next = next + SWEEP_PER_TURN;
+        let next = match gone.get(ENDS_PER_TURN - 1) {
+            Some(last) => last.slot() + 1,
+            None => next + SWEEP_PER_TURN,
+        };
         self.sweep = (next < self.conntrack.slots()).then_some(Sweep { next });
     }
 

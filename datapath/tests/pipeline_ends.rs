@@ -2,7 +2,9 @@
 
 mod lab;
 
-use lab::packets::{Segment, answer_of, ethernet, see, udp};
+use std::time::Duration;
+
+use lab::packets::{Seen, Segment, answer_of, ethernet, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, VIP};
 use sys::LinkType;
 use wire::Protocol;
@@ -57,8 +59,68 @@ fn all_flows_of_a_removed_backend_end() {
     }
     assert_eq!(gateway.workers[0].core().flows(), 3000);
     gateway.publish(dns(&[]));
-    gateway.settle();
+    while gateway.workers[0].has_more() {
+        gateway.settle();
+    }
     assert_eq!(gateway.workers[0].core().flows(), 0);
+}
+
+fn web(weights: &[u16]) -> datapath::service::Tables {
+    lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, weights)])
+}
+
+/// A gateway with so many established connections.
+fn connected(count: u16) -> Gateway {
+    let mut gateway = Gateway::new(web(&[1]));
+    for port in 1..=count {
+        let syn = see(&gateway.forward(&Segment::syn(port).sent_by_client())[0]);
+        gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+        gateway.forward(&Segment::new((CLIENT, port), (VIP, 8080), "A", 1001, 5001).sent_by_client());
+    }
+    gateway
+}
+
+/// Ports of clients that were told, and how many tasks' ends were, in one turn.
+fn resets_of_a_turn(gateway: &mut Gateway) -> (Vec<u16>, usize) {
+    gateway.now += Duration::from_micros(10);
+    gateway.workers[0].turn(gateway.now);
+    let resets = |frames: Vec<Vec<u8>>| frames.iter().map(|frame| see(frame)).filter(|seen| seen.tcp().rst).collect();
+    let to_clients: Vec<Seen> = resets(gateway.collect(0, FRONT));
+    let to_tasks: Vec<Seen> = resets(gateway.collect(0, BACK));
+    (to_clients.iter().map(|seen| seen.ports().1).collect(), to_tasks.len())
+}
+
+/// Turns while there is more to end: none ends more than 32, and in the end each end of each connection was told once.
+fn all_are_told_by_and_by(gateway: &mut Gateway, count: u16) {
+    let (mut clients, mut tasks, mut turns) = (Vec::new(), 0, 0);
+    while turns == 0 || gateway.workers[0].has_more() {
+        let (to_clients, to_tasks) = resets_of_a_turn(gateway);
+        assert!(to_clients.len() <= 32 && to_tasks <= 32, "{} and {to_tasks} in a turn", to_clients.len());
+        clients.extend(to_clients);
+        tasks += to_tasks;
+        turns += 1;
+    }
+    clients.sort_unstable();
+    assert_eq!((clients, tasks), ((1..=count).collect(), usize::from(count)));
+    assert!(turns >= usize::from(count) / 32, "{turns} turns");
+    assert_eq!(gateway.drops(), []);
+    gateway.assert_frames_conserved();
+}
+
+#[test]
+fn a_turn_ends_few_of_many_idle_connections_and_the_next_turns_the_others() {
+    let mut gateway = connected(150);
+    gateway.now += Duration::from_hours(3);
+    all_are_told_by_and_by(&mut gateway, 150);
+    assert_eq!((gateway.workers[0].core().flows(), gateway.totals().flows_expired), (0, 150));
+}
+
+#[test]
+fn a_turn_ends_few_of_a_removed_backends_connections_and_the_next_turns_the_others() {
+    let mut gateway = connected(150);
+    gateway.publish_quietly(web(&[]));
+    all_are_told_by_and_by(&mut gateway, 150);
+    assert_eq!(gateway.totals().flows_reset, 150);
 }
 
 /// Answers of plain backends and of tasks come to ports out of different ranges.

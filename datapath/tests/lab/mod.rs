@@ -292,7 +292,13 @@ impl Gateway {
         self.settle();
     }
 
-    pub fn publish(&mut self, mut tables: Tables) {
+    pub fn publish(&mut self, tables: Tables) {
+        self.publish_quietly(tables);
+        self.settle();
+    }
+
+    /// The workers have not had a turn yet.
+    pub fn publish_quietly(&mut self, mut tables: Tables) {
         self.generation += 1;
         tables.generation = Generation(self.generation);
         let mut snapshot = Snapshot::build(tables).unwrap();
@@ -300,7 +306,6 @@ impl Gateway {
             snapshot.inherit(previous, self.now, self.now + Duration::from_secs(15));
         }
         self.publisher.publish(self.generation, Arc::new(snapshot));
-        self.settle();
     }
 
     /// As [`Gateway::publish`], with the counters that each backend already has, as control does it.
