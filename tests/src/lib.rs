@@ -19,6 +19,7 @@ pub mod paper;
 pub mod peers;
 pub mod servers;
 pub mod six;
+pub mod spread;
 pub mod swarm;
 pub mod traffic;
 

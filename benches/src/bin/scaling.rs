@@ -12,8 +12,8 @@ use benches::results::quick;
 use benches::teams::{Crew, Round, Team, Work};
 use clap::Parser;
 use tests::Outcome;
-use tests::bars::{self, Bar, Panel, number};
-use tests::peers::results::Spread;
+use tests::bars::{self, Bar, Layout, Panel};
+use tests::spread::{Spread, told};
 
 /// One worker and two, in memory.
 #[derive(Parser)]
@@ -63,7 +63,7 @@ fn run(cli: &Cli) -> Outcome {
     let page = page(cli, &place, &name, &all);
     println!("{page}");
     sheet::write(&dir, &name, &page)?;
-    fs::write(dir.join(format!("{name}.svg")), bars::svg(&panels(&all))?)?;
+    fs::write(dir.join(format!("{name}.svg")), bars::svg(&panels(&all), &Layout::PAIRS))?;
     Ok(())
 }
 
@@ -97,10 +97,6 @@ fn page(cli: &Cli, place: &Place, name: &str, all: &Rounds) -> String {
 
 fn spread(rounds: &[Round], of: impl Fn(&Round) -> f64) -> Option<Spread> {
     Spread::of(rounds.iter().map(of))
-}
-
-fn told(spread: Option<Spread>) -> String {
-    spread.map_or_else(|| "–".into(), |s| format!("{} [{}–{}]", number(s.median), number(s.min), number(s.max)))
 }
 
 fn ratio(all: &Rounds, one: (Work, Team), base: (Work, Team)) -> Option<Spread> {

@@ -7,6 +7,5 @@
 
 pub mod gateway;
 pub mod page;
-pub mod plot;
 pub mod points;
 pub mod results;

@@ -5,9 +5,10 @@ use std::fmt::{self, Write as _};
 use std::fs;
 
 use ::tests::Outcome;
+use ::tests::bars::{Bar, Layout, Panel, svg};
+use ::tests::spread::{Spread, told};
 
-use super::plot::{Panel, number, svg};
-use super::results::{Contest, ContestRow, Results, Run, Spread, Sweep, SweepRow};
+use super::results::{Contest, ContestRow, Results, Run, Sweep, SweepRow};
 use crate::generator::driver::{Measured, Requests};
 
 const BY_HAND: &str = "## Reading it";
@@ -42,7 +43,7 @@ pub fn write(date: &str, results: &Results) -> Outcome {
     let old = fs::read_to_string(&path).unwrap_or_default();
     let by_hand = old.find(BY_HAND).map_or(BY_HAND, |at| &old[at..]);
     fs::write(Results::path(date, "json"), serde_json::to_string_pretty(results)? + "\n")?;
-    fs::write(Results::path(date, "svg"), svg(&panels(results)))?;
+    fs::write(Results::path(date, "svg"), svg(&panels(results), &Layout::COLUMN))?;
     fs::write(&path, page(date, results)? + by_hand.trim_end() + "\n")?;
     println!("{}", path.display());
     Ok(())
@@ -68,13 +69,6 @@ fn told_run(out: &mut String, run: &Run) -> fmt::Result {
         out,
         "`{command}`, {date}, commit {commit}; {} with {} CPUs, Linux {}; {rounds} rounds of {seconds} s a sample.\n",
         machine.cpu, machine.cpus, machine.kernel
-    )
-}
-
-fn told(spread: Option<Spread>) -> String {
-    spread.map_or_else(
-        || "–".into(),
-        |Spread { median, low, high }| format!("{} [{}–{}]", number(median), number(low), number(high)),
     )
 }
 
@@ -193,19 +187,26 @@ fn panels(results: &Results) -> Vec<Panel> {
         let of = |row: &ContestRow| Spread::of(row.samples.iter().map(|one| one.cpu_nanos));
         let mut rows: Vec<_> = contest.rows.iter().collect();
         rows.sort_by(|a, b| a.case.cmp(&b.case).then(a.ours.cmp(&b.ours)));
-        let bars = rows.into_iter().filter_map(|row| Some((name(row), of(row)?))).collect();
+        let bars = rows.into_iter().filter_map(|row| Some(bar(name(row), of(row)?))).collect();
         panels.push(Panel { title: "CPU time a packet, ns (less is better)".into(), bars });
     }
     if let Some(sweep) = &results.sweep {
         for column in [&COLUMNS[0], &COLUMNS[1], &COLUMNS[3], &COLUMNS[5]] {
-            let bar = |row: &SweepRow| Some((format!("{}: {}", row.setting, row.value), Spread::of((column.of)(row))?));
+            let of =
+                |row: &SweepRow| Some(bar(format!("{}: {}", row.setting, row.value), Spread::of((column.of)(row))?));
             panels.push(Panel {
                 title: format!("Settings: {}", column.title),
-                bars: sweep.rows.iter().filter_map(bar).collect(),
+                bars: sweep.rows.iter().filter_map(of).collect(),
             });
         }
     }
     panels
+}
+
+/// Grey for those that others are compared with.
+fn bar(label: String, spread: Spread) -> Bar {
+    let compared_with = label.starts_with("bare") || label.starts_with("as shipped");
+    Bar { label, spread, color: if compared_with { "#9aa5ad" } else { "#c0532f" } }
 }
 
 #[cfg(test)]
@@ -244,7 +245,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }
-        let plot = svg(&panels(&results()));
+        let plot = svg(&panels(&results()), &Layout::COLUMN);
         assert!(plot.contains("burst: 1 &lt; 2") && plot.ends_with("</svg>\n"), "{plot}");
     }
 

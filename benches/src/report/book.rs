@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tests::bars::number;
+use tests::spread::number;
 
 use crate::results::Figure;
 

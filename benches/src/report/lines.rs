@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use tests::bars::number;
+use tests::spread::number;
 
 use super::sheet::grouped;
 

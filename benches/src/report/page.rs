@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use tests::bars::{self, Layout};
+
 use super::book::Book;
 use super::sheet::{self, Place};
 use super::{lines, plots, tables, targets};
@@ -21,7 +23,7 @@ pub fn write(book: &Book, profiles: &[Profile], dir: &Path) -> Result<(), Box<dy
     sheet::write(dir, &name, &page(book, profiles, &name)?)?;
     let all = book.lookup();
     fs::write(dir.join(format!("{name}.svg")), lines::svg(&plots::times(&all))?)?;
-    fs::write(dir.join(format!("{name}-more.svg")), tests::bars::svg(&plots::bars(&all))?)?;
+    fs::write(dir.join(format!("{name}-more.svg")), bars::svg(&plots::bars(&all), &Layout::PAIRS))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The figures of the page.
 
 use tests::bars::{Bar, Panel as Bars};
-use tests::peers::results::Spread;
+use tests::spread::Spread;
 
 use super::book::Lookup;
 use super::lines::{Line, Panel, Point};
@@ -73,6 +73,6 @@ pub fn bars(all: &Lookup<'_>) -> Vec<Bars> {
 }
 
 fn bar(label: &str, figure: &Figure, color: &'static str) -> Bar {
-    let Figure { median, low, high, .. } = figure;
-    Bar { label: label.to_owned(), spread: Spread { median: *median, min: *low, max: *high }, color }
+    let Figure { median, low, high, .. } = *figure;
+    Bar { label: label.to_owned(), spread: Spread { median, low, high }, color }
 }

@@ -5,7 +5,7 @@ use super::measure::{Change, Load};
 use super::site::Kind;
 use super::state::{NODES, SERVICES, TASKS};
 use crate::Outcome;
-use crate::peers::results::Spread;
+use crate::spread::Spread;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 use std::fs;
@@ -56,7 +56,7 @@ impl Results {
 
     fn load(&self, kind: Kind, of: impl Fn(&Load) -> f64) -> String {
         let loads = self.quiet.iter().flatten().filter(|(of, _)| *of == kind).map(|(_, load)| of(load));
-        Spread::of(loads).map_or("–".to_owned(), |s| format!("{:.2} [{:.2}–{:.2}]", s.median, s.min, s.max))
+        Spread::of(loads).map_or("–".to_owned(), |s| format!("{:.2} [{:.2}–{:.2}]", s.median, s.low, s.high))
     }
 
     /// The tables.

@@ -4,8 +4,9 @@
 use crate::Outcome;
 use crate::peers::contestant::Contestant;
 use crate::peers::measure::{Measure, PACED_CONNECTIONS, PACED_REQUESTS, Sample};
-use crate::peers::plot::{number, svg};
-use crate::peers::results::{Results, Spread, cpu_per_unit};
+use crate::peers::plot::svg;
+use crate::peers::results::{Results, cpu_per_unit};
+use crate::spread::{Spread, number, told};
 use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
@@ -139,7 +140,7 @@ pub fn write(results: &Results, dir: &Path) -> Outcome {
     let old = fs::read_to_string(&path).unwrap_or_default();
     let by_hand = old.find(BY_HAND).map_or(BY_HAND, |at| &old[at..]);
     fs::write(&path, page(results, &name)? + by_hand.trim_end() + "\n")?;
-    fs::write(dir.join(format!("{name}.svg")), svg(results)?)?;
+    fs::write(dir.join(format!("{name}.svg")), svg(results))?;
     println!("{}", path.display());
     Ok(())
 }
@@ -190,8 +191,7 @@ fn head(out: &mut String, titles: impl Iterator<Item = String>) -> fmt::Result {
 fn table(out: &mut String, results: &Results, columns: &[Column]) -> fmt::Result {
     head(out, columns.iter().map(|column| column.title.to_owned()))?;
     for contestant in Contestant::ALL {
-        let cells: Vec<_> =
-            columns.iter().map(|column| column.spread(results, contestant).map_or_else(|| "–".into(), told)).collect();
+        let cells: Vec<_> = columns.iter().map(|column| told(column.spread(results, contestant))).collect();
         writeln!(out, "| {} | {} |", contestant.name(), cells.join(" | "))?;
     }
     writeln!(out)
@@ -218,10 +218,6 @@ fn failed(samples: &[Sample]) -> String {
         (_, 0) => "0".into(),
         _ => format!("{failed} of {:.0} (**{part:.3} %**)", failed as f64 + done),
     }
-}
-
-fn told(spread: Spread) -> String {
-    format!("{} [{}–{}]", number(spread.median), number(spread.min), number(spread.max))
 }
 
 fn ratios(out: &mut String, results: &Results) -> fmt::Result {
@@ -297,7 +293,7 @@ fn verdict(results: &Results, ours: Contestant, peer: Contestant, column: &Colum
     let Some(ratio) = results.ratio(ours, peer, column.measure, column.of) else { return "–".into() };
     let met = if column.more { ratio.median >= limit } else { ratio.median <= limit };
     let word = if met { "met" } else { "**missed**" };
-    format!("{:.2} [{:.2}–{:.2}] {word}", ratio.median, ratio.min, ratio.max)
+    format!("{:.2} [{:.2}–{:.2}] {word}", ratio.median, ratio.low, ratio.high)
 }
 
 /// The main figures for the terminal.

@@ -4,6 +4,7 @@ use crate::Outcome;
 use crate::peers::contestant::Contestant;
 use crate::peers::measure::{Measure, Sample};
 use crate::peers::memory::Memory;
+use crate::spread::Spread;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -40,31 +41,6 @@ pub struct Results {
     pub memory: Vec<Memory>,
     /// What did not work.
     pub failures: Vec<String>,
-}
-
-/// Median, smallest, largest.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// The middle one.
-    pub median: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of some numbers; none of none.
-    #[must_use]
-    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut numbers: Vec<f64> = numbers.into_iter().collect();
-        numbers.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (*numbers.first()?, *numbers.last()?);
-        let middle = numbers.len() / 2;
-        let median =
-            if numbers.len() % 2 == 1 { numbers[middle] } else { f64::midpoint(numbers[middle - 1], numbers[middle]) };
-        Some(Spread { median, min, max })
-    }
 }
 
 impl Results {
@@ -104,7 +80,7 @@ impl Results {
             let other = others.iter().find(|other| other.round == one.round)?;
             Some(of(one) / of(other))
         });
-        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
+        Spread::of(ratios)
     }
 
     /// Writes the JSON file.
@@ -132,16 +108,4 @@ impl Results {
 #[must_use]
 pub fn cpu_per_unit(measure: Measure, nanoseconds: u64, units: f64) -> f64 {
     nanoseconds as f64 / units / if measure.is_bulk() { 1e6 } else { 1e3 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spread_knows_the_middle_and_both_ends() {
-        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
-        assert_eq!(Spread::of([4.0, 1.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-        assert_eq!(Spread::of([]), None);
-    }
 }
