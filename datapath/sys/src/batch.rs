@@ -93,3 +93,43 @@ pub(crate) fn send(fd: BorrowedFd<'_>, frames: &mut [Frame], to: impl Fn(&Frame)
     let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count as u32, libc::MSG_DONTWAIT) };
     Ok(os::check(sent)?.unsigned_abs() as usize)
 }
+
+/// Packets that [`send_run`] takes at most.
+pub(crate) const RUN: usize = 64;
+/// Room for one number with its header, which is aligned as a header wants it.
+#[repr(C, align(8))]
+struct Control([u8; 32]);
+
+/// Sends the frames, each from its byte `skip` on, as one message that the kernel cuts into datagrams of the first one's length.
+/// All of them, or none.
+pub(crate) fn send_run(fd: BorrowedFd<'_>, frames: &mut [Frame], skip: usize, to: SocketAddrV4) -> io::Result<()> {
+    let mut buffers = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; RUN];
+    let piece = frames.first().map_or(0, |frame| frame.len().saturating_sub(skip));
+    if frames.len() > RUN {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (buffer, frame) in buffers.iter_mut().zip(frames.iter_mut()) {
+        let bytes = frame.bytes_mut().get_mut(skip..).unwrap_or_default();
+        *buffer = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    }
+    let (mut control, mut address) = (Control([0; 32]), os::to_kernel(to));
+    // SAFETY: all zeroes is a value of this structure of integers and pointers.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = (&raw mut address).cast();
+    message.msg_namelen = size_of_val(&address) as libc::socklen_t;
+    message.msg_iov = buffers.as_mut_ptr();
+    message.msg_iovlen = frames.len() as _;
+    message.msg_control = (&raw mut control).cast();
+    // SAFETY: the control message, 24 bytes, fits `control`, which begins aligned for a header; the lengths are constants.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
+        let header = &mut *libc::CMSG_FIRSTHDR(&raw const message);
+        header.cmsg_level = libc::SOL_UDP;
+        header.cmsg_type = libc::UDP_SEGMENT;
+        header.cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<u16>().write_unaligned(piece as u16);
+    }
+    // SAFETY: the message leads to an address, a control message and the bytes of frames, all of which outlive the call.
+    let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,9 +1,12 @@
 //! The underlay of the overlay without `AF_XDP`: VXLAN datagrams through an ordinary UDP socket.
 
+mod run;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use self::run::Runs;
 use crate::batch::{self, Received};
 use crate::{BURST, Device, DeviceState, Frame, FramePool, LinkType, TxReport, os};
 
@@ -19,6 +22,7 @@ pub struct OverlaySocket {
     vtep: SocketAddrV4,
     udp: OwnedFd,
     raw: OwnedFd,
+    runs: Runs,
     received: [Received; BURST],
     scratch: Vec<Frame>,
     more: bool,
@@ -48,7 +52,8 @@ impl OverlaySocket {
         os::enlarge_buffers(raw.as_fd(), SOCKET_BUFFER_BYTES);
         let nothing = Received { peer: vtep, len: 0, cut: false };
         let (received, scratch) = ([nothing; BURST], Vec::with_capacity(BURST));
-        Ok(OverlaySocket { vtep, udp, raw, received, scratch, more: false, cut: 0, refused: 0, error: None })
+        let runs = Runs::new(*vtep.ip());
+        Ok(OverlaySocket { vtep, udp, raw, runs, received, scratch, more: false, cut: 0, refused: 0, error: None })
     }
 
     /// The sockets of all workers, after making sure that no other program has one on the same address.
@@ -60,6 +65,21 @@ impl OverlaySocket {
         let alone = os::socket(libc::SOCK_DGRAM, 0).and_then(|probe| os::bind(probe.as_fd(), address));
         alone.map_err(|error| explain(address, &error))?;
         (0..workers).map(|_| OverlaySocket::bind(vtep, port)).collect()
+    }
+
+    /// Sends what stands at the front: a run, or what comes before the next one. Gives how many packets that was.
+    fn send_some(&mut self, frames: &mut [Frame]) -> io::Result<usize> {
+        let run = self.runs.len_at_front(frames);
+        let count = if run > 1 {
+            match self.runs.send(&mut frames[..run]) {
+                Ok(()) => return Ok(run),
+                Err(error) if is_full(&error) => return Err(error),
+                Err(_) => run,
+            }
+        } else {
+            self.runs.singles(frames, BURST)
+        };
+        batch::send(self.raw.as_fd(), &mut frames[..count], destination)
     }
 
     /// Takes frames to receive into, with room for the headers in front.
@@ -102,6 +122,11 @@ fn ip_checksum(header: &[u8]) -> u16 {
 fn destination(frame: &Frame) -> SocketAddrV4 {
     let address: [u8; 4] = frame.bytes().get(16..20).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
     SocketAddrV4::new(address.into(), 0)
+}
+
+/// No room now; there will be.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
 fn explain(vtep: SocketAddrV4, error: &io::Error) -> io::Error {
@@ -153,8 +178,9 @@ impl Device for OverlaySocket {
     fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
         let mut report = TxReport::default();
         let mut at = 0;
+        self.runs.begin();
         while at < out.len() {
-            match batch::send(self.raw.as_fd(), &mut out[at..], destination) {
+            match self.send_some(&mut out[at..]) {
                 Ok(count) if count > 0 => {
                     report.sent += count;
                     report.bytes += out[at..at + count].iter().map(|frame| frame.len() as u64).sum::<u64>();
@@ -164,7 +190,7 @@ impl Device for OverlaySocket {
                 Ok(_) => break,
                 Err(error) => {
                     // About the first packet only, unless there is no room for any.
-                    let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS));
+                    let full = is_full(&error);
                     self.error = (!full).then_some(error);
                     if full {
                         break;

@@ -8,3 +8,5 @@ mod ip_devices;
 mod joined;
 #[cfg(test)]
 mod lab;
+#[cfg(test)]
+mod runs;
