@@ -16,7 +16,12 @@ pub(super) struct ByNumber<V> {
 
 impl<V> ByNumber<V> {
     pub(super) fn new() -> Self {
-        Self::with_bits(4)
+        Self::with_room(0)
+    }
+
+    /// So many numbers come: nothing need move for them.
+    pub(super) fn with_room(numbers: usize) -> Self {
+        Self::with_bits((numbers * 2).next_power_of_two().trailing_zeros().max(4))
     }
 
     fn with_bits(bits: u32) -> Self {

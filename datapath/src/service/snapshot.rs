@@ -149,7 +149,7 @@ impl Snapshot {
             services: Vec::with_capacity(tables.services.len()),
             ports: HashMap::new(),
             ranges: Vec::new(),
-            backends: ByNumber::new(),
+            backends: ByNumber::with_room(tables.services.iter().map(|service| service.backends.len()).sum()),
             retired: HashMap::new(),
             vips: HashSet::new(),
             sources: HashSet::new(),
