@@ -66,16 +66,27 @@ impl Adjacency {
     }
 }
 
+/// The Ethernet header from an interface of ours to a neighbour there.
+#[inline]
+pub(crate) fn link_header(
+    interfaces: &[Interface],
+    interface: InterfaceIndex,
+    mac: MacAddr,
+    ethertype: u16,
+) -> [u8; ETHERNET_LEN] {
+    let source = interfaces.get(usize::from(interface.0)).map_or(MacAddr::default(), |i| i.mac);
+    let mut header = [0; ETHERNET_LEN];
+    write_ethernet(&mut header, mac, source, ethertype);
+    header
+}
+
 impl PreparedHop {
     /// Prepares the Ethernet header of a hop.
     #[must_use]
     pub fn new(hop: Hop, interfaces: &[Interface], ethertype: u16) -> Self {
         match hop {
             Hop::Ethernet { interface, mac } => {
-                let source = interfaces.get(usize::from(interface.0)).map_or(MacAddr::default(), |i| i.mac);
-                let mut header = [0; ETHERNET_LEN];
-                write_ethernet(&mut header, mac, source, ethertype);
-                PreparedHop::Ethernet { interface, header }
+                PreparedHop::Ethernet { interface, header: link_header(interfaces, interface, mac, ethertype) }
             }
             Hop::Kernel => PreparedHop::Kernel,
             Hop::Unresolved => PreparedHop::Unresolved,

@@ -229,6 +229,7 @@ impl Core {
     pub(crate) fn conclude(&mut self, packet: &mut Packet, verdict: Verdict) {
         let frame = packet.frame.take();
         match verdict {
+            // Nearly all packets; with one call less than below.
             Verdict::Tx(slot) => self.output(slot, frame),
             Verdict::Hold => self.fragments.hold(Packet { frame, ..*packet }),
             Verdict::HandOver { worker, purpose } => {

@@ -3,11 +3,11 @@
 use conntrack::{ClientLink, Direction};
 use sys::{Frame, LinkType};
 use vxlan::OVERHEAD;
-use wire::{ETHERNET_LEN, IcmpError, MacAddr, ethertype};
+use wire::{ETHERNET_LEN, IcmpError, ethertype};
 
 use super::known::{FlowFacts, our_address, translate};
 use super::six::{is_for_six, piece_mtu};
-use crate::adjacency::{Adjacency, PreparedHop};
+use crate::adjacency::{Adjacency, PreparedHop, link_header};
 use crate::core::{Core, Role};
 use crate::packet::Packet;
 use crate::service::{BackendRef, InterfaceIndex, Snapshot};
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 impl Core {
     /// Sends a rewritten IP packet on in its direction.
+    #[inline]
     pub(crate) fn forward(
         &mut self,
         tables: &Snapshot,
@@ -89,9 +90,7 @@ impl Core {
         if info.link == LinkType::Ip {
             return self.hand_to_kernel(false);
         }
-        let source = tables.interface(interface).map_or(MacAddr::default(), |interface| interface.mac);
-        let mut header = [0; ETHERNET_LEN];
-        wire::write_ethernet(&mut header, client.mac, source, ethertype::IPV4);
+        let header = link_header(tables.interfaces(), interface, client.mac, ethertype::IPV4);
         self.through(frame, interface, &header)
     }
 

@@ -39,12 +39,7 @@ impl Core {
         let facts = FlowFacts::of(flow);
         edit_tcp(packet, &facts, hit.direction, target.adjacency.mtu);
         translate(packet, &facts.rewrite(hit.direction));
-        Some(match hit.direction {
-            Direction::Original => {
-                self.send_to_backend(tables, &mut packet.frame, target.adjacency, vxlan::entropy(&facts.original))
-            }
-            Direction::Reply => self.send_to_client(tables, &mut packet.frame, facts.client),
-        })
+        Some(self.forward(tables, &mut packet.frame, &facts, hit.direction, &target))
     }
 }
 
