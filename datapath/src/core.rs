@@ -202,16 +202,30 @@ impl Core {
         let mut found = keys.iter().zip(&hits);
         // Packets stay where they are: they are larger than all that is done with most of them.
         for packet in packets.iter_mut() {
-            let (key, hit) = match packet.headers.has_ports().then(|| found.next()).flatten() {
-                Some((key, hit)) => (Some(*key), *hit),
-                None => (None, None),
-            };
-            let verdict = self.handle(tables, packet, key, hit, now);
-            self.conclude(packet, verdict);
-            self.release_fragments(tables, now);
+            let known = packet.headers.has_ports().then(|| found.next()).flatten();
+            let hit = known.and_then(|(key, hit)| self.confirm(key, *hit));
+            match hit.and_then(|hit| self.steady(tables, packet, hit, now)) {
+                Some(verdict) => self.conclude(packet, verdict),
+                None => self.take_long_way(tables, packet, known.map(|(key, _)| *key), hit, now),
+            }
         }
         packets.clear();
         (self.keys, self.hits) = (keys, hits);
+    }
+
+    /// All that is not steady; out of line, so that it leaves the registers to what is.
+    #[inline(never)]
+    fn take_long_way(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: Option<FiveTuple>,
+        hit: Option<Hit>,
+        now: Duration,
+    ) {
+        let verdict = self.handle(tables, packet, key, hit, now);
+        self.conclude(packet, verdict);
+        self.release_fragments(tables, now);
     }
 
     /// Looks all flows of the burst up together, so that memory latency is paid once.

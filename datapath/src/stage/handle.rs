@@ -11,7 +11,7 @@ use crate::service::Snapshot;
 use crate::verdict::{DropReason, Purpose, Verdict};
 
 impl Core {
-    /// From a classified packet to its verdict. `hit` is what the burst's lookup found for `key`.
+    /// From a classified packet that is not steady to its verdict. `hit` is the flow of `key`.
     pub(crate) fn handle(
         &mut self,
         tables: &Snapshot,
@@ -41,10 +41,7 @@ impl Core {
         hit: Option<Hit>,
         now: Duration,
     ) -> Verdict {
-        if let Some(hit) = self.confirm(&key, hit) {
-            if let Some(verdict) = self.steady(tables, packet, hit, now) {
-                return verdict;
-            }
+        if let Some(hit) = hit {
             return self.known_flow(tables, packet, key, hit, now);
         }
         if let Some(verdict) = self.probe_answer(tables, packet, &key) {

@@ -43,7 +43,8 @@ impl Core {
     }
 }
 
-/// Nothing about this packet's way asks for more than a translation: it does not end here, fits, and is all IPv4.
+/// Nothing about this packet's way asks for more than a translation: it does not end here, fits, is all IPv4, and no
+/// fragments follow it.
 #[inline]
 fn is_plain(tables: &Snapshot, packet: &Packet, flow: &Flow, direction: Direction, target: &BackendRef<'_>) -> bool {
     let through_overlay = packet.origin == Origin::Overlay;
@@ -58,6 +59,7 @@ fn is_plain(tables: &Snapshot, packet: &Packet, flow: &Flow, direction: Directio
     }
     right_way
         && packet.headers.ip.ttl > 1
+        && !packet.headers.ip.is_fragment()
         && packet.frame.len() <= mtu.min(JOINED)
         && !has_six_end(flow.original.src, target.adjacency)
 }
