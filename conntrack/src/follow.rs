@@ -71,7 +71,7 @@ impl Conntrack {
     ) -> Option<&mut Flow> {
         let flow = self.flows.get_mut(id.slot())?;
         let (stays, state) = match tcp {
-            Some(tcp) => (flow.is_in(State::Established) && carries_on(flow, direction, tcp), State::Established),
+            Some(tcp) => (carries_on(flow, direction, tcp), State::Established),
             None if flow.is_in(State::UdpStream) => (true, State::UdpStream),
             None => (flow.is_in(State::UdpNew) && stays_new(flow, direction, now), State::UdpNew),
         };

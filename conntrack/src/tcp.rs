@@ -132,11 +132,10 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
 /// False, and nothing is changed, for any other; `track` would do with this one just the same.
 #[inline]
 pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
-    let admitted = Class::of(tcp.flags) == Some(Class::Ack) && !flow.is_direct() && window::admits(flow, from, tcp);
-    if admitted {
-        window::advance(flow, from, tcp);
-    }
-    admitted
+    flow.is_under_way(from)
+        && Class::of(tcp.flags) == Some(Class::Ack)
+        && !flow.is_direct()
+        && window::admits_next(flow, from, tcp)
 }
 
 fn after_our_reset(class: Class, from: Direction) -> Step {

@@ -44,38 +44,63 @@ fn set_scale(flow: &mut Flow, side: Direction, scale: u8) {
 
 /// Does the segment lie within what its receiver can take, and does it acknowledge what its receiver can have sent?
 pub(super) fn admits(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
+    let end = end_of(tcp);
+    // Nothing comes after a FIN.
+    let over = flow.has_fin(from) && before(flow.ends[from.index()], end);
+    fits(flow, from, tcp.seq, end) && !over && admits_ack(flow, from, tcp.ack)
+}
+
+/// As [`admits`] and then [`advance`], for an acknowledgment without SYN and FIN that is not the first of its side, which has
+/// not sent a FIN either. False: it is not admitted, and nothing is changed.
+#[inline]
+pub(super) fn admits_next(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
+    let end = tcp.seq.wrapping_add(tcp.payload_len() as u32);
+    let admitted = fits(flow, from, tcp.seq, end) && acknowledges(flow, from, tcp.ack);
+    if admitted {
+        take_over(flow, from, end, tcp.ack, tcp.window);
+    }
+    admitted
+}
+
+/// From `seq` to `end` it lies within what its receiver can take.
+#[inline]
+fn fits(flow: &Flow, from: Direction, seq: u32, end: u32) -> bool {
     let to = from.reversed();
     let window = window_bytes(flow, to);
     let right_edge = flow.acks[to.index()].wrapping_add(window);
-    let sent = flow.ends[from.index()];
-    // Nothing comes after a FIN.
-    let over = flow.has_fin(from) && before(sent, end_of(tcp));
-    let fits = !before(right_edge, tcp.seq) && !before(end_of(tcp), sent.wrapping_sub(window));
-    fits && !over && admits_ack(flow, from, tcp.ack)
+    !before(right_edge, seq) && !before(end, flow.ends[from.index()].wrapping_sub(window))
 }
 
 fn admits_ack(flow: &Flow, from: Direction, ack: u32) -> bool {
-    let sent = flow.ends[from.reversed().index()];
-    if before(sent, ack) {
-        return false;
-    }
     if flow.has_acked(from) {
-        let span = window_bytes(flow, from).max(MIN_ACK_SPAN_BYTES);
-        !before(ack, sent.wrapping_sub(span))
-    } else {
-        // The first acknowledgment must cover the other side's SYN: nobody opens a connection by guessing roughly.
-        before(flow.acks[from.index()], ack)
+        return acknowledges(flow, from, ack);
     }
+    // The first acknowledgment must cover the other side's SYN: nobody opens a connection by guessing roughly.
+    let sent = flow.ends[from.reversed().index()];
+    !before(sent, ack) && before(flow.acks[from.index()], ack)
+}
+
+/// A later acknowledgment covers what the other side has sent, and not too little of it.
+#[inline]
+fn acknowledges(flow: &Flow, from: Direction, ack: u32) -> bool {
+    let sent = flow.ends[from.reversed().index()];
+    let span = window_bytes(flow, from).max(MIN_ACK_SPAN_BYTES);
+    !before(sent, ack) && !before(ack, sent.wrapping_sub(span))
 }
 
 /// Takes over what an admitted segment shows.
 pub(super) fn advance(flow: &mut Flow, from: Direction, tcp: &Tcp) {
-    let side = from.index();
-    flow.ends[side] = later(flow.ends[side], end_of(tcp));
-    flow.acks[side] = later(flow.acks[side], tcp.ack);
     flow.set_acked(from, true);
     // Windows of SYN segments are not scaled.
     let window = if tcp.flags.syn() { unscaled(flow, from, tcp.window) } else { tcp.window };
+    take_over(flow, from, end_of(tcp), tcp.ack, window);
+}
+
+#[inline]
+fn take_over(flow: &mut Flow, from: Direction, end: u32, ack: u32, window: u16) {
+    let side = from.index();
+    flow.ends[side] = later(flow.ends[side], end);
+    flow.acks[side] = later(flow.acks[side], ack);
     flow.windows[side] = flow.windows[side].max(window);
 }
 
