@@ -261,13 +261,6 @@ impl Flow {
         self.status & STATE_BITS == state as u8
     }
 
-    /// Established, and this side has acknowledged something and has not sent a FIN.
-    #[inline]
-    pub(crate) fn is_under_way(&self, side: Direction) -> bool {
-        let (acked, fin) = (ACKED << side.index(), FIN << side.index());
-        self.status & (STATE_BITS | acked | fin) == State::Established as u8 | acked
-    }
-
     pub(crate) fn is_vacant(&self) -> bool {
         self.status & STATE_BITS == VACANT
     }

@@ -132,7 +132,8 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
 /// False, and nothing is changed, for any other; `track` would do with this one just the same.
 #[inline]
 pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
-    flow.is_under_way(from)
+    // Both have acknowledged and nobody has sent a FIN, or the state would be another (`open_state`).
+    flow.is_in(State::Established)
         && Class::of(tcp.flags) == Some(Class::Ack)
         && !flow.is_direct()
         && window::admits_next(flow, from, tcp)

@@ -50,8 +50,8 @@ pub(super) fn admits(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     fits(flow, from, tcp.seq, end) && !over && admits_ack(flow, from, tcp.ack)
 }
 
-/// As [`admits`] and then [`advance`], for an acknowledgment without SYN and FIN that is not the first of its side, which has
-/// not sent a FIN either. False: it is not admitted, and nothing is changed.
+/// As [`admits`] and then [`advance`], for an acknowledgment without SYN and FIN in [`crate::State::Established`]. False: it is
+/// not admitted, and nothing is changed.
 #[inline]
 pub(super) fn admits_next(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
     let end = tcp.seq.wrapping_add(tcp.payload_len() as u32);
