@@ -111,7 +111,7 @@ const fn refused(why: Invalid) -> Step {
 
 /// Follows one segment. `quiet`: nothing believable came for a while.
 pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option<&TcpOptions>, quiet: bool) -> Step {
-    let Some(class) = Class::of(tcp.flags) else { return refused(Invalid::BadFlags) };
+    let Some(class) = Class::of(tcp.flags()) else { return refused(Invalid::BadFlags) };
     if flow.state() == State::Reset {
         return after_our_reset(class, from);
     }
@@ -134,7 +134,7 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
 pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
     // Both have acknowledged and nobody has sent a FIN, or the state would be another (`open_state`).
     flow.is_in(State::Established)
-        && Class::of(tcp.flags) == Some(Class::Ack)
+        && Class::of(tcp.flags()) == Some(Class::Ack)
         && !flow.is_direct()
         && window::admits_next(flow, from, tcp)
 }
@@ -150,7 +150,7 @@ fn after_our_reset(class: Class, from: Direction) -> Step {
 
 /// Data, ACK, FIN: everything but the first and the last words.
 fn segment(flow: &mut Flow, from: Direction, tcp: &Tcp) -> Step {
-    let fin = tcp.flags.fin();
+    let fin = tcp.flags().fin();
     match (flow.state(), from) {
         (State::SynSent, Direction::Reply) if !fin => return handshake::challenge(flow, tcp),
         (State::SynSent2, Direction::Reply) if !fin => return PASSED,

@@ -50,7 +50,7 @@ pub struct FragmentTable {
 /// The key of the datagram that a fragment belongs to (RFC 791).
 #[must_use]
 pub fn key(ip: &Ipv4) -> FragmentKey {
-    FragmentKey { src: ip.src, dst: ip.dst, protocol: ip.protocol, id: ip.id }
+    FragmentKey { src: ip.src(), dst: ip.dst(), protocol: ip.protocol(), id: ip.id() }
 }
 
 impl FragmentTable {

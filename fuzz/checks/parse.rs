@@ -60,7 +60,14 @@ fn edit(bytes: &[u8], headers: &Headers) {
         }
         L4::Icmp(icmp) if icmp.is_error() => {
             if let Ok(inner) = icmp.inner(bytes) {
-                wire::translate_icmp_error(&mut copy, &headers.ip, &icmp, headers.ip.dst, headers.ip.src, inner.tuple);
+                wire::translate_icmp_error(
+                    &mut copy,
+                    &headers.ip,
+                    &icmp,
+                    headers.ip.dst(),
+                    headers.ip.src(),
+                    inner.tuple,
+                );
             }
         }
         _ => {}

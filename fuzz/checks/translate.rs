@@ -71,12 +71,12 @@ fn to_four(bytes: &[u8]) -> Result<Vec<u8>, Untranslatable> {
 fn to_six(bytes: &[u8]) -> Result<Vec<u8>, Untranslatable> {
     let mut frame = [vec![0; ROOM], bytes.to_vec()].concat();
     let before = wire::Headers::parse(bytes, 0)?;
-    let to = Pair { src: widen(before.ip.src), dst: widen(before.ip.dst) };
+    let to = Pair { src: widen(before.ip.src()), dst: widen(before.ip.dst()) };
     let range = wire::four_to_six(&mut frame, ROOM, to, |address| Some(widen(address)))?;
     let packet = frame[range].to_vec();
     let (header, payload) = etherparse::Ipv6Header::from_slice(&packet).expect("an IPv6 header");
     assert_eq!(usize::from(header.payload_length), payload.len());
-    assert_eq!(header.hop_limit, before.ip.ttl);
+    assert_eq!(header.hop_limit, before.ip.ttl());
     if !before.ip.is_fragment() && wire::l4_checksum_ok(bytes, &before) {
         let after = sum6(to.src, to.dst, header.next_header.0, payload);
         assert!(after == 0xffff || matches!(before.l4, wire::L4::Udp(udp) if udp.len() < payload.len()));

@@ -43,6 +43,7 @@ const CE: u8 = 0b11;
 #[inline]
 pub const fn decap_ecn(outer_tos: u8, inner_tos: u8) -> Option<u8> {
     let ecn = match (inner_tos & ECN, outer_tos & ECN) {
+        (_, NOT_ECT) => return Some(inner_tos),
         (NOT_ECT, CE) => return None,
         (ECT_0 | ECT_1, CE) => CE,
         (ECT_0, ECT_1) => ECT_1,

@@ -80,7 +80,7 @@ fn decap_of_kernel_frames() {
         assert_eq!((inner.dst, inner.src, inner.ethertype), (dst, MacAddr::docker(LEFT), kind), "{name}");
         if kind == ethertype::IPV4 {
             let headers = Headers::parse(&frame, found.inner + ETHERNET_LEN).expect(name);
-            assert_eq!((headers.ip.src, headers.ip.dst), (LEFT, RIGHT));
+            assert_eq!((headers.ip.src(), headers.ip.dst()), (LEFT, RIGHT));
             assert_eq!(headers.five_tuple().map(|tuple| tuple.dst_port), Some(8000));
         }
     }

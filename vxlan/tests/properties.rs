@@ -60,8 +60,8 @@ proptest! {
         // The parser checks the outer header's checksum.
         let outer = Headers::parse(&frame, 0).expect("well-formed");
         let L4::Udp(udp) = outer.l4 else { panic!("not UDP") };
-        prop_assert_eq!((outer.ip.src, outer.ip.dst), (tunnel.local, tunnel.remote));
-        prop_assert_eq!((outer.ip.tos, outer.ip.id, outer.ip.ttl, outer.ip.dont_fragment), (tos, id, 64, false));
+        prop_assert_eq!((outer.ip.src(), outer.ip.dst()), (tunnel.local, tunnel.remote));
+        prop_assert_eq!((outer.ip.tos(), outer.ip.id(), outer.ip.ttl(), outer.ip.dont_fragment()), (tos, id, 64, false));
         prop_assert_eq!(outer.ip.end(), frame.len());
         prop_assert_eq!((udp.dst_port, udp.checksum, udp.offset() + udp.len()), (tunnel.port, 0, frame.len()));
         prop_assert_eq!(udp.src_port, 49152 + entropy % 16384);

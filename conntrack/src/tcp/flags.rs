@@ -35,7 +35,7 @@ impl Class {
 /// A clean SYN: the only kind of segment that may open a flow.
 #[must_use]
 pub fn opens(tcp: &Tcp) -> bool {
-    Class::of(tcp.flags) == Some(Class::Syn)
+    Class::of(tcp.flags()) == Some(Class::Syn)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(super) fn client_syn(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions
 
 /// Not a repetition of anything that the backend could still expect.
 fn beyond_window(flow: &Flow, tcp: &Tcp) -> bool {
-    tcp.seq.wrapping_sub(flow.acks[BACKEND.index()]) > window::window_bytes(flow, BACKEND)
+    tcp.seq().wrapping_sub(flow.acks[BACKEND.index()]) > window::window_bytes(flow, BACKEND)
 }
 
 /// The SYN that opens the flow, its repetition, or (as long as there is no answer) another attempt of the client.
@@ -92,7 +92,7 @@ pub(super) fn backend_syn_ack(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOp
 /// A late copy of the SYN-ACK that opened the connection.
 fn repeats(flow: &Flow, tcp: &Tcp) -> bool {
     let sent = flow.ends[BACKEND.index()].wrapping_sub(window::end_of(tcp));
-    let acked = flow.ends[CLIENT.index()].wrapping_sub(tcp.ack);
+    let acked = flow.ends[CLIENT.index()].wrapping_sub(tcp.ack());
     sent <= window::window_bytes(flow, CLIENT) && acked <= window::window_bytes(flow, BACKEND)
 }
 
@@ -100,7 +100,7 @@ fn repeats(flow: &Flow, tcp: &Tcp) -> bool {
 /// a new one. We have not kept that SYN; the SYN-ACK tells enough of it.
 fn start_anew(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>) -> Step {
     flow.restart(State::SynSent);
-    flow.ends[CLIENT.index()] = tcp.ack;
+    flow.ends[CLIENT.index()] = tcp.ack();
     flow.windows[CLIENT.index()] = 1;
     let scaled = options.is_some_and(|options| options.window_scale.is_some());
     window::assume_scale(flow, CLIENT, scaled);
@@ -110,13 +110,13 @@ fn start_anew(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>) -> Step 
 /// The ordinary second step. What the SYN-ACK acknowledges is what the client has sent, whatever we saw last: a forged
 /// SYN in between must not cut off the true one.
 fn accept(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>) -> Step {
-    let behind = flow.ends[CLIENT.index()].wrapping_sub(tcp.ack);
+    let behind = flow.ends[CLIENT.index()].wrapping_sub(tcp.ack());
     if behind > MAX_SYN_DATA_BYTES {
-        flow.ends[CLIENT.index()] = tcp.ack;
+        flow.ends[CLIENT.index()] = tcp.ack();
     }
     window::start(flow, BACKEND, tcp, options);
     window::agree_on_scale(flow);
-    flow.acks[BACKEND.index()] = tcp.ack;
+    flow.acks[BACKEND.index()] = tcp.ack();
     flow.set_acked(BACKEND, true);
     flow.set_state(State::SynReceived);
     BELIEVED
@@ -129,7 +129,7 @@ pub(super) fn challenge(flow: &mut Flow, tcp: &Tcp) -> Step {
     if flow.windows[CLIENT.index()] == 0 {
         return refused(Invalid::BeforeHandshake);
     }
-    flow.ends[BACKEND.index()] = tcp.ack;
+    flow.ends[BACKEND.index()] = tcp.ack();
     flow.set_acked(BACKEND, true);
     PASSED
 }

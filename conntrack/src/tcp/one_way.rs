@@ -52,7 +52,7 @@ fn syn(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>, quiet: bool) ->
 /// refuses what comes with older numbers: that flow may end sooner, and lives on if the client does.
 fn rst(flow: &mut Flow, tcp: &Tcp) -> Step {
     let next = flow.ends[CLIENT.index()];
-    if tcp.seq == next && flow.windows[CLIENT.index()] != 0 {
+    if tcp.seq() == next && flow.windows[CLIENT.index()] != 0 {
         flow.set_state(State::Close);
         return BELIEVED;
     }
@@ -68,7 +68,7 @@ fn segment(flow: &mut Flow, tcp: &Tcp, quiet: bool) -> Step {
         return PASSED;
     }
     let side = CLIENT.index();
-    let follows = near(tcp.seq, flow.ends[side]) && (!flow.has_acked(CLIENT) || near(tcp.ack, flow.acks[side]));
+    let follows = near(tcp.seq(), flow.ends[side]) && (!flow.has_acked(CLIENT) || near(tcp.ack(), flow.acks[side]));
     // A silence forgives much, but nobody opens a connection by guessing roughly.
     if !follows && (!quiet || flow.state() == State::SynSent) {
         return PASSED;
@@ -78,10 +78,10 @@ fn segment(flow: &mut Flow, tcp: &Tcp, quiet: bool) -> Step {
     } else {
         // The first acknowledgment; or, after a silence, another connection of this client, which the backend has taken.
         flow.ends[side] = window::end_of(tcp);
-        flow.acks[side] = tcp.ack;
+        flow.acks[side] = tcp.ack();
         flow.set_acked(CLIENT, true);
     }
-    let ends = tcp.flags.fin() || (flow.state() == State::FinWait && follows);
+    let ends = tcp.flags().fin() || (flow.state() == State::FinWait && follows);
     flow.set_state(if ends { State::FinWait } else { State::Established });
     BELIEVED
 }
@@ -89,7 +89,7 @@ fn segment(flow: &mut Flow, tcp: &Tcp, quiet: bool) -> Step {
 /// What the client has sent before.
 fn repeats(flow: &Flow, tcp: &Tcp) -> bool {
     let next = flow.ends[CLIENT.index()];
-    before(tcp.seq, next) && near(tcp.seq, next)
+    before(tcp.seq(), next) && near(tcp.seq(), next)
 }
 
 fn near(a: u32, b: u32) -> bool {

@@ -33,17 +33,17 @@ fn answers_syn(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     let unanswered = flow.state() != State::SynReceived || !flow.has_acked(from.reversed());
     let acknowledges = if flow.state() == State::SynReceived {
         // The SYN-ACK has acknowledged it already.
-        tcp.ack == first_unacked
+        tcp.ack() == first_unacked
     } else {
-        before(first_unacked, tcp.ack) && !before(sent, tcp.ack)
+        before(first_unacked, tcp.ack()) && !before(sent, tcp.ack())
     };
-    tcp.flags.ack() && unanswered && acknowledges
+    tcp.flags().ack() && unanswered && acknowledges
 }
 
 /// The client takes back its SYN, or refuses the backend's challenge.
 fn gives_up(flow: &Flow, tcp: &Tcp) -> bool {
-    let challenged = flow.has_acked(Direction::Reply) && tcp.seq == flow.ends[Direction::Reply.index()];
-    let next = flow.windows[Direction::Original.index()] != 0 && tcp.seq == flow.ends[Direction::Original.index()];
+    let challenged = flow.has_acked(Direction::Reply) && tcp.seq() == flow.ends[Direction::Reply.index()];
+    let next = flow.windows[Direction::Original.index()] != 0 && tcp.seq() == flow.ends[Direction::Original.index()];
     challenged || next
 }
 
@@ -51,17 +51,17 @@ fn gives_up(flow: &Flow, tcp: &Tcp) -> bool {
 /// acknowledged last or, if it has not come to acknowledge it, the end of what it was sent.
 fn is_exact(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     let to = from.reversed();
-    let acknowledged = flow.has_acked(to) && tcp.seq == flow.acks[to.index()];
-    acknowledged || tcp.seq == flow.ends[from.index()]
+    let acknowledged = flow.has_acked(to) && tcp.seq() == flow.acks[to.index()];
+    acknowledged || tcp.seq() == flow.ends[from.index()]
 }
 
 fn in_window(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     let to = from.reversed();
-    tcp.seq.wrapping_sub(flow.acks[to.index()]) <= window::window_bytes(flow, to)
+    tcp.seq().wrapping_sub(flow.acks[to.index()]) <= window::window_bytes(flow, to)
 }
 
 /// A closed port's answer to a SYN that we let pass on an open flow: always sequence number 0. To a client in SYN-SENT
 /// it says "refused"; one that has the connection open ignores it. It ends nothing here either way.
 fn refuses_passed_syn(from: Direction, tcp: &Tcp) -> bool {
-    from == Direction::Reply && tcp.seq == 0 && tcp.flags.ack()
+    from == Direction::Reply && tcp.seq() == 0 && tcp.flags().ack()
 }

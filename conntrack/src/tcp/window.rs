@@ -20,8 +20,8 @@ pub(super) fn before(a: u32, b: u32) -> bool {
 
 /// The sequence number after the segment.
 pub(super) fn end_of(tcp: &Tcp) -> u32 {
-    let flags = u32::from(tcp.flags.syn()) + u32::from(tcp.flags.fin());
-    tcp.seq.wrapping_add(tcp.payload_len() as u32).wrapping_add(flags)
+    let flags = u32::from(tcp.flags().syn()) + u32::from(tcp.flags().fin());
+    tcp.seq().wrapping_add(tcp.payload_len() as u32).wrapping_add(flags)
 }
 
 /// The largest window that this side has offered.
@@ -47,17 +47,17 @@ pub(super) fn admits(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     let end = end_of(tcp);
     // Nothing comes after a FIN.
     let over = flow.has_fin(from) && before(flow.ends[from.index()], end);
-    fits(flow, from, tcp.seq, end) && !over && admits_ack(flow, from, tcp.ack)
+    fits(flow, from, tcp.seq(), end) && !over && admits_ack(flow, from, tcp.ack())
 }
 
 /// As [`admits`] and then [`advance`], for an acknowledgment without SYN and FIN in [`crate::State::Established`]. False: it is
 /// not admitted, and nothing is changed.
 #[inline]
 pub(super) fn admits_next(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
-    let end = tcp.seq.wrapping_add(tcp.payload_len() as u32);
-    let admitted = fits(flow, from, tcp.seq, end) && acknowledges(flow, from, tcp.ack);
+    let end = tcp.seq().wrapping_add(tcp.payload_len() as u32);
+    let admitted = fits(flow, from, tcp.seq(), end) && acknowledges(flow, from, tcp.ack());
     if admitted {
-        take_over(flow, from, end, tcp.ack, tcp.window);
+        take_over(flow, from, end, tcp.ack(), tcp.window());
     }
     admitted
 }
@@ -92,8 +92,8 @@ fn acknowledges(flow: &Flow, from: Direction, ack: u32) -> bool {
 pub(super) fn advance(flow: &mut Flow, from: Direction, tcp: &Tcp) {
     flow.set_acked(from, true);
     // Windows of SYN segments are not scaled.
-    let window = if tcp.flags.syn() { unscaled(flow, from, tcp.window) } else { tcp.window };
-    take_over(flow, from, end_of(tcp), tcp.ack, window);
+    let window = if tcp.flags().syn() { unscaled(flow, from, tcp.window()) } else { tcp.window() };
+    take_over(flow, from, end_of(tcp), tcp.ack(), window);
 }
 
 #[inline]
@@ -122,8 +122,8 @@ pub(super) fn start(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
     let offered = options.and_then(|options| options.window_scale);
     set_scale(flow, from, offered.map_or(NO_SCALE, |scale| scale.min(MAX_SCALE)));
     flow.ends[side] = end_of(tcp);
-    flow.windows[side] = unscaled(flow, from, tcp.window);
-    flow.acks[other] = tcp.seq;
+    flow.windows[side] = unscaled(flow, from, tcp.window());
+    flow.acks[other] = tcp.seq();
     flow.set_acked(from.reversed(), false);
 }
 

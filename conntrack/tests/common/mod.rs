@@ -127,7 +127,7 @@ impl Lab {
 
     pub fn send(&mut self, from: Direction, tcp: &Tcp) -> Track {
         let options = options(self.scale);
-        let of_syn = tcp.flags.syn().then_some(&options);
+        let of_syn = tcp.flags().syn().then_some(&options);
         self.table.segment(self.id, from, tcp, of_syn, &self.idle, self.now)
     }
 

@@ -14,7 +14,7 @@ const FRAGMENTATION_NEEDED: u8 = 4;
 pub fn refusal(packet: &[u8], ends: Ends, protocol: Protocol) -> Option<String> {
     let headers = Headers::parse(packet, 0).ok()?;
     let L4::Icmp(icmp) = headers.l4 else { return None };
-    if headers.ip.src != *ends.remote.ip() || icmp.kind != UNREACHABLE || icmp.code == FRAGMENTATION_NEEDED {
+    if headers.ip.src() != *ends.remote.ip() || icmp.kind != UNREACHABLE || icmp.code == FRAGMENTATION_NEEDED {
         return None;
     }
     let inner = icmp.inner(packet).ok().filter(|inner| !inner.later_fragment)?.tuple;

@@ -161,7 +161,7 @@ impl Core {
 /// Whether this is for our end of the tunnels.
 #[inline]
 fn for_tunnel(tables: &Snapshot, headers: &Headers) -> bool {
-    matches!((tables.tunnel(), &headers.l4), (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst, udp.dst_port) == tunnel)
+    matches!((tables.tunnel(), &headers.l4), (Some(tunnel), L4::Udp(udp)) if (headers.ip.dst(), udp.dst_port) == tunnel)
 }
 
 #[inline]

@@ -40,14 +40,14 @@ impl Core {
         }
         let options = tcp.options(packet.frame.bytes());
         let TcpOffer { sack_permitted, window_scale, .. } = offer_of(&options);
-        let cookie = protection.guard.bake(key, tcp.seq, offer_of(&options), now);
+        let cookie = protection.guard.bake(key, tcp.seq(), offer_of(&options), now);
         let front = tables.link_mtu(InterfaceIndex(link.interface));
         let mss = service.least_mtu.min(six::mtu_towards(key.src, front)).saturating_sub(TCP_IP_HEADERS) as u16;
         let answer = TcpHandshake {
             tuple: key.reversed(),
             flags: SYN_ACK,
             seq: cookie,
-            ack: tcp.seq.wrapping_add(1),
+            ack: tcp.seq().wrapping_add(1),
             window: 0,
             offer: TcpOffer { mss: Some(mss), sack_permitted, window_scale: window_scale.map(|_| PROMISED_SCALE) },
         };
@@ -68,20 +68,20 @@ impl Core {
     ) -> Option<Opening> {
         let L4::Tcp(tcp) = &packet.headers.l4 else { return None };
         let protection = &service.protection;
-        let may_be = tcp.flags.ack() && !tcp.flags.syn() && !tcp.flags.rst();
+        let may_be = tcp.flags().ack() && !tcp.flags().syn() && !tcp.flags().rst();
         if !may_be || !protection.guard.expects_cookies(protection.syn_cookies, now) {
             return None;
         }
-        let cookie = tcp.ack.wrapping_sub(1);
+        let cookie = tcp.ack().wrapping_sub(1);
         // The end of the handshake or the first data; or, as the window is shut, a question about it, one byte before.
-        let isns = [tcp.seq.wrapping_sub(1), tcp.seq];
+        let isns = [tcp.seq().wrapping_sub(1), tcp.seq()];
         let read = |isn| Some((isn, protection.guard.read_cookie(client, isn, cookie, now)?));
         let found = isns.into_iter().find_map(read);
         if let (None, Some(worker)) = (found, protection.guard.worker(self.index)) {
             worker.cookies_rejected.add(1);
         }
         let (isn, offer) = found?;
-        Some(Opening { client: *client, isn, cookie, offer, window: tcp.window })
+        Some(Opening { client: *client, isn, cookie, offer, window: tcp.window() })
     }
 
     /// The worker that the packet came to first, if it went from there through all others.
@@ -119,15 +119,15 @@ impl Core {
             return None;
         };
         let (tcp, opening) = (*tcp, self.openings.get(hit.id)?);
-        let answers = tcp.flags.ack() && tcp.ack == opening.isn.wrapping_add(1);
+        let answers = tcp.flags().ack() && tcp.ack() == opening.isn.wrapping_add(1);
         match hit.direction {
-            Direction::Original if tcp.flags.rst() => None,
+            Direction::Original if tcp.flags().rst() => None,
             Direction::Original => Some(Verdict::Drop(DropReason::BeforeBackend)),
-            Direction::Reply if tcp.flags.rst() => Some(self.refused(tables, packet, facts, hit, target, now)),
-            Direction::Reply if tcp.flags.syn() && answers => {
+            Direction::Reply if tcp.flags().rst() => Some(self.refused(tables, packet, facts, hit, target, now)),
+            Direction::Reply if tcp.flags().syn() && answers => {
                 Some(self.join(tables, packet, facts, &tcp, opening, hit, target, now))
             }
-            Direction::Reply if tcp.flags.ack() && !tcp.flags.syn() => {
+            Direction::Reply if tcp.flags().ack() && !tcp.flags().syn() => {
                 Some(self.clear_old(tables, packet, &tcp, facts, target))
             }
             Direction::Reply => Some(Verdict::Drop(DropReason::InvalidSegment)),
@@ -152,13 +152,13 @@ impl Core {
         let scales = Scales::new(PROMISED_SCALE, options.window_scale, opening.offer.window_scale);
         self.openings.end(hit.id);
         let Some(splice) = self.splices.get_mut(hit.id) else { return self.give_back(spare, DropReason::NoFlow) };
-        splice.join(tcp.ack, tcp.seq, options.window_scale, scales);
-        let window = tcp.window.saturating_sub(splice.window_taken(tcp.ack, true));
+        splice.join(tcp.ack(), tcp.seq(), options.window_scale, scales);
+        let window = tcp.window().saturating_sub(splice.window_taken(tcp.ack(), true));
         let in_client_units = splice.window_for_client(window, true);
         // What the client would have seen of it.
         let offer = TcpOffer { window_scale: opening.offer.window_scale.map(|_| PROMISED_SCALE), ..offer_of(&options) };
         let reply = self.conntrack.flow(hit.id).reply_tuple();
-        let seen = TcpHandshake { tuple: reply, flags: SYN_ACK, seq: opening.cookie, ack: tcp.ack, window, offer };
+        let seen = TcpHandshake { tuple: reply, flags: SYN_ACK, seq: opening.cookie, ack: tcp.ack(), window, offer };
         if !become_segment(packet, &seen) {
             return self.give_back(spare, DropReason::NoHeadroom);
         }
@@ -250,7 +250,7 @@ impl Core {
         target: &BackendRef<'_>,
     ) -> Verdict {
         let tuple = facts.binding.reply_tuple(facts.original.protocol).reversed();
-        write_reset(&mut packet.frame, &TcpReset { tuple, seq: tcp.ack, ack: None });
+        write_reset(&mut packet.frame, &TcpReset { tuple, seq: tcp.ack(), ack: None });
         let entropy = vxlan::entropy(&facts.original);
         as_reply(self.send_to_backend(tables, &mut packet.frame, target.adjacency, entropy))
     }

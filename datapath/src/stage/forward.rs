@@ -132,7 +132,7 @@ impl Core {
         mtu: usize,
         now: Duration,
     ) -> Verdict {
-        if packet.headers.ip.dont_fragment {
+        if packet.headers.ip.dont_fragment() {
             self.counters.dropped(DropReason::TooBig);
             let error = IcmpError::FragmentationNeeded { mtu: mtu as u16 };
             return self.answer_flow(tables, packet, facts, direction, error, our_address(facts, direction), now);

@@ -21,7 +21,7 @@ impl Core {
             return self.icmp_error(tables, packet, &icmp, now);
         }
         match packet.origin {
-            Origin::Link(link) if icmp.is_echo_request() && tables.is_vip(packet.headers.ip.dst) => {
+            Origin::Link(link) if icmp.is_echo_request() && tables.is_vip(packet.headers.ip.dst()) => {
                 if packet.headers.ip.is_fragment() {
                     return Verdict::Drop(DropReason::IcmpUnhandled);
                 }
@@ -42,7 +42,7 @@ impl Core {
             Err(error) => return Verdict::Drop(error.into()),
         };
         // Only what came as IPv6 quotes IPv6.
-        if is_surrogate(inner.tuple.src) && !is_surrogate(packet.headers.ip.dst) {
+        if is_surrogate(inner.tuple.src) && !is_surrogate(packet.headers.ip.dst()) {
             return Verdict::Drop(DropReason::ReservedAddress);
         }
         // The packet inside went the other way: it is what we sent.
@@ -59,7 +59,7 @@ impl Core {
         let Some(target) = tables.backend(facts.backend) else {
             return Verdict::Drop(DropReason::BackendGone);
         };
-        if packet.headers.ip.ttl <= 1 {
+        if packet.headers.ip.ttl() <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }
         if facts.is_direct() {

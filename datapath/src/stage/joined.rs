@@ -27,10 +27,10 @@ impl Core {
             Origin::Overlay => true,
             Origin::Link(client) => {
                 let info = self.interfaces.get(usize::from(client.interface));
-                !headers.ip.dont_fragment && info.is_some_and(|info| info.link == LinkType::Ip)
+                !headers.ip.dont_fragment() && info.is_some_and(|info| info.link == LinkType::Ip)
             }
         };
-        is_from_kernel && !tcp.flags.syn() && !headers.ip.is_fragment()
+        is_from_kernel && !tcp.flags().syn() && !headers.ip.is_fragment()
     }
 
     /// Takes in a packet longer than [`JOINED`]: a joined segment without a walk over its payload, if its checksum is
@@ -103,7 +103,7 @@ impl Core {
             tcp_offset: tcp.offset() as u16,
             data_offset: (tcp.offset() + tcp.header_len()) as u16,
             data_len: data_len as u16,
-            cwr: tcp.flags.contains(TcpFlags::CWR),
+            cwr: tcp.flags().contains(TcpFlags::CWR),
         };
         if order.put_before(frame) {
             self.hand_to_client(tables, frame, client)

@@ -82,7 +82,7 @@ impl Core {
     ) -> Verdict {
         if !self.recheck(tables, hit, now) {
             return match (&packet.headers.l4, hit.direction) {
-                (L4::Tcp(tcp), Direction::Original) if opens(tcp.flags) => {
+                (L4::Tcp(tcp), Direction::Original) if opens(tcp.flags()) => {
                     self.close_flow(tables, hit.id);
                     self.new_flow(tables, packet, key, now)
                 }
@@ -158,8 +158,8 @@ impl Core {
     fn is_repeated_syn(&self, packet: &Packet, hit: Hit) -> bool {
         let L4::Tcp(tcp) = &packet.headers.l4 else { return false };
         hit.direction == Direction::Original
-            && tcp.flags.syn()
-            && !tcp.flags.ack()
+            && tcp.flags().syn()
+            && !tcp.flags().ack()
             && self.conntrack.flow(hit.id).state() == State::SynSent
     }
 
@@ -167,7 +167,7 @@ impl Core {
         let idle = &target.service.idle;
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
-            let options = tcp.flags.syn().then(|| tcp.options(packet.frame.bytes()));
+            let options = tcp.flags().syn().then(|| tcp.options(packet.frame.bytes()));
             self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
         } else {
             self.conntrack.datagram(hit.id, hit.direction, idle, now);
@@ -199,7 +199,7 @@ impl Core {
         target: &BackendRef<'_>,
         now: Duration,
     ) -> Verdict {
-        if packet.headers.ip.ttl <= 1 {
+        if packet.headers.ip.ttl() <= 1 {
             self.restore(packet, hit);
             return self.time_exceeded(tables, packet, facts, hit.direction, now);
         }
@@ -267,7 +267,7 @@ pub(crate) fn translate(packet: &mut Packet, to: &Rewrite) {
 pub(super) fn edit_tcp(packet: &mut Packet, facts: &FlowFacts, direction: Direction, mtu: usize) {
     let L4::Tcp(tcp) = &packet.headers.l4 else { return };
     let frame = packet.frame.bytes_mut();
-    if tcp.flags.syn() {
+    if tcp.flags().syn() {
         tcp.clamp_mss(frame, mtu.saturating_sub(TCP_IP_HEADERS) as u16);
     }
     match (facts.timestamp_delta, direction) {

@@ -107,7 +107,7 @@ impl Core {
         target: &BackendRef<'_>,
         now: Duration,
     ) -> Verdict {
-        if packet.headers.ip.ttl <= 1 {
+        if packet.headers.ip.ttl() <= 1 {
             return self.time_exceeded(tables, packet, facts, direction, now);
         }
         let len = packet.frame.len();

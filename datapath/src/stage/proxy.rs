@@ -42,7 +42,7 @@ impl Core {
         let original = self.conntrack.flow(hit.id).original;
         let header = self.header(tables, &original);
         if let L4::Tcp(tcp) = &packet.headers.l4 {
-            let start = tcp.seq.wrapping_add(1);
+            let start = tcp.seq().wrapping_add(1);
             self.attach(hit.id, Splice::new(header.bytes().len() as u32, start));
             return Ok(());
         }
@@ -73,16 +73,16 @@ impl Core {
         let splice = *self.splices.get(id)?;
         let L4::Tcp(tcp) = &packet.headers.l4 else { return None };
         let tcp = *tcp;
-        if tcp.flags.syn() || matches!(splice.progress(), Progress::Opening | Progress::Acknowledged) {
+        if tcp.flags().syn() || matches!(splice.progress(), Progress::Opening | Progress::Acknowledged) {
             self.renumber_for_backend(packet, id);
             return None;
         }
-        if splice.is_before_start(tcp.seq) && !is_keepalive(&tcp, splice.start()) {
+        if splice.is_before_start(tcp.seq()) && !is_keepalive(&tcp, splice.start()) {
             // It would lie over the header.
             return Some(Verdict::Drop(DropReason::ProxyOverlap));
         }
         let unsent = splice.progress() == Progress::Unsent;
-        if unsent && tcp.flags.rst() {
+        if unsent && tcp.flags().rst() {
             self.renumber_for_backend(packet, id);
             return None;
         }
@@ -92,14 +92,14 @@ impl Core {
         }
         self.renumber_for_backend(packet, id);
         let timestamps = tcp.timestamps(packet.frame.bytes()).map(|found| (found.value, found.echo));
-        if let Some(splice) = self.splices.get_mut(id).filter(|_| !tcp.flags.rst()) {
-            splice.follow(tcp.window, timestamps);
+        if let Some(splice) = self.splices.get_mut(id).filter(|_| !tcp.flags().rst()) {
+            splice.follow(tcp.window(), timestamps);
         }
         if unsent || now >= splice.sent_at + GAP {
             self.send_header(tables, facts, id, now);
         }
         // The header says all that the end of the handshake says.
-        let bare = tcp.flags.0 == wire::TcpFlags::ACK.0 && tcp.payload_len() == 0;
+        let bare = tcp.flags().0 == wire::TcpFlags::ACK.0 && tcp.payload_len() == 0;
         (unsent && bare).then_some(Verdict::Consumed)
     }
 
@@ -159,7 +159,7 @@ impl Core {
         let asks = splice.progress() == Progress::Sent
             && splice.arriving == splice.start()
             && tcp.payload_len() == 0
-            && !tcp.flags.syn()
+            && !tcp.flags().syn()
             && now >= splice.sent_at + GAP;
         if asks {
             let facts = FlowFacts::of(self.conntrack.flow(id));
@@ -170,5 +170,5 @@ impl Core {
 
 /// Nothing, or one byte of garbage, in front of the first byte: asks whether the other side lives (RFC 1122, 4.2.3.6).
 fn is_keepalive(tcp: &wire::Tcp, start: u32) -> bool {
-    tcp.payload_len() <= 1 && !tcp.flags.fin() && tcp.seq == start.wrapping_sub(1)
+    tcp.payload_len() <= 1 && !tcp.flags().fin() && tcp.seq() == start.wrapping_sub(1)
 }

@@ -129,7 +129,7 @@ impl Core {
             return Some(DropReason::RateLimited);
         }
         let Some(mut frame) = self.pool.take() else { return Some(DropReason::NoFrame) };
-        let (to, about) = (packet.headers.ip.src, packet.frame.bytes());
+        let (to, about) = (packet.headers.ip.src(), packet.frame.bytes());
         compose(&mut frame, |room| wire::write_icmp_error(room, error, from, to, about));
         self.pool.put(std::mem::replace(&mut packet.frame, frame));
         None

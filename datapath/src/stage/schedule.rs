@@ -37,7 +37,7 @@ impl Core {
         let Some(service) = tables.lookup(key.dst, key.dst_port, key.protocol) else {
             return self.unreachable(tables, packet, &key, DropReason::NoService, now);
         };
-        let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags));
+        let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags()));
         if !begins && let Some(verdict) = self.search_further(packet) {
             return verdict;
         }

@@ -132,7 +132,7 @@ pub(crate) fn mtu_towards(client: std::net::Ipv4Addr, link_mtu: usize) -> usize 
 /// What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that (RFC 7915 4).
 #[cold]
 pub(crate) fn mtu_for(ip: &Ipv4, facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
-    if ip.dont_fragment || !leaves_as_six(facts, direction, adjacency) {
+    if ip.dont_fragment() || !leaves_as_six(facts, direction, adjacency) {
         return mtu;
     }
     mtu.min(if ip.is_fragment() { FRAGMENT_MTU } else { DONT_FRAGMENT_ABOVE })

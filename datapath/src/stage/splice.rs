@@ -35,21 +35,21 @@ impl Core {
     pub(crate) fn repeats_syn_ack(&self, packet: &Packet, hit: Hit) -> bool {
         let (L4::Tcp(tcp), Direction::Reply) = (&packet.headers.l4, hit.direction) else { return false };
         let is_open = |id| self.conntrack.flow(id).state() != State::SynReceived;
-        tcp.flags.syn()
+        tcp.flags().syn()
             && is_open(hit.id)
-            && self.splices.get(hit.id).is_some_and(|splice| splice.opened_by(tcp.ack, tcp.seq))
+            && self.splices.get(hit.id).is_some_and(|splice| splice.opened_by(tcp.ack(), tcp.seq()))
     }
 
     /// After a segment was tracked, and believed or at least let pass.
     pub(crate) fn tracked(&mut self, tables: &Snapshot, packet: &Packet, hit: Hit, now: Duration) {
         let (L4::Tcp(tcp), Direction::Reply) = (&packet.headers.l4, hit.direction) else { return };
         let Some(splice) = self.splices.get_mut(hit.id) else { return };
-        if tcp.flags.syn() {
+        if tcp.flags().syn() {
             if self.conntrack.flow(hit.id).state() == State::SynReceived {
-                let isn = tcp.seq.wrapping_sub(splice.backend_shift);
-                splice.answered(tcp.ack, isn, tcp.options(packet.frame.bytes()).window_scale);
+                let isn = tcp.seq().wrapping_sub(splice.backend_shift);
+                splice.answered(tcp.ack(), isn, tcp.options(packet.frame.bytes()).window_scale);
             }
-        } else if tcp.flags.ack() {
+        } else if tcp.flags().ack() {
             splice.hear(splice.arriving);
             self.repeat_if_asked(tables, packet, hit.id, now);
         }
@@ -59,14 +59,14 @@ impl Core {
     pub(crate) fn renumber_for_backend(&mut self, packet: &mut Packet, id: FlowId) {
         let L4::Tcp(tcp) = &mut packet.headers.l4 else { return };
         let Some(splice) = self.splices.get(id) else { return };
-        if tcp.flags.syn() {
+        if tcp.flags().syn() {
             return;
         }
         let frame = packet.frame.bytes_mut();
-        let seq = if tcp.flags.rst() { splice.reset_to_backend(tcp.seq) } else { splice.for_backend(tcp.seq) };
+        let seq = if tcp.flags().rst() { splice.reset_to_backend(tcp.seq()) } else { splice.for_backend(tcp.seq()) };
         tcp.set_seq(frame, seq);
-        let window = splice.window_for_backend(tcp.window);
-        if window != tcp.window {
+        let window = splice.window_for_backend(tcp.window());
+        if window != tcp.window() {
             tcp.set_window(frame, window);
         }
         let shift = splice.backend_shift.wrapping_neg();
@@ -87,7 +87,7 @@ impl Core {
         too_big: bool,
         now: Duration,
     ) -> Option<Verdict> {
-        if too_big && packet.headers.ip.dont_fragment {
+        if too_big && packet.headers.ip.dont_fragment() {
             self.restore(packet, hit);
             return None;
         }
@@ -129,10 +129,10 @@ impl Core {
 
 fn from_client(splice: &mut Splice, packet: &mut Packet) -> Option<Verdict> {
     let L4::Tcp(tcp) = &packet.headers.l4 else { return None };
-    if !opens(tcp.flags) {
+    if !opens(tcp.flags()) {
         return None;
     }
-    splice.syn(tcp.seq.wrapping_add(1));
+    splice.syn(tcp.seq().wrapping_add(1));
     plain_syn(packet).err().map(Verdict::Drop)
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn plain_syn(packet: &mut Packet) -> Result<(), DropReason> {
 
 fn from_backend(splice: &mut Splice, packet: &mut Packet) -> Option<Verdict> {
     let L4::Tcp(tcp) = &mut packet.headers.l4 else { return None };
-    let (frame, flags, ack) = (packet.frame.bytes_mut(), tcp.flags, tcp.ack);
+    let (frame, flags, ack) = (packet.frame.bytes_mut(), tcp.flags(), tcp.ack());
     if flags.syn() && !flags.ack() {
         // SYNs that cross: no server does that, and it would leave nobody to say where the stream begins.
         return Some(Verdict::Drop(DropReason::InvalidSegment));
@@ -162,11 +162,11 @@ fn from_backend(splice: &mut Splice, packet: &mut Packet) -> Option<Verdict> {
     }
     let taken = splice.window_taken(ack, flags.syn());
     if taken > 0 {
-        tcp.set_window(frame, tcp.window.saturating_sub(taken));
+        tcp.set_window(frame, tcp.window().saturating_sub(taken));
     }
     if !flags.syn() {
-        let window = splice.window_for_client(tcp.window, false);
-        if window != tcp.window {
+        let window = splice.window_for_client(tcp.window(), false);
+        if window != tcp.window() {
             tcp.set_window(frame, window);
         }
         splice.arriving = ack;

@@ -58,7 +58,7 @@ fn is_plain(tables: &Snapshot, packet: &Packet, flow: &Flow, direction: Directio
         mtu = if through_overlay { mtu.min(client_mtu) } else { client_mtu };
     }
     right_way
-        && packet.headers.ip.ttl > 1
+        && packet.headers.ip.ttl() > 1
         && !packet.headers.ip.is_fragment()
         && packet.frame.len() <= mtu.min(JOINED)
         && !has_six_end(flow.original.src, target.adjacency)

@@ -35,13 +35,12 @@ pub(crate) fn enter(
     frame: &mut Frame,
     headers: &mut Headers,
 ) -> Result<(), DropReason> {
-    if !overlay.addresses.contains(&headers.ip.dst) {
+    if !overlay.addresses.contains(&headers.ip.dst()) {
         return Err(DropReason::WrongInnerAddress);
     }
-    let tos = vxlan::decap_ecn(outer_tos, headers.ip.tos).ok_or(DropReason::EcnMismatch)?;
-    if tos != headers.ip.tos {
-        wire::set_tos(frame.bytes_mut(), &headers.ip, tos);
-        headers.ip.tos = tos;
+    let tos = vxlan::decap_ecn(outer_tos, headers.ip.tos()).ok_or(DropReason::EcnMismatch)?;
+    if tos != headers.ip.tos() {
+        wire::set_tos(frame.bytes_mut(), &mut headers.ip, tos);
     }
     Ok(())
 }

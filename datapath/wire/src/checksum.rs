@@ -17,7 +17,11 @@ pub fn sum(bytes: &[u8]) -> u32 {
 }
 
 /// As [`sum`] for as many words as the caller knows of beforehand: headers.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "a loop of known length that is a handful of instructions once it is unrolled"
+)]
+#[inline(always)]
 pub(crate) fn sum_of<const N: usize>(header: &[u8; N]) -> u32 {
     const { assert!(N.is_multiple_of(4) && N <= 1 << 10, "whole words, and no carry out of 64 bits") };
     let (words, _) = header.as_chunks::<4>();

@@ -62,10 +62,10 @@ impl Datagram {
     pub fn of(headers: &Headers) -> Option<Self> {
         let (ip, L4::Udp(udp)) = (&headers.ip, &headers.l4) else { return None };
         (!ip.is_fragment()).then_some(Self {
-            src: ip.src,
-            dst: ip.dst,
+            src: ip.src(),
+            dst: ip.dst(),
             dst_port: udp.dst_port,
-            tos: ip.tos,
+            tos: ip.tos(),
             payload: udp.payload(),
             end: udp.offset() + udp.len(),
         })

@@ -22,7 +22,7 @@ pub struct FragmentKey {
 impl From<&Ipv4> for FragmentKey {
     #[inline]
     fn from(ip: &Ipv4) -> Self {
-        Self { src: ip.src, dst: ip.dst, protocol: ip.protocol, id: ip.id }
+        Self { src: ip.src(), dst: ip.dst(), protocol: ip.protocol(), id: ip.id() }
     }
 }
 
@@ -90,7 +90,7 @@ fn write_piece(packet: &[u8], ip: &Ipv4, slice: &Slice, buf: &mut [u8]) -> Optio
     set16(header, ipv4::field::TOTAL_LEN, total_len as u16);
     let offset = (ip.fragment_offset_bytes() + slice.start) / 8;
     let reserved = get16(header, ipv4::field::FRAGMENT) & !(DONT_FRAGMENT | MORE_FRAGMENTS | FRAGMENT_OFFSET);
-    let more = if slice.last && !ip.more_fragments { 0 } else { MORE_FRAGMENTS };
+    let more = if slice.last && !ip.more_fragments() { 0 } else { MORE_FRAGMENTS };
     set16(header, ipv4::field::FRAGMENT, reserved | more | offset as u16);
     set16(header, ipv4::field::CHECKSUM, 0);
     let checksum = checksum::internet(head);

@@ -1,5 +1,6 @@
 //! The IPv4 header (RFC 791).
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::bytes::{get_address, get16, window};
@@ -25,6 +26,7 @@ pub mod protocol {
 
 /// Offsets of fields in the header.
 pub(crate) mod field {
+    pub const TOS: usize = 1;
     pub const TOTAL_LEN: usize = 2;
     pub const ID: usize = 4;
     pub const FRAGMENT: usize = 6;
@@ -41,29 +43,11 @@ pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
 /// The fragment offset in the same word, in units of eight bytes.
 pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// The facts of one IPv4 header, by value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One IPv4 header, by value, without its options. It stays as it came: most fields are never asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ipv4 {
     offset: u16,
-    header_len: u16,
-    total_len: u16,
-    fragment_offset: u16,
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Destination address.
-    pub dst: Ipv4Addr,
-    /// Number of the protocol in the payload.
-    pub protocol: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// DSCP (upper six bits) and ECN (lower two).
-    pub tos: u8,
-    /// Identification, which joins fragments.
-    pub id: u16,
-    /// Flag DF.
-    pub dont_fragment: bool,
-    /// Flag MF.
-    pub more_fragments: bool,
+    header: [u8; MIN_HEADER_LEN],
 }
 
 impl Ipv4 {
@@ -112,21 +96,73 @@ impl Ipv4 {
         if header_len < MIN_HEADER_LEN {
             return Err(Malformed::BadHeaderLen);
         }
-        let fragment = get16(header, field::FRAGMENT);
-        Ok(Self {
-            offset: offset as u16,
-            header_len: header_len as u16,
-            total_len: get16(header, field::TOTAL_LEN),
-            fragment_offset: fragment & FRAGMENT_OFFSET,
-            src: get_address(header, field::SRC),
-            dst: get_address(header, field::DST),
-            protocol: header[field::PROTOCOL],
-            ttl: header[field::TTL],
-            tos: header[1],
-            id: get16(header, field::ID),
-            dont_fragment: fragment & DONT_FRAGMENT != 0,
-            more_fragments: fragment & MORE_FRAGMENTS != 0,
-        })
+        Ok(Self { offset: offset as u16, header: *header })
+    }
+
+    /// Source address.
+    #[must_use]
+    #[inline]
+    pub fn src(&self) -> Ipv4Addr {
+        get_address(&self.header, field::SRC)
+    }
+
+    /// Destination address.
+    #[must_use]
+    #[inline]
+    pub fn dst(&self) -> Ipv4Addr {
+        get_address(&self.header, field::DST)
+    }
+
+    /// Number of the protocol in the payload.
+    #[must_use]
+    #[inline]
+    pub const fn protocol(&self) -> u8 {
+        self.header[field::PROTOCOL]
+    }
+
+    /// Time to live.
+    #[must_use]
+    #[inline]
+    pub const fn ttl(&self) -> u8 {
+        self.header[field::TTL]
+    }
+
+    /// DSCP (upper six bits) and ECN (lower two).
+    #[must_use]
+    #[inline]
+    pub const fn tos(&self) -> u8 {
+        self.header[field::TOS]
+    }
+
+    pub(crate) fn set_tos(&mut self, tos: u8) {
+        self.header[field::TOS] = tos;
+    }
+
+    /// Identification, which joins fragments.
+    #[must_use]
+    #[inline]
+    pub fn id(&self) -> u16 {
+        get16(&self.header, field::ID)
+    }
+
+    /// Flag DF.
+    #[must_use]
+    #[inline]
+    pub fn dont_fragment(&self) -> bool {
+        self.fragment() & DONT_FRAGMENT != 0
+    }
+
+    /// Flag MF.
+    #[must_use]
+    #[inline]
+    pub fn more_fragments(&self) -> bool {
+        self.fragment() & MORE_FRAGMENTS != 0
+    }
+
+    /// Flags and fragment offset.
+    #[inline]
+    fn fragment(&self) -> u16 {
+        get16(&self.header, field::FRAGMENT)
     }
 
     /// Where in the frame the header begins.
@@ -140,21 +176,21 @@ impl Ipv4 {
     #[must_use]
     #[inline]
     pub const fn header_len(&self) -> usize {
-        self.header_len as usize
+        (self.header[0] & 0x0f) as usize * 4
     }
 
     /// Length of header and payload.
     #[must_use]
     #[inline]
-    pub const fn total_len(&self) -> usize {
-        self.total_len as usize
+    pub fn total_len(&self) -> usize {
+        usize::from(get16(&self.header, field::TOTAL_LEN))
     }
 
     /// Where in the whole datagram's payload this fragment belongs, in bytes.
     #[must_use]
     #[inline]
-    pub const fn fragment_offset_bytes(&self) -> usize {
-        self.fragment_offset as usize * 8
+    pub fn fragment_offset_bytes(&self) -> usize {
+        usize::from(self.fragment() & FRAGMENT_OFFSET) * 8
     }
 
     /// Where in the frame the L4 header begins.
@@ -167,28 +203,45 @@ impl Ipv4 {
     /// Where in the frame the packet ends.
     #[must_use]
     #[inline]
-    pub const fn end(&self) -> usize {
+    pub fn end(&self) -> usize {
         self.offset() + self.total_len()
     }
 
     /// Length of what follows the header.
     #[must_use]
     #[inline]
-    pub const fn payload_len(&self) -> usize {
+    pub fn payload_len(&self) -> usize {
         self.total_len().saturating_sub(self.header_len())
     }
 
     /// Whether this is a piece of a larger datagram.
     #[must_use]
     #[inline]
-    pub const fn is_fragment(&self) -> bool {
-        self.more_fragments || self.is_later_fragment()
+    pub fn is_fragment(&self) -> bool {
+        self.fragment() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
     }
 
     /// Whether this is a piece without the L4 header.
     #[must_use]
     #[inline]
-    pub const fn is_later_fragment(&self) -> bool {
-        self.fragment_offset > 0
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment() & FRAGMENT_OFFSET != 0
+    }
+}
+
+impl fmt::Debug for Ipv4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ipv4")
+            .field("offset", &self.offset())
+            .field("header_len", &self.header_len())
+            .field("total_len", &self.total_len())
+            .field("src", &self.src())
+            .field("dst", &self.dst())
+            .field("protocol", &self.protocol())
+            .field("ttl", &self.ttl())
+            .field("tos", &self.tos())
+            .field("id", &self.id())
+            .field("fragment", &self.fragment())
+            .finish()
     }
 }

@@ -41,8 +41,8 @@ impl Headers {
         if ip.is_later_fragment() {
             return Ok(Self { ip, l4: L4::LaterFragment });
         }
-        let (start, available, whole) = (ip.payload(), ip.payload_len(), !ip.more_fragments);
-        let l4 = match ip.protocol {
+        let (start, available, whole) = (ip.payload(), ip.payload_len(), !ip.more_fragments());
+        let l4 = match ip.protocol() {
             protocol::TCP => L4::Tcp(Tcp::parse(frame, start, available, whole)?),
             protocol::UDP => L4::Udp(Udp::parse(frame, start, available, whole)?),
             protocol::ICMP => L4::Icmp(Icmp::parse(frame, start, available)?),
@@ -63,10 +63,10 @@ impl Headers {
     #[inline]
     pub fn five_tuple(&self) -> Option<FiveTuple> {
         let (protocol, src_port, dst_port) = match &self.l4 {
-            L4::Tcp(tcp) => (Protocol::Tcp, tcp.src_port, tcp.dst_port),
+            L4::Tcp(tcp) => (Protocol::Tcp, tcp.src_port(), tcp.dst_port()),
             L4::Udp(udp) => (Protocol::Udp, udp.src_port, udp.dst_port),
             _ => return None,
         };
-        Some(FiveTuple { src: self.ip.src, dst: self.ip.dst, src_port, dst_port, protocol })
+        Some(FiveTuple { src: self.ip.src(), dst: self.ip.dst(), src_port, dst_port, protocol })
     }
 }

@@ -39,7 +39,7 @@ pub fn route(frame: &mut [u8], headers: &Headers, to: &Rewrite) {
 fn edit(frame: &mut [u8], headers: &Headers, to: &Rewrite, hops: u8) {
     let ip = &headers.ip;
     let delta =
-        Delta::new().replace32(ip.src.to_bits(), to.src.to_bits()).replace32(ip.dst.to_bits(), to.dst.to_bits());
+        Delta::new().replace32(ip.src().to_bits(), to.src.to_bits()).replace32(ip.dst().to_bits(), to.dst.to_bits());
     let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) else { return };
     set_address(header, ipv4::field::SRC, to.src);
     set_address(header, ipv4::field::DST, to.dst);
@@ -55,7 +55,7 @@ fn edit(frame: &mut [u8], headers: &Headers, to: &Rewrite, hops: u8) {
             let Some(header) = window_mut::<{ tcp::MIN_HEADER_LEN }>(frame, tcp.offset()) else { return };
             set16(header, tcp::field::SRC_PORT, to.src_port);
             set16(header, tcp::field::DST_PORT, to.dst_port);
-            let checksum = ports(tcp.src_port, tcp.dst_port).apply(get16(header, tcp::field::CHECKSUM));
+            let checksum = ports(tcp.src_port(), tcp.dst_port()).apply(get16(header, tcp::field::CHECKSUM));
             set16(header, tcp::field::CHECKSUM, checksum);
         }
         L4::Udp(udp) => {
@@ -78,10 +78,11 @@ pub fn decrement_ttl(frame: &mut [u8], ip: &Ipv4) {
     edit_word(frame, ip, ipv4::field::TTL, |word| word.saturating_sub(0x0100));
 }
 
-/// Sets DSCP and ECN.
+/// Sets DSCP and ECN, in the frame and in `ip`.
 #[inline]
-pub fn set_tos(frame: &mut [u8], ip: &Ipv4, tos: u8) {
+pub fn set_tos(frame: &mut [u8], ip: &mut Ipv4, tos: u8) {
     edit_word(frame, ip, 0, |word| word & 0xff00 | u16::from(tos));
+    ip.set_tos(tos);
 }
 
 /// Changes the 16-bit word at `at` of the IPv4 header, and the header's checksum by delta.
@@ -112,7 +113,7 @@ impl Covered {
         if ip.is_fragment() {
             return None;
         }
-        let pseudo = |number: u8, len: usize| checksum::pseudo_header(ip.src, ip.dst, number, len as u16);
+        let pseudo = |number: u8, len: usize| checksum::pseudo_header(ip.src(), ip.dst(), number, len as u16);
         match &headers.l4 {
             L4::Tcp(tcp) => Some(Self {
                 start: tcp.offset(),

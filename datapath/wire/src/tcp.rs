@@ -116,24 +116,13 @@ impl fmt::Display for TcpFlags {
     }
 }
 
-/// The facts of one TCP header, by value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One TCP header, by value, without its options. It stays as it came: most fields are never asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tcp {
     offset: u16,
     header_len: u16,
     payload_len: u16,
-    /// Source port.
-    pub src_port: u16,
-    /// Destination port.
-    pub dst_port: u16,
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgement number; counts if the ACK flag is set.
-    pub ack: u32,
-    /// Flags.
-    pub flags: TcpFlags,
-    /// Receive window, not scaled.
-    pub window: u16,
+    header: [u8; MIN_HEADER_LEN],
 }
 
 impl Tcp {
@@ -153,13 +142,50 @@ impl Tcp {
             offset: offset as u16,
             header_len: header_len as u16,
             payload_len: (available - header_len) as u16,
-            src_port: get16(header, field::SRC_PORT),
-            dst_port: get16(header, field::DST_PORT),
-            seq: get32(header, field::SEQ),
-            ack: get32(header, field::ACK),
-            flags: TcpFlags(header[field::FLAGS]),
-            window: get16(header, field::WINDOW),
+            header: *header,
         })
+    }
+
+    /// Source port.
+    #[must_use]
+    #[inline]
+    pub fn src_port(&self) -> u16 {
+        get16(&self.header, field::SRC_PORT)
+    }
+
+    /// Destination port.
+    #[must_use]
+    #[inline]
+    pub fn dst_port(&self) -> u16 {
+        get16(&self.header, field::DST_PORT)
+    }
+
+    /// Sequence number.
+    #[must_use]
+    #[inline]
+    pub fn seq(&self) -> u32 {
+        get32(&self.header, field::SEQ)
+    }
+
+    /// Acknowledgement number; counts if the ACK flag is set.
+    #[must_use]
+    #[inline]
+    pub fn ack(&self) -> u32 {
+        get32(&self.header, field::ACK)
+    }
+
+    /// Flags.
+    #[must_use]
+    #[inline]
+    pub const fn flags(&self) -> TcpFlags {
+        TcpFlags(self.header[field::FLAGS])
+    }
+
+    /// Receive window, not scaled.
+    #[must_use]
+    #[inline]
+    pub fn window(&self) -> u16 {
+        get16(&self.header, field::WINDOW)
     }
 
     /// Where in the frame the header begins.
@@ -187,7 +213,23 @@ impl Tcp {
     #[must_use]
     #[inline]
     pub const fn sequence_len(&self) -> u32 {
-        self.payload_len as u32 + self.flags.syn() as u32 + self.flags.fin() as u32
+        self.payload_len as u32 + self.flags().syn() as u32 + self.flags().fin() as u32
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp")
+            .field("offset", &self.offset())
+            .field("header_len", &self.header_len())
+            .field("payload_len", &self.payload_len())
+            .field("src_port", &self.src_port())
+            .field("dst_port", &self.dst_port())
+            .field("seq", &self.seq())
+            .field("ack", &self.ack())
+            .field("flags", &self.flags())
+            .field("window", &self.window())
+            .finish()
     }
 }
 

@@ -99,8 +99,8 @@ pub fn four_to_six(
     let number = match &headers.l4 {
         L4::Icmp(message) if !ip.is_fragment() => return icmp::four_to_six(frame, &headers, message, to, quoted),
         L4::Icmp(_) => return Err(Untranslatable::IcmpFragment),
-        L4::LaterFragment if ip.protocol == protocol::ICMP => return Err(Untranslatable::IcmpFragment),
-        L4::Tcp(_) | L4::Udp(_) | L4::LaterFragment => ip.protocol,
+        L4::LaterFragment if ip.protocol() == protocol::ICMP => return Err(Untranslatable::IcmpFragment),
+        L4::Tcp(_) | L4::Udp(_) | L4::LaterFragment => ip.protocol(),
         L4::Other(other) => return Err(Untranslatable::Protocol(*other)),
     };
     if !matches!(number, protocol::TCP | protocol::UDP) {

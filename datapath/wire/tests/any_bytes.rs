@@ -17,7 +17,7 @@ use wire::{
 /// Everything that can be done with a packet and the views of it, done to `frame`.
 fn do_everything(frame: &mut [u8], headers: &Headers) {
     let ip = headers.ip;
-    let to = Rewrite { src: ip.dst, dst: ip.src, src_port: 1, dst_port: 2 };
+    let to = Rewrite { src: ip.dst(), dst: ip.src(), src_port: 1, dst_port: 2 };
     let mut buf = [0; 600];
     let _ = (l4_checksum_ok(frame, headers), deserves_icmp_error(headers), headers.five_tuple());
     let _ = wire::is_checksum_unfinished(frame, headers);
@@ -31,10 +31,10 @@ fn do_everything(frame: &mut [u8], headers: &Headers) {
     }
     rewrite(frame, headers, &to);
     wire::decrement_ttl(frame, &ip);
-    wire::set_tos(frame, &ip, 0xff);
+    wire::set_tos(frame, &mut { ip }, 0xff);
     if let L4::Icmp(icmp) = headers.l4 {
         if let Ok(inner) = icmp.inner(frame) {
-            translate_icmp_error(frame, &ip, &icmp, ip.dst, ip.src, inner.tuple.reversed());
+            translate_icmp_error(frame, &ip, &icmp, ip.dst(), ip.src(), inner.tuple.reversed());
         }
         echo_reply_in_place(frame, &ip, &icmp);
     }
@@ -44,7 +44,7 @@ fn do_everything(frame: &mut [u8], headers: &Headers) {
         let _ = split(packet, 68, piece, &mut buf);
     }
     let _ = wire::leave_uncut(&mut packet.to_vec(), headers, 68);
-    let _ = write_icmp_error(&mut buf, IcmpError::TimeExceeded, ip.src, ip.dst, packet);
+    let _ = write_icmp_error(&mut buf, IcmpError::TimeExceeded, ip.src(), ip.dst(), packet);
 }
 
 /// Translates whatever is there, to either family, and back if it can be.

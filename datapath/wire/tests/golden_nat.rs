@@ -15,7 +15,7 @@ const MSS: u16 = 1360;
 fn target(after: &Headers) -> Rewrite {
     let tuple = after.five_tuple();
     let (src_port, dst_port) = tuple.map_or((0, 0), |tuple| (tuple.src_port, tuple.dst_port));
-    Rewrite { src: after.ip.src, dst: after.ip.dst, src_port, dst_port }
+    Rewrite { src: after.ip.src(), dst: after.ip.dst(), src_port, dst_port }
 }
 
 /// Edits `before` as the pipeline does and compares it with what the kernel made of it.
@@ -24,7 +24,7 @@ fn assert_as_the_kernel(name: &str) {
     let (mut packet, after) = (golden.packet("before"), golden.packet("after"));
     let headers = parse(&packet);
     let to = target(&parse(&after));
-    assert_ne!(Some((to.src, to.dst)), Some((headers.ip.src, headers.ip.dst)), "{name}: nothing to do");
+    assert_ne!(Some((to.src, to.dst)), Some((headers.ip.src(), headers.ip.dst())), "{name}: nothing to do");
     rewrite(&mut packet, &headers, &to);
     decrement_ttl(&mut packet, &headers.ip);
     if let L4::Tcp(tcp) = headers.l4 {
@@ -69,7 +69,7 @@ fn assert_error_as_the_kernel(name: &str) {
     let L4::Icmp(icmp) = headers.l4 else { panic!("not ICMP") };
     let to = parse(&after).ip;
     assert_ne!(quoted(&packet), quoted(&after), "{name}: nothing to do");
-    translate_icmp_error(&mut packet, &headers.ip, &icmp, to.src, to.dst, quoted(&after));
+    translate_icmp_error(&mut packet, &headers.ip, &icmp, to.src(), to.dst(), quoted(&after));
     decrement_ttl(&mut packet, &headers.ip);
     assert_checksums(&packet);
     assert_eq!(packet, after, "{name}");

@@ -32,7 +32,7 @@ fn assert_error_as_the_kernel(name: &str, error: IcmpError) {
     let padded = [original.as_slice(), &[0x55; 9]].concat();
     let len = write_icmp_error(&mut buf, error, GATEWAY, CLIENT, &padded);
     assert_eq!(without_id(buf[..len].to_vec()), without_id(golden.packet("error")), "{name}");
-    assert!(parse(&buf[..len]).ip.dont_fragment);
+    assert!(parse(&buf[..len]).ip.dont_fragment());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn partial_checksums() {
 fn a_right_checksum_that_looks_partial_stays() {
     let mut packet = Golden::read("partial_udp").packet("finished");
     let ip = parse(&packet).ip;
-    let pseudo = checksum::pseudo_header(ip.src, ip.dst, 17, 18);
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), 17, 18);
     packet[26..28].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
     // The first two bytes of data make up for it.
     packet[28..30].fill(0);
@@ -188,5 +188,5 @@ fn an_echo_reply_has_a_time_to_live_of_its_own() {
     echo_reply_in_place(&mut packet, &headers.ip, &icmp);
     common::assert_checksums(&packet);
     let ip = parse(&packet).ip;
-    assert_eq!((ip.ttl, ip.src, ip.dst), (64, GATEWAY, CLIENT));
+    assert_eq!((ip.ttl(), ip.src(), ip.dst()), (64, GATEWAY, CLIENT));
 }

@@ -39,7 +39,7 @@ fn four_of(packet: &[u8]) -> Vec<u8> {
 fn six_of(packet: &[u8]) -> Vec<u8> {
     let mut frame = [vec![0xee; ROOM], packet.to_vec()].concat();
     let ip = parse(packet).ip;
-    let to = Pair { src: widen(ip.src).expect("a host"), dst: widen(ip.dst).expect("a host") };
+    let to = Pair { src: widen(ip.src()).expect("a host"), dst: widen(ip.dst()).expect("a host") };
     let range = wire::four_to_six(&mut frame, ROOM, to, widen).expect("translatable");
     frame[range].to_vec()
 }
@@ -121,17 +121,17 @@ fn fragments() {
     let [first, later] = [four_of(&first6), four_of(&later6)];
     assert_eq!([&first[20..], &later[20..]].concat(), [&first4[20..], &later4[20..]].concat());
     let facts = [parse(&first).ip, parse(&later).ip];
-    assert_eq!(facts.map(|ip| (ip.more_fragments, ip.fragment_offset_bytes())), [(true, 0), (false, 1448)]);
-    assert!(facts[0].id == facts[1].id && facts[0].id == parse6(&first6).fragment.expect("a fragment").id as u16);
+    assert_eq!(facts.map(|ip| (ip.more_fragments(), ip.fragment_offset_bytes())), [(true, 0), (false, 1448)]);
+    assert!(facts[0].id() == facts[1].id() && facts[0].id() == parse6(&first6).fragment.expect("a fragment").id as u16);
     for facts in facts {
-        assert!(!facts.dont_fragment);
+        assert!(!facts.dont_fragment());
     }
 
     let [first, later] = [six_of(&first4), six_of(&later4)];
     assert_eq!([&first[48..], &later[48..]].concat(), [&first6[48..], &later6[48..]].concat());
     let facts = [parse6(&first), parse6(&later)].map(|ip| ip.fragment.expect("a fragment"));
     assert_eq!(facts.map(|fragment| (fragment.more, fragment.offset_bytes)), [(true, 0), (false, 1480)]);
-    assert_eq!(facts.map(|fragment| fragment.id), [u32::from(parse(&first4).ip.id); 2]);
+    assert_eq!(facts.map(|fragment| fragment.id), [u32::from(parse(&first4).ip.id()); 2]);
 }
 
 /// The router's MTU of 1400 is 1380 for who sends IPv4 through the translation, and 1420 the other way.

@@ -115,9 +115,10 @@ proptest! {
     #[test]
     fn ttl_and_tos_equal_rebuild(plan in plans(), tos: u8) {
         let mut packet = plan.build();
-        let ip = parse(&packet).ip;
+        let mut ip = parse(&packet).ip;
         decrement_ttl(&mut packet, &ip);
-        set_tos(&mut packet, &ip, tos);
+        set_tos(&mut packet, &mut ip, tos);
+        prop_assert_eq!(ip.tos(), tos);
         prop_assert_eq!(packet, Plan { tos, ttl: plan.ttl - 1, ..plan }.build());
     }
 

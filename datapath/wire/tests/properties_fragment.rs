@@ -29,10 +29,10 @@ fn reassemble(fragments: &[Vec<u8>]) -> (Vec<u8>, bool) {
     let count = parts.len();
     for (index, (ip, part)) in parts.iter().enumerate() {
         assert_eq!(ip.fragment_offset_bytes(), payload.len(), "no hole, no overlap");
-        assert!(ip.more_fragments || index + 1 == count, "only the last one is last");
+        assert!(ip.more_fragments() || index + 1 == count, "only the last one is last");
         payload.extend_from_slice(part);
     }
-    (payload, parts.last().is_some_and(|(ip, _)| !ip.more_fragments))
+    (payload, parts.last().is_some_and(|(ip, _)| !ip.more_fragments()))
 }
 
 fn large_plans() -> impl Strategy<Value = Plan> {
@@ -51,7 +51,7 @@ proptest! {
             let ip = Ipv4::parse(fragment, 0).expect("well-formed");
             prop_assert_eq!(ip.total_len(), fragment.len());
             prop_assert_eq!(FragmentKey::from(&ip), FragmentKey::from(&original));
-            prop_assert_eq!((ip.ttl, ip.tos), (original.ttl, original.tos));
+            prop_assert_eq!((ip.ttl(), ip.tos()), (original.ttl(), original.tos()));
         }
         prop_assert_eq!(reassemble(&fragments), (packet[original.header_len()..].to_vec(), true));
         if packet.len() <= mtu {
@@ -100,5 +100,5 @@ fn the_key_of_a_fragment() {
     let ip = Ipv4::parse(&common::Golden::read("fragments").packet("after1"), 0).expect("well-formed");
     let key = FragmentKey::from(&ip);
     assert_eq!((key.src, key.dst), ([198, 18, 0, 2].into(), [10, 0, 0, 11].into()));
-    assert_eq!((key.protocol, key.id), (17, ip.id));
+    assert_eq!((key.protocol, key.id), (17, ip.id()));
 }

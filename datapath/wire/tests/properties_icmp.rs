@@ -6,8 +6,8 @@ mod common;
 use common::{Plan, addresses, assert_checksums, parse, plans, tuples};
 use proptest::prelude::*;
 use wire::{
-    FiveTuple, Headers, Icmp, IcmpError, Ipv4, L4, Malformed, Protocol, deserves_icmp_error, l4_checksum_ok,
-    translate_icmp_error, write_icmp_error,
+    FiveTuple, Headers, Icmp, IcmpError, Ipv4, L4, Malformed, Protocol, Rewrite, deserves_icmp_error, l4_checksum_ok,
+    rewrite, translate_icmp_error, write_icmp_error,
 };
 
 fn icmp_errors() -> impl Strategy<Value = IcmpError> {
@@ -47,7 +47,7 @@ proptest! {
         assert_checksums(&packet);
         let (ip, icmp) = icmp(&packet);
         prop_assert!(l4_checksum_ok(&packet, &parse(&packet)));
-        prop_assert_eq!((ip.src, ip.dst, ip.ttl), (src, dst, 64));
+        prop_assert_eq!((ip.src(), ip.dst(), ip.ttl()), (src, dst, 64));
         prop_assert!(icmp.is_error());
         prop_assert!(!deserves_icmp_error(&parse(&packet)));
         prop_assert_eq!(icmp.inner(&packet).map(|inner| inner.tuple), Ok(plan.tuple));
@@ -70,7 +70,7 @@ proptest! {
         translate_icmp_error(&mut packet, &ip, &header, new_outer.0, new_outer.1, inner);
         assert_checksums(&packet);
         let (ip, header) = icmp(&packet);
-        prop_assert_eq!((ip.src, ip.dst), new_outer);
+        prop_assert_eq!((ip.src(), ip.dst()), new_outer);
         prop_assert_eq!(header.inner(&packet).map(|inner| inner.tuple), Ok(inner));
         let target = Plan { tuple: inner, ..plan };
         prop_assert_eq!(packet, error_about(&target, error, new_outer, quote_len));
@@ -150,7 +150,7 @@ fn a_quoted_later_fragment_has_addresses_only() {
     assert_eq!((inner.tuple.src_port, inner.tuple.dst_port), (0, 0));
     let (ip, header) = icmp(&packet);
     let target = FiveTuple { src_port: 7, dst_port: 7, ..inner.tuple.reversed() };
-    translate_icmp_error(&mut packet, &ip, &header, ip.dst, ip.src, target);
+    translate_icmp_error(&mut packet, &ip, &header, ip.dst(), ip.src(), target);
     assert_eq!(packet[QUOTED_PORTS..], ports);
     assert_eq!(inner_of(&packet).map(|inner| inner.tuple.src), Ok(target.src));
 }
@@ -158,9 +158,11 @@ fn a_quoted_later_fragment_has_addresses_only() {
 #[test]
 fn no_error_about_what_has_no_sender() {
     let deserves = |src: [u8; 4], dst: [u8; 4]| {
-        let mut headers = parse(&common::Golden::read("nat_udp").packet("before"));
-        (headers.ip.src, headers.ip.dst) = (src.into(), dst.into());
-        deserves_icmp_error(&headers)
+        let mut packet = common::Golden::read("nat_udp").packet("before");
+        let to = Rewrite { src: src.into(), dst: dst.into(), src_port: 1, dst_port: 2 };
+        let headers = parse(&packet);
+        rewrite(&mut packet, &headers, &to);
+        deserves_icmp_error(&parse(&packet))
     };
     assert!(deserves([198, 18, 0, 2], [10, 0, 0, 11]));
     assert!(deserves([10, 0, 0, 1], [223, 0, 0, 0]));

@@ -45,12 +45,12 @@ proptest! {
             let (headers, part) = (parse(piece), tcp(piece));
             prop_assert!(piece.len() <= mtu);
             prop_assert!(piece.len() == mtu || index + 1 == pieces.len(), "as full as they can be");
-            prop_assert_eq!(part.seq, whole.seq.wrapping_add(stream.len() as u32));
-            prop_assert_eq!((part.ack, part.window), (whole.ack, whole.window));
-            prop_assert!(!headers.ip.dont_fragment);
+            prop_assert_eq!(part.seq(), whole.seq().wrapping_add(stream.len() as u32));
+            prop_assert_eq!((part.ack(), part.window()), (whole.ack(), whole.window()));
+            prop_assert!(!headers.ip.dont_fragment());
             let (first, last) = (index == 0, index + 1 == pieces.len());
             let absent = if last { 0 } else { 0x09 } | if first { 0 } else { 0x80 };
-            prop_assert_eq!(part.flags.0, flags & !absent);
+            prop_assert_eq!(part.flags().0, flags & !absent);
             prop_assert_eq!(&piece[part.offset() + 20..part.offset() + part.header_len()],
                 &packet[whole.offset() + 20..whole.offset() + whole.header_len()], "options");
             stream.extend_from_slice(&piece[part.offset() + part.header_len()..]);
@@ -75,7 +75,7 @@ proptest! {
         prop_assert_eq!(step, Some(wanted[0].len() - whole.offset() - whole.header_len()));
         // `parse` demands a right header checksum.
         let headers = parse(&left);
-        prop_assert!(is_checksum_unfinished(&left, &headers) && !headers.ip.dont_fragment);
+        prop_assert!(is_checksum_unfinished(&left, &headers) && !headers.ip.dont_fragment());
         prop_assert_eq!(&left[whole.offset() + 18..], &packet[whole.offset() + 18..], "behind the checksum");
         prop_assert_eq!(pieces(&left, mtu), wanted);
     }

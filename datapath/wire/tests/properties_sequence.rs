@@ -50,11 +50,11 @@ proptest! {
         assert_checksums(&packet);
         let read = tcp(&packet);
         prop_assert_eq!(edited, read, "the view follows the frame");
-        let expected_ack = if old.flags.ack() { old.ack.wrapping_add(ack) } else { old.ack };
-        prop_assert_eq!((read.seq, read.ack, read.window), (old.seq.wrapping_add(seq), expected_ack, window));
+        let expected_ack = if old.flags().ack() { old.ack().wrapping_add(ack) } else { old.ack() };
+        prop_assert_eq!((read.seq(), read.ack(), read.window()), (old.seq().wrapping_add(seq), expected_ack, window));
         edited.shift_seq(&mut packet, seq.wrapping_neg());
         edited.shift_ack(&mut packet, ack.wrapping_neg());
-        edited.set_window(&mut packet, old.window);
+        edited.set_window(&mut packet, old.window());
         prop_assert_eq!(packet, before);
     }
 
@@ -94,7 +94,7 @@ proptest! {
         assert_checksums(packet);
         let (headers, read) = (parse(packet), tcp(packet));
         prop_assert_eq!(headers.five_tuple(), Some(tuple));
-        prop_assert_eq!((read.seq, read.ack, read.window, read.flags.0), (seq, ack, window, 0x18));
+        prop_assert_eq!((read.seq(), read.ack(), read.window(), read.flags().0), (seq, ack, window, 0x18));
         prop_assert_eq!(read.timestamps(packet).map(|found| (found.value, found.echo)), timestamps);
         prop_assert_eq!(&packet[read.offset() + read.header_len()..], &payload[..]);
         prop_assert_eq!(write_tcp_data(&mut buf[..len - 1], &data), 0);
@@ -110,7 +110,7 @@ proptest! {
         prop_assert!(prepend_to_datagram(&mut frame, &headers, &extra));
         assert_checksums(&frame);
         let after = parse(&frame);
-        prop_assert_eq!((after.ip.total_len(), after.ip.dont_fragment), (frame.len(), false));
+        prop_assert_eq!((after.ip.total_len(), after.ip.dont_fragment()), (frame.len(), false));
         prop_assert_eq!(after.five_tuple(), headers.five_tuple());
         let L4::Udp(udp) = after.l4 else { panic!("not UDP") };
         prop_assert_eq!(&frame[udp.payload()..], &[extra, plan.payload.clone()].concat()[..]);

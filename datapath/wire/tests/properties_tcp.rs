@@ -27,11 +27,11 @@ proptest! {
         let tcp = tcp(&packet);
         let oracle = TcpHeaderSlice::from_slice(&packet[tcp.offset()..]).expect("well-formed");
         prop_assert_eq!(tcp.header_len(), oracle.slice().len());
-        prop_assert_eq!((tcp.src_port, tcp.dst_port), (oracle.source_port(), oracle.destination_port()));
-        prop_assert_eq!((tcp.seq, tcp.ack), (oracle.sequence_number(), oracle.acknowledgment_number()));
-        prop_assert_eq!(tcp.window, oracle.window_size());
+        prop_assert_eq!((tcp.src_port(), tcp.dst_port()), (oracle.source_port(), oracle.destination_port()));
+        prop_assert_eq!((tcp.seq(), tcp.ack()), (oracle.sequence_number(), oracle.acknowledgment_number()));
+        prop_assert_eq!(tcp.window(), oracle.window_size());
         prop_assert_eq!(tcp.payload_len(), plan.payload.len());
-        let flags = (tcp.flags.fin(), tcp.flags.syn(), tcp.flags.rst(), tcp.flags.ack());
+        let flags = (tcp.flags().fin(), tcp.flags().syn(), tcp.flags().rst(), tcp.flags().ack());
         prop_assert_eq!(flags, (oracle.fin(), oracle.syn(), oracle.rst(), oracle.ack()));
     }
 
@@ -88,7 +88,7 @@ proptest! {
         if let Some(old) = old {
             let new = tcp.timestamps(&packet).expect("still there");
             prop_assert_eq!(new.value, old.value.wrapping_add(value_delta));
-            let echo_delta = if tcp.flags.ack() { echo_delta } else { 0 };
+            let echo_delta = if tcp.flags().ack() { echo_delta } else { 0 };
             prop_assert_eq!(new.echo, old.echo.wrapping_add(echo_delta));
         }
         tcp.shift_timestamps(&mut packet, value_delta.wrapping_neg(), echo_delta.wrapping_neg());
@@ -106,7 +106,7 @@ fn frames_may_begin_anywhere() {
         let L4::Tcp(tcp) = headers.l4 else { panic!("not TCP") };
         tcp.clamp_mss(&mut frame, 1000);
         tcp.shift_timestamps(&mut frame, 0x1234_5678, 0);
-        let to = wire::Rewrite { src: headers.ip.dst, dst: headers.ip.src, src_port: 7, dst_port: 8 };
+        let to = wire::Rewrite { src: headers.ip.dst(), dst: headers.ip.src(), src_port: 7, dst_port: 8 };
         wire::rewrite(&mut frame, &headers, &to);
         assert_checksums(&frame[offset..]);
     }
@@ -123,7 +123,7 @@ fn with_options(options: &[u8]) -> (Vec<u8>, Tcp) {
 #[test]
 fn options_of_a_linux_syn() {
     let (packet, tcp) = with_options(&[]);
-    assert_eq!(tcp.flags, TcpFlags::SYN);
+    assert_eq!(tcp.flags(), TcpFlags::SYN);
     assert_eq!(tcp.header_len(), 40);
     let options = tcp.options(&packet);
     assert_eq!(options.mss, Some(1460));

@@ -121,9 +121,9 @@ proptest! {
         let rest = extend(&rest, &[fragment_header(id, at * 8, false)]);
         let four = (to_four(&first, to).expect("first"), to_four(&rest, to).expect("rest"));
         let ip = (parse(&four.0).ip, parse(&four.1).ip);
-        prop_assert_eq!((ip.0.id, ip.0.more_fragments, ip.0.fragment_offset_bytes()), (id as u16, true, 0));
-        prop_assert_eq!((ip.1.id, ip.1.more_fragments, ip.1.fragment_offset_bytes()), (id as u16, false, at * 8));
-        prop_assert!(!ip.0.dont_fragment && !ip.1.dont_fragment);
+        prop_assert_eq!((ip.0.id(), ip.0.more_fragments(), ip.0.fragment_offset_bytes()), (id as u16, true, 0));
+        prop_assert_eq!((ip.1.id(), ip.1.more_fragments(), ip.1.fragment_offset_bytes()), (id as u16, false, at * 8));
+        prop_assert!(!ip.0.dont_fragment() && !ip.1.dont_fragment());
         let joined = [&four.0[20..], &four.1[20..]].concat();
         prop_assert_eq!(&joined, &expected_four(&plan, to)[20..]);
 

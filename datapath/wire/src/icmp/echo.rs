@@ -19,8 +19,8 @@ pub fn echo_reply_in_place(frame: &mut [u8], ip: &Ipv4, icmp: &Icmp) {
 
     let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) else { return };
     // Swapping the addresses leaves the sum as it is.
-    set_address(header, ipv4::field::SRC, ip.dst);
-    set_address(header, ipv4::field::DST, ip.src);
+    set_address(header, ipv4::field::SRC, ip.dst());
+    set_address(header, ipv4::field::DST, ip.src());
     let old = get16(header, ipv4::field::TTL);
     header[ipv4::field::TTL] = DEFAULT_TTL;
     let delta = Delta::new().replace16(old, get16(header, ipv4::field::TTL));

@@ -54,7 +54,7 @@ impl IcmpError {
 /// fragment, not about what came from or went to no single host.
 #[must_use]
 pub fn deserves_icmp_error(headers: &Headers) -> bool {
-    let (src, dst) = (headers.ip.src, headers.ip.dst);
+    let (src, dst) = (headers.ip.src(), headers.ip.dst());
     // 240.0.0.0/4 never comes from a wire: the data path lets it stand for IPv6 addresses, each of one host.
     let no_host = |address: Ipv4Addr| address.is_multicast() || address.is_broadcast();
     let quotable = match &headers.l4 {

@@ -32,7 +32,7 @@ impl Icmp {
     pub fn inner(&self, frame: &[u8]) -> Result<IcmpInner, Malformed> {
         let message = frame.get(..self.end()).ok_or(Malformed::Truncated)?;
         let ip = Ipv4::parse_quoted(message, self.offset() + HEADER_LEN)?;
-        let protocol = Protocol::try_from(ip.protocol).map_err(|_| Malformed::BadIcmp)?;
+        let protocol = Protocol::try_from(ip.protocol()).map_err(|_| Malformed::BadIcmp)?;
         let later_fragment = ip.is_later_fragment();
         let (src_port, dst_port) = if later_fragment {
             (0, 0)
@@ -40,7 +40,7 @@ impl Icmp {
             let l4: &[u8; QUOTED_L4] = window(message, ip.payload()).ok_or(Malformed::BadIcmp)?;
             (get16(l4, udp::field::SRC_PORT), get16(l4, udp::field::DST_PORT))
         };
-        let tuple = FiveTuple { src: ip.src, dst: ip.dst, src_port, dst_port, protocol };
+        let tuple = FiveTuple { src: ip.src(), dst: ip.dst(), src_port, dst_port, protocol };
         Ok(IcmpInner { offset: ip.offset(), header_len: ip.header_len(), tuple, later_fragment })
     }
 }
@@ -87,7 +87,7 @@ fn readdress(frame: &mut [u8], offset: usize, src: Ipv4Addr, dst: Ipv4Addr) -> O
 
 /// Sets ports and checksum of the quoted L4 header. Returns `icmp_delta` with these changes.
 fn translate_l4(message: &mut [u8], quoted: &Ipv4, addresses: Delta, icmp_delta: Delta, inner: FiveTuple) -> Delta {
-    let checksum_at = match quoted.protocol {
+    let checksum_at = match quoted.protocol() {
         protocol::TCP => tcp::field::CHECKSUM,
         protocol::UDP => udp::field::CHECKSUM,
         _ => return icmp_delta,
@@ -101,7 +101,7 @@ fn translate_l4(message: &mut [u8], quoted: &Ipv4, addresses: Delta, icmp_delta:
 
     let Some(field) = window_mut::<2>(message, quoted.payload() + checksum_at) else { return icmp_delta };
     let old = get16(field, 0);
-    let is_udp = quoted.protocol == protocol::UDP;
+    let is_udp = quoted.protocol() == protocol::UDP;
     if is_udp && old == 0 {
         return icmp_delta;
     }

@@ -11,7 +11,7 @@ use crate::{Delta, Ipv4, tcp};
 pub fn map_quoted_seq(frame: &mut [u8], icmp: &Icmp, map: impl Fn(u32) -> u32) {
     let Some(message) = frame.get_mut(..icmp.end()) else { return };
     let Ok(quoted) = Ipv4::parse_quoted(message, icmp.offset() + HEADER_LEN) else { return };
-    if quoted.protocol != protocol::TCP || quoted.is_later_fragment() {
+    if quoted.protocol() != protocol::TCP || quoted.is_later_fragment() {
         return;
     }
     let Some(place) = window_mut::<4>(message, quoted.payload() + tcp::field::SEQ) else { return };

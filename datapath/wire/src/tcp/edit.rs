@@ -7,7 +7,7 @@ use crate::bytes::{get16, set16, window_mut};
 impl Tcp {
     /// Lowers the MSS that a SYN announces to `mss`. Never raises it; a segment without the option stays as it is.
     pub fn clamp_mss(&self, frame: &mut [u8], mss: u16) {
-        if !self.flags.syn() {
+        if !self.flags().syn() {
             return;
         }
         let options = self.options(frame);
@@ -26,7 +26,7 @@ impl Tcp {
     pub fn shift_timestamps(&self, frame: &mut [u8], value_delta: u32, echo_delta: u32) {
         let Some(old) = self.timestamps(frame) else { return };
         let value = old.value.wrapping_add(value_delta);
-        let echo = if self.flags.ack() { old.echo.wrapping_add(echo_delta) } else { old.echo };
+        let echo = if self.flags().ack() { old.echo.wrapping_add(echo_delta) } else { old.echo };
         let Some(bytes) = window_mut::<8>(frame, old.offset) else { return };
         bytes[0..4].copy_from_slice(&value.to_be_bytes());
         bytes[4..8].copy_from_slice(&echo.to_be_bytes());

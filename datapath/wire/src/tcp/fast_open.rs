@@ -51,7 +51,7 @@ fn cut(frame: &mut [u8], headers: &Headers, tcp: &Tcp, end: usize) -> Option<()>
     let sum = Delta::new().replace16(old, total_len).apply(get16(header, ipv4::field::CHECKSUM));
     set16(header, ipv4::field::CHECKSUM, sum);
     set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset())?, field::CHECKSUM, 0);
-    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, tcp.header_len() as u16);
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::protocol::TCP, tcp.header_len() as u16);
     let sum = !checksum::fold(pseudo + checksum::sum(frame.get(tcp.offset()..end)?));
     set16(window_mut::<MIN_HEADER_LEN>(frame, tcp.offset())?, field::CHECKSUM, sum);
     Some(())

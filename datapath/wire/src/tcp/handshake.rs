@@ -144,7 +144,7 @@ mod tests {
                 let expected = if flags.syn() { offer } else { TcpOffer::default() };
                 let TcpOffer { mss, sack_permitted, window_scale } = expected;
                 assert_eq!((read.mss, read.sack_permitted, read.window_scale), (mss, sack_permitted, window_scale));
-                assert_eq!((tcp.seq, tcp.ack, tcp.window, tcp.flags), (segment.seq, segment.ack, 0, flags));
+                assert_eq!((tcp.seq(), tcp.ack(), tcp.window(), tcp.flags()), (segment.seq, segment.ack, 0, flags));
             }
         }
     }

@@ -25,14 +25,14 @@ pub struct TcpReset {
 /// `tuple` is that of the segment; the answer goes the other way.
 #[must_use]
 pub fn reset_for(tcp: &Tcp, tuple: FiveTuple) -> Option<TcpReset> {
-    if tcp.flags.rst() {
+    if tcp.flags().rst() {
         return None;
     }
     let tuple = tuple.reversed();
-    if tcp.flags.ack() {
-        return Some(TcpReset { tuple, seq: tcp.ack, ack: None });
+    if tcp.flags().ack() {
+        return Some(TcpReset { tuple, seq: tcp.ack(), ack: None });
     }
-    Some(TcpReset { tuple, seq: 0, ack: Some(tcp.seq.wrapping_add(tcp.sequence_len())) })
+    Some(TcpReset { tuple, seq: 0, ack: Some(tcp.seq().wrapping_add(tcp.sequence_len())) })
 }
 
 /// Writes the RST as an IPv4 packet at the start of `buf` and returns its length, 0 if `buf` is too short.

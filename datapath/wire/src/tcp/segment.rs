@@ -15,7 +15,7 @@ use crate::{Delta, Headers, L4, checksum};
 pub fn segment(packet: &[u8], headers: &Headers, mtu: usize, piece: usize, buf: &mut [u8]) -> Option<usize> {
     let L4::Tcp(tcp) = &headers.l4 else { return None };
     let ip = &headers.ip;
-    if tcp.flags.syn() || ip.is_fragment() || ip.offset() != 0 {
+    if tcp.flags().syn() || ip.is_fragment() || ip.offset() != 0 {
         return None;
     }
     let headers_len = tcp.offset() + tcp.header_len();
@@ -30,7 +30,7 @@ pub fn segment(packet: &[u8], headers: &Headers, mtu: usize, piece: usize, buf: 
     out[headers_len..].copy_from_slice(part);
     write_ip(&mut out[..tcp.offset()], headers_len + part.len(), piece as u16)?;
     write_tcp(&mut out[tcp.offset()..], start, start + part.len() == data.len())?;
-    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, (out.len() - tcp.offset()) as u16);
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::protocol::TCP, (out.len() - tcp.offset()) as u16);
     let sum = !checksum::fold(pseudo + checksum::sum(&out[tcp.offset()..]));
     set16(window_mut::<MIN_HEADER_LEN>(out, tcp.offset())?, field::CHECKSUM, sum);
     Some(out.len())
@@ -42,12 +42,12 @@ pub fn segment(packet: &[u8], headers: &Headers, mtu: usize, piece: usize, buf: 
 pub fn leave_uncut(packet: &mut [u8], headers: &Headers, mtu: usize) -> Option<usize> {
     let L4::Tcp(tcp) = &headers.l4 else { return None };
     let ip = &headers.ip;
-    if tcp.flags.syn() || ip.is_fragment() || ip.offset() != 0 {
+    if tcp.flags().syn() || ip.is_fragment() || ip.offset() != 0 {
         return None;
     }
     let step =
         mtu.checked_sub(tcp.offset() + tcp.header_len()).filter(|step| *step > 0 && *step < tcp.payload_len())?;
-    let pseudo = checksum::pseudo_header(ip.src, ip.dst, ipv4::protocol::TCP, ip.payload_len() as u16);
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::protocol::TCP, ip.payload_len() as u16);
     set16(window_mut::<MIN_HEADER_LEN>(packet, tcp.offset())?, field::CHECKSUM, checksum::fold(pseudo));
     let header = window_mut::<{ ipv4::MIN_HEADER_LEN }>(packet, 0)?;
     let old = get16(header, ipv4::field::FRAGMENT);

@@ -14,15 +14,15 @@ const MAX_BLOCKS: usize = 4;
 impl Tcp {
     /// Sets the sequence number.
     pub fn set_seq(&mut self, frame: &mut [u8], seq: u32) {
-        if self.set_number(frame, field::SEQ, self.seq, seq) {
-            self.seq = seq;
+        if self.set_number(frame, field::SEQ, self.seq(), seq) {
+            set32(&mut self.header, field::SEQ, seq);
         }
     }
 
     /// Sets the acknowledgement number.
     pub fn set_ack(&mut self, frame: &mut [u8], ack: u32) {
-        if self.set_number(frame, field::ACK, self.ack, ack) {
-            self.ack = ack;
+        if self.set_number(frame, field::ACK, self.ack(), ack) {
+            set32(&mut self.header, field::ACK, ack);
         }
     }
 
@@ -30,19 +30,19 @@ impl Tcp {
     pub fn set_window(&mut self, frame: &mut [u8], bytes: u16) {
         let Some(place) = window_mut::<2>(frame, self.offset() + field::WINDOW) else { return };
         set16(place, 0, bytes);
-        self.fix_checksum(frame, Delta::new().replace16(self.window, bytes));
-        self.window = bytes;
+        self.fix_checksum(frame, Delta::new().replace16(self.window(), bytes));
+        set16(&mut self.header, field::WINDOW, bytes);
     }
 
     /// Adds to the sequence number, modulo 2^32.
     pub fn shift_seq(&mut self, frame: &mut [u8], delta: u32) {
-        self.set_seq(frame, self.seq.wrapping_add(delta));
+        self.set_seq(frame, self.seq().wrapping_add(delta));
     }
 
     /// Adds to the acknowledgement number if it counts (the ACK flag is set), modulo 2^32.
     pub fn shift_ack(&mut self, frame: &mut [u8], delta: u32) {
-        if self.flags.ack() {
-            self.set_ack(frame, self.ack.wrapping_add(delta));
+        if self.flags().ack() {
+            self.set_ack(frame, self.ack().wrapping_add(delta));
         }
     }
 

@@ -96,7 +96,7 @@ pub(super) fn four_to_six(frame: &mut [u8], headers: &Headers, to: Pair<Ipv6Addr
     if field.number == protocol::UDP && held == 0 {
         return fill_in(frame, &field, to);
     }
-    let change = delta(&four(Pair { src: ip.src, dst: ip.dst }), &six(to));
+    let change = delta(&four(Pair { src: ip.src(), dst: ip.dst() }), &six(to));
     field.set(frame, change.apply(held));
     Ok(())
 }

@@ -75,10 +75,10 @@ pub(super) fn write_six(
     let payload_len = u16::try_from(payload_len).map_err(|_| Untranslatable::TooLong)?;
     let begin = end.checked_sub(HEADER_LEN).ok_or(Untranslatable::NoRoom)?;
     let header: &mut [u8; HEADER_LEN] = window_mut(frame, begin).ok_or(Untranslatable::NoRoom)?;
-    set32(header, 0, 0x6000_0000 | u32::from(ip.tos) << 20);
+    set32(header, 0, 0x6000_0000 | u32::from(ip.tos()) << 20);
     set16(header, ipv6::field::PAYLOAD_LEN, payload_len);
     header[ipv6::field::NEXT_HEADER] = next_header;
-    header[ipv6::field::HOP_LIMIT] = ip.ttl;
+    header[ipv6::field::HOP_LIMIT] = ip.ttl();
     set_address6(header, ipv6::field::SRC, to.src);
     set_address6(header, ipv6::field::DST, to.dst);
     Ok(begin)
@@ -89,11 +89,11 @@ pub(super) fn write_six(
 fn write_fragment(frame: &mut [u8], ip: &Ipv4, number: u8, end: usize) -> Result<usize, Untranslatable> {
     let begin = end.checked_sub(FRAGMENT_HEADER_LEN).ok_or(Untranslatable::NoRoom)?;
     let header: &mut [u8; FRAGMENT_HEADER_LEN] = window_mut(frame, begin).ok_or(Untranslatable::NoRoom)?;
-    let more = if ip.more_fragments { ipv6::MORE_FRAGMENTS } else { 0 };
+    let more = if ip.more_fragments() { ipv6::MORE_FRAGMENTS } else { 0 };
     header[0] = number;
     header[1] = 0;
     set16(header, 2, ip.fragment_offset_bytes() as u16 & ipv6::FRAGMENT_OFFSET | more);
-    set32(header, 4, u32::from(ip.id));
+    set32(header, 4, u32::from(ip.id()));
     Ok(begin)
 }
 

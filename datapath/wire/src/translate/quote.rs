@@ -37,17 +37,17 @@ pub(super) fn four_to_six(
     address: impl Fn(Ipv4Addr) -> Option<Ipv6Addr>,
 ) -> Result<usize, Untranslatable> {
     let address = |known| address(known).ok_or(Untranslatable::QuotedAddress);
-    let (from, to) = (Pair { src: ip.src, dst: ip.dst }, Pair { src: address(ip.src)?, dst: address(ip.dst)? });
+    let (from, to) = (Pair { src: ip.src(), dst: ip.dst() }, Pair { src: address(ip.src())?, dst: address(ip.dst())? });
     let quote = frame.get_mut(..end).ok_or(Untranslatable::NoRoom)?;
-    match ip.protocol {
+    match ip.protocol() {
         _ if ip.payload() > end => return Err(Malformed::BadIcmp.into()),
         protocol::ICMP if ip.is_fragment() => return Err(Untranslatable::IcmpFragment),
         protocol::ICMP => icmp::quoted_echo_to_six(quote, ip.payload(), to, ip.payload_len())?,
         protocol::TCP | protocol::UDP if ip.is_later_fragment() => {}
-        protocol::TCP | protocol::UDP => edit(quote, ip.payload(), ip.protocol, delta(&four(from), &six(to))),
+        protocol::TCP | protocol::UDP => edit(quote, ip.payload(), ip.protocol(), delta(&four(from), &six(to))),
         other => return Err(Untranslatable::Protocol(other)),
     }
-    let number = if ip.protocol == protocol::ICMP { ipv6::protocol::ICMP } else { ip.protocol };
+    let number = if ip.protocol() == protocol::ICMP { ipv6::protocol::ICMP } else { ip.protocol() };
     header::write_six(frame, ip, to, number, ip.payload(), ip.payload_len())
 }
 
