@@ -134,8 +134,9 @@ impl Ipv4 {
         self.header[field::TOS]
     }
 
-    pub(crate) fn set_tos(&mut self, tos: u8) {
-        self.header[field::TOS] = tos;
+    /// After an edit of the frame.
+    pub(crate) fn follow(&mut self, header: &[u8; MIN_HEADER_LEN]) {
+        self.header = *header;
     }
 
     /// Identification, which joins fragments.

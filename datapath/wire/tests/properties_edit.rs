@@ -118,7 +118,7 @@ proptest! {
         let mut ip = parse(&packet).ip;
         decrement_ttl(&mut packet, &ip);
         set_tos(&mut packet, &mut ip, tos);
-        prop_assert_eq!(ip.tos(), tos);
+        prop_assert_eq!(ip, parse(&packet).ip, "the view follows the frame");
         prop_assert_eq!(packet, Plan { tos, ttl: plan.ttl - 1, ..plan }.build());
     }
 

@@ -15,14 +15,14 @@ impl Tcp {
     /// Sets the sequence number.
     pub fn set_seq(&mut self, frame: &mut [u8], seq: u32) {
         if self.set_number(frame, field::SEQ, self.seq(), seq) {
-            set32(&mut self.header, field::SEQ, seq);
+            self.read_again(frame);
         }
     }
 
     /// Sets the acknowledgement number.
     pub fn set_ack(&mut self, frame: &mut [u8], ack: u32) {
         if self.set_number(frame, field::ACK, self.ack(), ack) {
-            set32(&mut self.header, field::ACK, ack);
+            self.read_again(frame);
         }
     }
 
@@ -31,7 +31,14 @@ impl Tcp {
         let Some(place) = window_mut::<2>(frame, self.offset() + field::WINDOW) else { return };
         set16(place, 0, bytes);
         self.fix_checksum(frame, Delta::new().replace16(self.window(), bytes));
-        set16(&mut self.header, field::WINDOW, bytes);
+        self.read_again(frame);
+    }
+
+    /// The view follows the frame.
+    fn read_again(&mut self, frame: &[u8]) {
+        if let Some(header) = window(frame, self.offset()) {
+            self.header = *header;
+        }
     }
 
     /// Adds to the sequence number, modulo 2^32.
