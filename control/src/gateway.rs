@@ -46,7 +46,7 @@ use crate::config::Config;
 use crate::devices::Filter;
 use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
-use compile::{Compiled, Ways};
+use compile::Compiled;
 use swarm::SwarmState;
 
 /// What a running gateway is made of.
@@ -81,7 +81,6 @@ pub struct Parts {
 pub struct First {
     generation: Generation,
     rules: Rules,
-    ways: Ways,
     findings: Findings,
     targets: Vec<Target>,
 }
@@ -89,9 +88,9 @@ pub struct First {
 impl First {
     /// Takes the tables apart: the snapshot is for the engine.
     pub fn split(compiled: Compiled) -> Result<(Snapshot, First), datapath::service::TablesError> {
-        let Compiled { tables, rules, findings, ways, targets } = compiled;
+        let Compiled { tables, rules, findings, targets } = compiled;
         let generation = tables.generation;
-        Ok((Snapshot::build(tables)?, First { generation, rules, ways, findings, targets }))
+        Ok((Snapshot::build(tables)?, First { generation, rules, findings, targets }))
     }
 
     /// What the XDP filter is to take at first.
@@ -116,7 +115,6 @@ pub struct Gateway {
     rules: Rules,
     /// The filter still takes what the generation before needed.
     rules_linger: bool,
-    ways: Ways,
     findings: Findings,
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
@@ -135,7 +133,7 @@ pub struct Gateway {
 impl Gateway {
     /// Takes over what [`run`](crate::run) has opened.
     pub fn new(parts: Parts) -> Gateway {
-        let First { generation, rules, ways, findings, targets } = parts.first;
+        let First { generation, rules, findings, targets } = parts.first;
         let mut gateway = Gateway {
             config: parts.config,
             config_path: parts.config_path,
@@ -150,7 +148,6 @@ impl Gateway {
             generation,
             rules,
             rules_linger: false,
-            ways,
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
@@ -193,7 +190,7 @@ impl Gateway {
     /// Hands new tables to the workers. The filter takes what is new before they know it, and lets go of what is
     /// old when the last of them has left it ([`Gateway::tick`]): meanwhile nothing falls to the kernel.
     fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
-        let Compiled { tables, rules, findings, ways, targets } = compiled;
+        let Compiled { tables, rules, findings, targets } = compiled;
         let generation = tables.generation;
         let wants = TunWants::of(&rules, &self.view, &self.plain_ports);
         let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
@@ -209,7 +206,7 @@ impl Gateway {
         if let Some(routes) = &self.tun_routes {
             routes.send_replace(wants);
         }
-        (self.generation, self.rules, self.ways) = (generation, rules, ways);
+        (self.generation, self.rules) = (generation, rules);
         self.note(findings);
         Ok(())
     }
@@ -242,7 +239,7 @@ impl Gateway {
 
     fn republish(&mut self, why: &str) {
         let compiled = self.compile(&self.catalog);
-        if compiled.ways == self.ways {
+        if self.engine.leads_as(&compiled.tables) {
             return self.note(compiled.findings);
         }
         match self.publish(compiled) {

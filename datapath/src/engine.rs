@@ -18,7 +18,7 @@ use crate::flow_log::{self, FlowEvents};
 use crate::handover::{Desk, Publisher};
 use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
-use crate::service::{Generation, InterfaceIndex, Snapshot};
+use crate::service::{Generation, InterfaceIndex, Snapshot, Tables};
 use crate::surrogate::Surrogates;
 use crate::worker::{Bed, Event, Pacing, Shared, Slot, Worker};
 
@@ -212,6 +212,12 @@ impl Engine {
         for mailbox in self.boxes.iter() {
             mailbox.wake();
         }
+    }
+
+    /// As [`Snapshot::leads_as`], of the newest tables.
+    #[must_use]
+    pub fn leads_as(&self, tables: &Tables) -> bool {
+        self.publisher.newest().is_some_and(|newest| newest.leads_as(tables))
     }
 
     /// Gateways without IPv6 need no room for its clients.

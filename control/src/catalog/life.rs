@@ -61,18 +61,17 @@ impl Catalog {
 
 impl ServiceEntry {
     /// The weights that count now: those of backends that are starting are smaller than they will be.
-    pub fn weights(&self) -> Vec<u16> {
+    pub fn weights(&self) -> impl Iterator<Item = u16> {
         let starts = |backend: &BackendEntry| backend.serves() && backend.progress.step() < STEPS;
         let may_scale = self.settings.life.slow_start.is_some() && uses_shares(self.settings.scheduler);
         let scales = may_scale && self.backends.iter().any(starts);
         let greatest = self.backends.iter().map(|backend| u32::from(backend.config.weight)).max().unwrap_or(0);
         // A tenth of 1 is nothing: all are made larger, if there is room.
         let scale = if u16::try_from(greatest * STEPS).is_ok() { STEPS } else { 1 };
-        let weight = |backend: &BackendEntry| {
+        self.backends.iter().map(move |backend| {
             let whole = backend.config.weight;
             if scales { backend.progress.part_of(whole, scale) } else { whole }
-        };
-        self.backends.iter().map(weight).collect()
+        })
     }
 }
 
@@ -140,7 +139,7 @@ mod tests {
     }
 
     fn weights(catalog: &Catalog) -> Vec<u16> {
-        catalog.services[0].weights()
+        catalog.services[0].weights().collect()
     }
 
     fn ids(catalog: &Catalog) -> Vec<u32> {

@@ -105,11 +105,11 @@ impl Catalog {
 
 /// What the service says, and the buckets that it needs for that.
 fn protection(service: &ServiceEntry) -> Protection {
-    let protection = service.settings.protection.compile(service.settings.direct);
+    let protection = service.settings.protection.compile(service.settings.direct, Arc::clone(&service.guard));
     if protection.rate_per_source.is_some() {
         service.guard.prepare_sources();
     }
-    Protection { guard: Arc::clone(&service.guard), ..protection }
+    protection
 }
 
 fn overlay(config: &OverlayConfig, peers: &BTreeSet<Ipv4Addr>) -> Overlay {

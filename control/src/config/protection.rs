@@ -1,9 +1,10 @@
 //! `allow`, `deny`, `rate`, `rate_per_source` and `syn_cookies`: who may open flows to a service, and how many.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use datapath::protection::{Prefix, Prefixes, Rate, SynCookies};
+use datapath::protection::{Guard, Prefix, Prefixes, Rate, SynCookies};
 use wire::Protocol;
 
 use super::node::Value;
@@ -211,8 +212,8 @@ impl Protection {
         }
     }
 
-    /// As workers need it, but for what lasts.
-    pub fn compile(&self, direct: bool) -> datapath::protection::Protection {
+    /// As workers need it, with what lasts.
+    pub fn compile(&self, direct: bool, guard: Arc<Guard>) -> datapath::protection::Protection {
         let rate = |rate: Option<RateLimit>, burst| Some(rate?.compile(burst?));
         datapath::protection::Protection {
             allow: Prefixes::new(&self.allow),
@@ -220,7 +221,7 @@ impl Protection {
             rate: rate(self.rate, self.burst()),
             rate_per_source: rate(self.rate_per_source, self.burst_per_source()),
             syn_cookies: self.syn_cookies(direct),
-            ..datapath::protection::Protection::default()
+            guard,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use datapath::service::{BackendId, Generation, Interface, Path, Tables};
+use datapath::service::{Generation, Tables};
 
 use super::checks;
 use super::resolve::{Findings, OverlayMacs, Resolver};
@@ -23,18 +23,8 @@ pub struct Compiled {
     pub rules: Rules,
     /// What was asked of the kernel, and what it could not answer.
     pub findings: Findings,
-    /// How packets travel.
-    pub ways: Ways,
     /// Who is to be checked.
     pub targets: Vec<Target>,
-}
-
-/// The part of the tables that the kernel and ARP decide; when it stands, a change of theirs needs no new
-/// generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ways {
-    interfaces: Vec<Interface>,
-    paths: Vec<(BackendId, Path)>,
 }
 
 /// The tables of this moment.
@@ -49,15 +39,12 @@ pub fn compile(
     let resolver = Resolver::new(config, view, learned, &vteps);
     let tables = catalog.tables(generation, &resolver);
     let findings = resolver.findings();
-    let backends = tables.services.iter().flat_map(|service| &service.backends);
-    let paths = backends.map(|backend| (backend.id, backend.path.clone())).collect();
-    let ways = Ways { interfaces: tables.interfaces.clone(), paths };
     let targets = checks::targets(catalog, &tables);
     let mut rules = Rules::of(&tables, catalog.surrogates());
     for target in &targets {
         rules.add_target(target);
     }
-    Compiled { tables, rules, findings, ways, targets }
+    Compiled { tables, rules, findings, targets }
 }
 
 fn vteps(catalog: &Catalog) -> BTreeSet<IpAddr> {

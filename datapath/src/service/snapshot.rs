@@ -273,6 +273,16 @@ impl Snapshot {
         }
     }
 
+    /// Whether packets travel as with these tables: over the same interfaces, on the same ways to the same backends. That is
+    /// the part of tables that the kernel and ARP decide.
+    #[must_use]
+    pub fn leads_as(&self, tables: &Tables) -> bool {
+        fn ways<'a>(services: impl Iterator<Item = &'a VirtualService>) -> impl Iterator<Item = (BackendId, &'a Path)> {
+            services.flat_map(|service| &service.backends).map(|backend| (backend.id, &backend.path))
+        }
+        self.interfaces == tables.interfaces && ways(self.services()).eq(ways(tables.services.iter()))
+    }
+
     /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
     pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
         self.removals = previous.removals;

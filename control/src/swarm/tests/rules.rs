@@ -335,7 +335,7 @@ fn a_list_of_the_allowed_that_cannot_be_read_allows_nobody() {
     scene.label("sluicegate.allow", "198.19.0.0/16, 198.20.0.0/33");
     let wishes = scene.wishes();
     assert_eq!(wishes.problems.len(), 1);
-    let protection = wishes.services[0].service.settings.protection.compile(false);
+    let protection = wishes.services[0].service.settings.protection.compile(false, std::sync::Arc::default());
     assert!(!protection.lets_in([198, 19, 0, 2].into()) && !protection.allow.is_empty());
 }
 
