@@ -2,6 +2,7 @@
 //! `cargo bench --package benches --bench tables`.
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "counts and shares of a measurement")]
 
+use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ const SERVICES: u32 = 10_000;
 const PER_SERVICE: u32 = 10;
 const FLOWS: usize = 100_000;
 const BURST: usize = 64;
+/// Of the clock, in about the time of a burst.
+const READINGS: usize = 200;
 /// Of the open loop: packets a second, flows, how many the cable holds, how many are sent late at once.
 const RATE: u64 = 300_000;
 const FLOWS_OF_LOOP: usize = 1_000;
@@ -98,21 +101,29 @@ fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) ->
     Price { build: spent, publish }
 }
 
-/// One stretch of load; `control` runs beside it and ends it.
-fn stretch(gateway: Gateway, control: impl FnOnce()) -> (Gateway, Stretch) {
-    let busy = Arc::new(AtomicBool::new(true));
-    let seen = Arc::clone(&busy);
-    let mut gateway = gateway;
-    let worker = thread::spawn(move || {
-        let stretch = load(&mut gateway, &seen);
-        (gateway, stretch)
-    });
-    control();
-    busy.store(false, Ordering::Relaxed);
-    match worker.join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
+/// A thread that only reads the clock, as often as takes a burst's time: what the machine itself takes away.
+fn read_clock(busy: &AtomicBool) -> Stretch {
+    let mut bursts = Vec::with_capacity(1 << 20);
+    while busy.load(Ordering::Relaxed) && bursts.len() < bursts.capacity() {
+        let ((), spent) = timed(|| (0..READINGS).for_each(|_| _ = black_box(clock::now())));
+        bursts.push(spent.as_secs_f64() * 1e6);
     }
+    bursts.sort_by(f64::total_cmp);
+    Stretch { bursts, lost: 0 }
+}
+
+/// `work` on a thread of its own while `control` runs, whose end ends it.
+fn beside<T: Send>(control: impl FnOnce(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
+    let busy = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| work(&busy));
+        control();
+        busy.store(false, Ordering::Relaxed);
+        match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 #[derive(Default)]
@@ -126,15 +137,21 @@ impl Columns {
         }
     }
 
-    fn stretch(&mut self, names: [&'static str; 4], stretch: &Stretch) {
+    fn stretch(&mut self, [p999, max, long, lost]: [&'static str; 4], stretch: &Stretch) {
+        self.bursts([p999, max, long], stretch);
+        self.add(lost, "packets", stretch.lost as f64);
+    }
+
+    fn bursts(&mut self, [p999, max, long]: [&'static str; 3], stretch: &Stretch) {
         let at = |share: f64| stretch.bursts.get((stretch.bursts.len() as f64 * share) as usize).copied();
-        self.add(names[0], "us", at(0.999).unwrap_or(f64::NAN));
-        self.add(names[1], "us", stretch.bursts.last().copied().unwrap_or(f64::NAN));
-        self.add(names[2], "bursts", stretch.bursts.iter().filter(|burst| **burst > 200.0).count() as f64);
-        self.add(names[3], "packets", stretch.lost as f64);
+        self.add(p999, "us", at(0.999).unwrap_or(f64::NAN));
+        self.add(max, "us", stretch.bursts.last().copied().unwrap_or(f64::NAN));
+        self.add(long, "bursts", stretch.bursts.iter().filter(|burst| **burst > 200.0).count() as f64);
     }
 }
 
+/// Tables are published, but nobody works with them: how long the machine itself keeps a thread, at most.
+const CLOCK: [&str; 3] = ["clock_only/burst_p999", "clock_only/burst_max", "clock_only/bursts_over_200us"];
 const QUIET: [&str; 4] = ["quiet/burst_p999", "quiet/burst_max", "quiet/bursts_over_200us", "quiet/lost"];
 const SAME: [&str; 4] =
     ["publishing/burst_p999", "publishing/burst_max", "publishing/bursts_over_200us", "publishing/lost"];
@@ -295,25 +312,26 @@ fn run() -> Outcome {
     let connections = gateway.establish(FLOWS);
     play_data(&gateway, &connections, Way::ToTask, Size::Small, BURST);
     gateway.run(2_000);
-    let first = Arc::new(Snapshot::build(whole.clone())?);
+    let first = Arc::clone(&gateway.first);
     let mut publisher = TablesPublisher::new(vec![Arc::clone(&gateway.shared.desk)], 1, first);
     let (mut columns, mut generation) = (Columns::default(), 1);
     for _ in 0..rounds {
-        let (back, quiet) = stretch(gateway, || thread::sleep(Duration::from_millis(300)));
-        gateway = back;
+        let quiet = beside(|| thread::sleep(Duration::from_millis(300)), |busy| load(&mut gateway, busy));
         columns.stretch(QUIET, &quiet);
+        let mut publish_all = |columns: &mut Columns, sets: [&Tables; 2]| {
+            for tables in sets {
+                generation += 1;
+                let price = publish(&mut publisher, tables, generation);
+                columns.add("control/build", "ms", price.build);
+                columns.add("control/both", "ms", price.build + price.publish);
+                columns.add("control/publish", "ms", price.publish);
+                thread::sleep(Duration::from_millis(50));
+            }
+        };
+        let clock_only = beside(|| publish_all(&mut columns, [&whole, &whole]), read_clock);
+        columns.bursts(CLOCK, &clock_only);
         for (names, sets) in [(SAME, [&whole, &whole]), (OTHERS, [&fewer, &whole])] {
-            let (back, noisy) = stretch(gateway, || {
-                for tables in sets {
-                    generation += 1;
-                    let price = publish(&mut publisher, tables, generation);
-                    columns.add("control/build", "ms", price.build);
-                    columns.add("control/both", "ms", price.build + price.publish);
-                    columns.add("control/publish", "ms", price.publish);
-                    thread::sleep(Duration::from_millis(50));
-                }
-            });
-            gateway = back;
+            let noisy = beside(|| publish_all(&mut columns, sets), |busy| load(&mut gateway, busy));
             columns.stretch(names, &noisy);
         }
     }

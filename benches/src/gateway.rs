@@ -55,6 +55,8 @@ pub struct Connection {
 /// The gateway.
 pub struct Gateway {
     worker: Worker,
+    /// What the worker began with: whoever publishes newer ones keeps these, as control does, so that not the worker frees them.
+    pub first: Arc<Snapshot>,
     /// What the bench shares with the worker.
     pub shared: Arc<Shared>,
     /// Towards the clients.
@@ -104,8 +106,10 @@ impl Gateway {
             Slot { role: role(0), device: Box::new(front) as Box<dyn Device> },
             Slot { role: role(1), device: Box::new(back) },
         ];
+        let first = Arc::new(Snapshot::build(tables)?);
         Ok(Self {
-            worker: Worker::new(core, Arc::new(Snapshot::build(tables)?), devices, Arc::clone(&shared)),
+            worker: Worker::new(core, Arc::clone(&first), devices, Arc::clone(&shared)),
+            first,
             shared,
             front: front_remote,
             back: back_remote,
