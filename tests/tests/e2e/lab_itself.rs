@@ -119,11 +119,14 @@ fn dropped_lab_leaves_nothing() -> Outcome {
     // A whole name: "sgax1" must not find the namespaces of "sgax10".
     let prefix = format!("{}-", lab.prefix());
     let host = lab.namespace("host")?;
-    let mut sleeper = host.spawn("sleeper", "sleep", ["1000"])?;
+    // Enough for some to be on their way into the namespace while it is taken down.
+    let sleepers: Outcome<Vec<_>> = (0..20).map(|_| host.spawn("sleeper", "sleep", ["1000"])).collect();
     ensure!(!remains(&prefix)?.is_empty(), "the lab is not where the test looks");
     drop(lab);
-    // Killed is not yet gone.
-    wait_until("the end of the lab's process", Duration::from_secs(5), || Ok(!sleeper.is_running()?))?;
+    for mut sleeper in sleepers? {
+        // Killed is not yet gone.
+        wait_until("the end of the lab's process", Duration::from_secs(5), || Ok(!sleeper.is_running()?))?;
+    }
     ensure!(remains(&prefix)?.is_empty(), "left behind: {:?}", remains(&prefix)?);
     Ok(())
 }
