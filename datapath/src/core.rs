@@ -206,26 +206,11 @@ impl Core {
             let hit = known.and_then(|(key, hit)| self.confirm(key, *hit));
             match hit.and_then(|hit| self.steady(tables, packet, hit, now)) {
                 Some(verdict) => self.conclude(packet, verdict),
-                None => self.take_long_way(tables, packet, known.map(|(key, _)| *key), hit, now),
+                None => self.handle(tables, packet, known.map(|(key, _)| *key), hit, now),
             }
         }
         packets.clear();
         (self.keys, self.hits) = (keys, hits);
-    }
-
-    /// All that is not steady; out of line, so that it leaves the registers to what is.
-    #[inline(never)]
-    fn take_long_way(
-        &mut self,
-        tables: &Snapshot,
-        packet: &mut Packet,
-        key: Option<FiveTuple>,
-        hit: Option<Hit>,
-        now: Duration,
-    ) {
-        let verdict = self.handle(tables, packet, key, hit, now);
-        self.conclude(packet, verdict);
-        self.release_fragments(tables, now);
     }
 
     /// Looks all flows of the burst up together, so that memory latency is paid once.

@@ -11,7 +11,9 @@ use crate::service::Snapshot;
 use crate::verdict::{DropReason, Purpose, Verdict};
 
 impl Core {
-    /// From a classified packet that is not steady to its verdict. `hit` is the flow of `key`.
+    /// Takes a classified packet that is not steady to its end. `hit` is the flow of `key`. Out of line, so that it leaves the
+    /// registers to packets that are steady.
+    #[inline(never)]
     pub(crate) fn handle(
         &mut self,
         tables: &Snapshot,
@@ -19,8 +21,8 @@ impl Core {
         key: Option<FiveTuple>,
         hit: Option<Hit>,
         now: Duration,
-    ) -> Verdict {
-        match (key, &packet.headers.l4) {
+    ) {
+        let verdict = match (key, &packet.headers.l4) {
             (Some(key), _) => {
                 let verdict = self.handle_flow(tables, packet, key, hit, now);
                 self.log_closed(tables);
@@ -30,7 +32,9 @@ impl Core {
             (None, L4::Icmp(_)) => self.icmp(tables, packet, now),
             (None, L4::LaterFragment) => self.later_fragment(tables, packet, now),
             (None, _) => Verdict::Drop(DropReason::UnsupportedProtocol),
-        }
+        };
+        self.conclude(packet, verdict);
+        self.release_fragments(tables, now);
     }
 
     fn handle_flow(

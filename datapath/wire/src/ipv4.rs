@@ -134,9 +134,11 @@ impl Ipv4 {
         self.header[field::TOS]
     }
 
-    /// After an edit of the frame.
-    pub(crate) fn follow(&mut self, header: &[u8; MIN_HEADER_LEN]) {
-        self.header = *header;
+    /// The view follows the frame after an edit.
+    pub(crate) fn read_again(&mut self, frame: &[u8]) {
+        if let Some(header) = window(frame, self.offset()) {
+            self.header = *header;
+        }
     }
 
     /// Identification, which joins fragments.

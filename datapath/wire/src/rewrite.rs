@@ -81,9 +81,7 @@ pub fn decrement_ttl(frame: &mut [u8], ip: &Ipv4) {
 /// Sets DSCP and ECN, in the frame and in `ip`.
 pub fn set_tos(frame: &mut [u8], ip: &mut Ipv4, tos: u8) {
     edit_word(frame, ip, 0, |word| word & 0xff00 | u16::from(tos));
-    if let Some(header) = window(frame, ip.offset()) {
-        ip.follow(header);
-    }
+    ip.read_again(frame);
 }
 
 /// Changes the 16-bit word at `at` of the IPv4 header, and the header's checksum by delta.

@@ -34,7 +34,7 @@ impl Tcp {
         self.read_again(frame);
     }
 
-    /// The view follows the frame.
+    /// The view follows the frame after an edit.
     fn read_again(&mut self, frame: &[u8]) {
         if let Some(header) = window(frame, self.offset()) {
             self.header = *header;
