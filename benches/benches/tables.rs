@@ -55,18 +55,24 @@ struct Stretch {
     lost: u64,
 }
 
+/// Does `burst` over and over for as long as `busy` says: its processor times in microseconds, sorted.
+fn burst_times(busy: &AtomicBool, mut burst: impl FnMut()) -> Vec<f64> {
+    let mut times = Vec::with_capacity(1 << 20);
+    while busy.load(Ordering::Relaxed) && times.len() < times.capacity() {
+        let ((), spent) = timed(&mut burst);
+        times.push(spent.as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 /// The worker at full load on this thread, for as long as `busy` says.
 fn load(gateway: &mut Gateway, busy: &AtomicBool) -> Stretch {
     let before = gateway.counters();
-    let mut bursts = Vec::with_capacity(1 << 20);
-    while busy.load(Ordering::Relaxed) && bursts.len() < bursts.capacity() {
-        let (_, spent) = timed(|| gateway.turn());
-        bursts.push(spent.as_secs_f64() * 1e6);
-    }
+    let bursts = burst_times(busy, || _ = gateway.turn());
     let after = gateway.counters();
     // ARP of ours is sent on top of what came in.
     let sent = after.tx_packets - before.tx_packets - (after.arp_taught - before.arp_taught);
-    bursts.sort_by(f64::total_cmp);
     Stretch { bursts, lost: (after.rx_packets - before.rx_packets).saturating_sub(sent) }
 }
 
@@ -102,14 +108,8 @@ fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) ->
 }
 
 /// A thread that only reads the clock, as often as takes a burst's time: what the machine itself takes away.
-fn read_clock(busy: &AtomicBool) -> Stretch {
-    let mut bursts = Vec::with_capacity(1 << 20);
-    while busy.load(Ordering::Relaxed) && bursts.len() < bursts.capacity() {
-        let ((), spent) = timed(|| (0..READINGS).for_each(|_| _ = black_box(clock::now())));
-        bursts.push(spent.as_secs_f64() * 1e6);
-    }
-    bursts.sort_by(f64::total_cmp);
-    Stretch { bursts, lost: 0 }
+fn read_clock(busy: &AtomicBool) -> Vec<f64> {
+    burst_times(busy, || (0..READINGS).for_each(|_| _ = black_box(clock::now())))
 }
 
 /// `work` on a thread of its own while `control` runs, whose end ends it.
@@ -138,15 +138,15 @@ impl Columns {
     }
 
     fn stretch(&mut self, [p999, max, long, lost]: [&'static str; 4], stretch: &Stretch) {
-        self.bursts([p999, max, long], stretch);
+        self.bursts([p999, max, long], &stretch.bursts);
         self.add(lost, "packets", stretch.lost as f64);
     }
 
-    fn bursts(&mut self, [p999, max, long]: [&'static str; 3], stretch: &Stretch) {
-        let at = |share: f64| stretch.bursts.get((stretch.bursts.len() as f64 * share) as usize).copied();
+    fn bursts(&mut self, [p999, max, long]: [&'static str; 3], bursts: &[f64]) {
+        let at = |share: f64| bursts.get((bursts.len() as f64 * share) as usize).copied();
         self.add(p999, "us", at(0.999).unwrap_or(f64::NAN));
-        self.add(max, "us", stretch.bursts.last().copied().unwrap_or(f64::NAN));
-        self.add(long, "bursts", stretch.bursts.iter().filter(|burst| **burst > 200.0).count() as f64);
+        self.add(max, "us", bursts.last().copied().unwrap_or(f64::NAN));
+        self.add(long, "bursts", bursts.iter().filter(|burst| **burst > 200.0).count() as f64);
     }
 }
 
