@@ -3,11 +3,9 @@
 # without a word when the process that owned the lab died, by whatever signal.
 trap '' INT TERM HUP
 sweep() {
-    set -- "$1"-
-    prefix=$1
-    shift
-    holders=
-    for path in /run/netns/"$prefix"*; do
+    prefix=$1 holders=
+    set --
+    for path in /run/netns/"$prefix"-*; do
         [ -e "$path" ] || continue
         # As long as it is held open, no other namespace gets its number.
         exec 3<"$path"
@@ -15,10 +13,9 @@ sweep() {
         exec 3<&-
         holders="$holders $!"
         set -- "$@" -o -lname "net:\\[$(stat -L -c %i "$path")\\]"
-        for pid in $(ip netns pids "${path##*/}"); do kill -9 "$pid" 2>/dev/null; done
         ip netns del "${path##*/}" 2>/dev/null
     done
-    # Who was on its way in while we looked is in a namespace without a name.
+    # By number, when nobody can enter by name any more: who was on its way in is found, too.
     for path in $(find /proc/[0-9]*/ns/net -false "$@" 2>/dev/null); do
         pid=${path#/proc/}
         kill -9 "${pid%%/*}" 2>/dev/null
