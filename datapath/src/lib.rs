@@ -9,6 +9,9 @@ pub mod adjacency;
 /// What the surrogates stand on, under a name of ours: a test puts loom's atomics in their place, and fewer places.
 mod atomics {
     pub(crate) const PLACES_IN_BUCKET: usize = 8;
+    /// Looks at a place that another worker takes, each some tens of nanoseconds.
+    pub(crate) const PATIENCE: usize = 32;
+    pub(crate) use std::hint::spin_loop as pause;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 pub mod core;

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
-use crate::atomics::{AtomicU32, AtomicU64, Ordering, PLACES_IN_BUCKET, fence};
+use crate::atomics::{AtomicU32, AtomicU64, Ordering, PATIENCE, PLACES_IN_BUCKET, fence, pause};
 
 /// Who meets another worker that often while it takes a place gives up this time.
 const TRIES: usize = 4;
@@ -250,11 +250,27 @@ impl Surrogates {
             }
             match self.take(client, second) {
                 Taken::Place(at, meta) => return Some(self.name(at, meta)),
-                Taken::Met => std::hint::spin_loop(),
+                Taken::Met => self.wait(client),
                 Taken::Full => return None,
             }
         }
         None
+    }
+
+    /// Whether another worker is about to take a place that this client may have: likely for the same client, whose
+    /// packets came by two queues.
+    fn is_being_taken(&self, client: Ipv6Addr) -> bool {
+        self.places(client).any(|(_, place)| matches!(place.meta().used_for(), CLAIMED | NEW))
+    }
+
+    /// Lets such a worker end. Two that only stepped back would meet again and again. Not for long: it may not be running.
+    fn wait(&self, client: Ipv6Addr) {
+        for _ in 0..PATIENCE {
+            if !self.is_being_taken(client) {
+                return;
+            }
+            pause();
+        }
     }
 
     fn known(&self, client: Ipv6Addr) -> Option<(usize, Meta, &Place)> {
