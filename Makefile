@@ -70,10 +70,11 @@ bench-sharing: setup
 	./target/release/sharing
 
 # About thirteen minutes, never more than fifteen; `QUICK=1` takes three. Results: target/bench/peers.json and docs/benchmarks/.
+# `MORE="PacedRequests,FewRequests 10"` adds ten rounds of these measures to the last run.
 bench-peers: setup
 	@sh tests/setup-peers.sh
 	cargo build --release --package control --package tests --bins
-	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),230,890) ./target/release/peers
+	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),230,890) ./target/release/peers $(if $(MORE),more $(MORE))
 
 # About six minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
 bench-swarm: setup

@@ -1,11 +1,12 @@
 //! `make bench-peers`: Sluicegate beside what a user would pick instead. `peers page` makes the page of the last run anew;
+//! `peers more PacedRequests,FewRequests 10` adds ten rounds of these measures to it, of the same commit;
 //! `peers one AfXdp Connections 5000` runs one measure of one contestant for five seconds, for a profiler to look at;
 //! `peers memory Haproxy` fills one with idle connections.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::lab::run;
 use tests::peers::contestant::{Contestant, start_all};
 use tests::peers::cpu::Accounts;
@@ -14,7 +15,7 @@ use tests::peers::results::Results;
 use tests::peers::round::{Servers, run_round, take_sample};
 use tests::peers::site::Site;
 use tests::peers::{memory, page};
-use tests::{Failure, Outcome, clock};
+use tests::{Failure, Outcome, clock, ensure};
 
 /// No round begins that could end after this; whatever hangs then is killed by `make`'s own limit.
 const FULL: Duration = Duration::from_mins(14);
@@ -26,9 +27,12 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         [] => compare(),
         ["page"] => make_page(),
+        ["more", measures, rounds] => measure_more(measures, rounds),
         ["one", contestant, measure, millis] => run_one(contestant, measure, millis),
         ["memory", contestant] => run_memory(contestant),
-        _ => Err(Failure::new("usage: peers [page | memory CONTESTANT | one CONTESTANT MEASURE MILLISECONDS]")),
+        _ => Err(Failure::new(
+            "usage: peers [page | more MEASURE[,MEASURE...] ROUNDS | memory CONTESTANT | one CONTESTANT MEASURE MILLISECONDS]",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,26 +63,55 @@ fn compare() -> Outcome {
     let accounts = Accounts::open(&site)?;
     // First of all: later there would be leftovers of other connections in the counts.
     results.memory = memory::measure_all(&site)?;
-    let mut longest = Duration::ZERO;
-    for number in 0..rounds {
-        let began = start.elapsed();
-        if began + longest > limit {
-            println!("no time for more rounds");
-            break;
-        }
-        run_round(&site, &accounts, number, millis, &mut results)?;
+    let all: Vec<Measure> = Measure::all().collect();
+    run_rounds(rounds, start, limit, || {
+        run_round(&site, &accounts, &all, &mut results)?;
         results.rounds += 1;
-        longest = longest.max(start.elapsed().saturating_sub(began));
         // What there is stays, whatever the next round does.
-        results.save(&json())?;
-        println!("round {} of {rounds}, {} s", number + 1, start.elapsed().as_secs());
-    }
+        results.save(&json())
+    })?;
     println!("\n{}", page::terminal(&results)?);
     if quick {
         println!("{}", json().display());
         return Ok(());
     }
     make_page()
+}
+
+/// Single readings of latency wander: a median of five says little.
+fn measure_more(measures: &str, rounds: &str) -> Outcome {
+    let start = clock::now();
+    let measures: Vec<Measure> = serde_json::from_value(measures.split(',').collect())?;
+    let missing = |failure: Failure| Failure::new(format!("{}: {}: run all first", json().display(), failure.reason()));
+    let mut results = Results::load(&json()).map_err(missing)?;
+    let now = describe(results.millis)?;
+    let same = (&results.commit, &results.machine) == (&now.commit, &now.machine);
+    ensure!(same, "the last run was of {} on {}: run all measures anew", results.commit, results.machine);
+    let site = Site::build()?;
+    let _servers = Servers::start(&site)?;
+    let _gateways = start_all(&site)?;
+    let accounts = Accounts::open(&site)?;
+    run_rounds(rounds.parse()?, start, FULL, || {
+        run_round(&site, &accounts, &measures, &mut results)?;
+        results.save(&json())
+    })?;
+    make_page()
+}
+
+/// Rounds, as long as there is time for one more.
+fn run_rounds(rounds: usize, start: Instant, limit: Duration, mut round: impl FnMut() -> Outcome) -> Outcome {
+    let mut longest = Duration::ZERO;
+    for number in 1..=rounds {
+        let began = start.elapsed();
+        if began + longest > limit {
+            println!("no time for more rounds");
+            break;
+        }
+        round()?;
+        longest = longest.max(start.elapsed().saturating_sub(began));
+        println!("round {number} of {rounds}, {} s", start.elapsed().as_secs());
+    }
+    Ok(())
 }
 
 fn run_one(contestant: &str, measure: &str, millis: &str) -> Outcome {

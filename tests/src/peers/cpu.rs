@@ -6,11 +6,10 @@
 use crate::namespace::Namespace;
 use crate::peers::site::Site;
 use crate::{Failure, Outcome};
-use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
-use aya::programs::RawTracePoint;
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::programs::BtfTracePoint;
 use aya::sys::{Stats, enable_stats};
-use aya::util::nr_cpus;
-use aya::{Ebpf, include_bytes_aligned};
+use aya::{Btf, Ebpf, include_bytes_aligned};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -62,14 +61,26 @@ impl Spent {
     }
 }
 
+/// `SUMS` of the program: how many namespaces and processes it can tell apart.
+const SUMS: usize = 64;
+/// `OTHERS`: the last of the sums that belong to nobody in particular.
+const OTHERS: usize = 1;
+/// Words in front of the sums of a CPU.
+const HEAD: usize = 2;
+
+/// A CPU's `struct state`.
+type State = [u64; HEAD + SUMS];
+
 /// The loaded tracing program, and what it is asked about.
 pub struct Accounts {
     program: Ebpf,
-    places: PerCpuHashMap<MapData, u32, u64>,
-    owned: PerCpuHashMap<MapData, u32, u64>,
-    inodes: BTreeMap<String, u32>,
-    nodes: Vec<u32>,
-    processes: BTreeMap<String, Vec<u32>>,
+    states: PerCpuArray<MapData, State>,
+    /// The last sum that was given away.
+    last: usize,
+    places: BTreeMap<String, usize>,
+    nodes: Vec<usize>,
+    /// By namespace: processes and their sums.
+    processes: BTreeMap<String, Vec<(u32, usize)>>,
 }
 
 impl Accounts {
@@ -79,26 +90,23 @@ impl Accounts {
     /// The kernel refuses the program.
     pub fn open(site: &Site) -> Outcome<Accounts> {
         let mut program = Ebpf::load(PROGRAM)?;
+        let kernel = Btf::from_sys_fs()?;
         for (function, tracepoint) in HOOKS {
             let hook = program.program_mut(function).ok_or_else(|| Failure::new(format!("no program {function}")))?;
-            let hook: &mut RawTracePoint = hook.try_into()?;
-            hook.load()?;
-            hook.attach(tracepoint)?;
+            let hook: &mut BtfTracePoint = hook.try_into()?;
+            hook.load(tracepoint, &kernel)?;
+            hook.attach()?;
         }
-        let mut accounts = Accounts {
-            places: take(&mut program, "places")?,
-            owned: take(&mut program, "processes")?,
-            program,
-            inodes: BTreeMap::new(),
-            nodes: Vec::new(),
-            processes: BTreeMap::new(),
-        };
-        zero(&mut accounts.places, 0)?;
+        let states = PerCpuArray::try_from(take(&mut program, "states")?)?;
+        let (places, processes) = (BTreeMap::new(), BTreeMap::new());
+        let mut accounts = Accounts { program, states, last: OTHERS, places, nodes: Vec::new(), processes };
         for namespace in site.namespaces() {
-            accounts.add_place(namespace)?;
+            let inode = fs::metadata(format!("/run/netns/{}", namespace.name()))?.ino();
+            let sum = accounts.give_sum("places", u32::try_from(inode)?)?;
+            accounts.places.insert(namespace.name().to_owned(), sum);
         }
         accounts.nodes =
-            site.nodes.iter().filter_map(|node| accounts.inodes.get(node.namespace.name()).copied()).collect();
+            site.nodes.iter().filter_map(|node| accounts.places.get(node.namespace.name()).copied()).collect();
         for seat in &site.seats {
             accounts.add_processes(&seat.namespace)?;
         }
@@ -130,20 +138,23 @@ impl Accounts {
         times.collect()
     }
 
-    fn add_place(&mut self, namespace: &Namespace) -> Outcome {
-        let inode = fs::metadata(format!("/run/netns/{}", namespace.name()))?.ino();
-        let inode = u32::try_from(inode)?;
-        zero(&mut self.places, inode)?;
-        self.inodes.insert(namespace.name().to_owned(), inode);
-        Ok(())
+    /// A sum of its own for what has this key in this map.
+    fn give_sum(&mut self, map: &str, key: u32) -> Outcome<usize> {
+        self.last += 1;
+        if self.last == SUMS {
+            return Err(Failure::new(format!("{SUMS} namespaces and processes are more than cpu.c tells apart")));
+        }
+        let map = self.program.map_mut(map).ok_or_else(|| Failure::new(format!("no map {map}")))?;
+        HashMap::<_, u32, u32>::try_from(map)?.insert(key, u32::try_from(self.last)?, 0)?;
+        Ok(self.last)
     }
 
     fn add_processes(&mut self, namespace: &Namespace) -> Outcome {
-        let pids = processes(namespace)?;
-        for pid in &pids {
-            zero(&mut self.owned, *pid)?;
+        let mut owned = Vec::new();
+        for pid in processes(namespace)? {
+            owned.push((pid, self.give_sum("processes", pid)?));
         }
-        self.processes.insert(namespace.name().to_owned(), pids);
+        self.processes.insert(namespace.name().to_owned(), owned);
         Ok(())
     }
 
@@ -152,17 +163,14 @@ impl Accounts {
     /// # Errors
     /// A gateway's process has ended.
     pub fn read(&self, gateway: Option<&Namespace>) -> Outcome<Spent> {
-        let mut spent = Spent::default();
-        for inode in &self.nodes {
-            spent.nodes += sum(&self.places, *inode)?;
-        }
+        let states = self.states.get(&0, 0)?;
+        let sum = |number: usize| states.iter().map(|state| state[HEAD + number]).sum::<u64>();
+        let mut spent = Spent { nodes: self.nodes.iter().copied().map(sum).sum(), ..Spent::default() };
         let Some(gateway) = gateway else { return Ok(spent) };
-        if let Some(inode) = self.inodes.get(gateway.name()) {
-            spent.softirq = sum(&self.places, *inode)?;
-        }
+        spent.softirq = self.places.get(gateway.name()).copied().map_or(0, sum);
         let mut on_cpu = 0;
-        for pid in self.processes.get(gateway.name()).into_iter().flatten() {
-            on_cpu += sum(&self.owned, *pid)?;
+        for (pid, number) in self.processes.get(gateway.name()).into_iter().flatten() {
+            on_cpu += sum(*number);
             spent.user += user_time(*pid)?;
         }
         spent.user = spent.user.min(on_cpu);
@@ -171,19 +179,8 @@ impl Accounts {
     }
 }
 
-fn take(program: &mut Ebpf, name: &str) -> Outcome<PerCpuHashMap<MapData, u32, u64>> {
-    let map = program.take_map(name).ok_or_else(|| Failure::new(format!("no map {name}")))?;
-    Ok(PerCpuHashMap::try_from(map)?)
-}
-
-fn zero(map: &mut PerCpuHashMap<MapData, u32, u64>, key: u32) -> Outcome {
-    let cpus = nr_cpus().map_err(|(what, error)| Failure::new(format!("{what}: {error}")))?;
-    map.insert(key, PerCpuValues::try_from(vec![0; cpus])?, 0)?;
-    Ok(())
-}
-
-fn sum(map: &PerCpuHashMap<MapData, u32, u64>, key: u32) -> Outcome<u64> {
-    Ok(map.get(&key, 0)?.iter().sum())
+fn take(program: &mut Ebpf, name: &str) -> Outcome<aya::maps::Map> {
+    program.take_map(name).ok_or_else(|| Failure::new(format!("no map {name}")))
 }
 
 /// The processes that run in a namespace.

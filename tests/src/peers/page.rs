@@ -158,6 +158,10 @@ fn page(results: &Results, name: &str) -> Result<String, fmt::Error> {
         results.rounds,
         results.millis
     )?;
+    let oftener = |measure: &Measure| results.rounds_of(*measure) > results.rounds;
+    for measure in Measure::all().filter(oftener) {
+        writeln!(out, "Measured more often, in {} rounds: {}.\n", results.rounds_of(measure), measure.title())?;
+    }
     writeln!(out, "![the same figures as bars]({name}.svg)\n\n{METHOD}")?;
     let paced = format!(
         "Latency at the same load for all, µs: {PACED_CONNECTIONS} connections/s, {PACED_REQUESTS} requests/s on 64 connections"
@@ -341,6 +345,19 @@ mod tests {
         assert!(line("HAProxy").starts_with("| HAProxy | 250 of 1000 (**25.000 %**) | – |"), "{errors}");
         assert!(line("Sluicegate AF_XDP").starts_with("| Sluicegate AF_XDP | 0 | – |"), "{errors}");
         assert!(terminal(&results).unwrap().contains("250 of 1000"));
+    }
+
+    #[test]
+    fn what_was_measured_more_often_is_told() {
+        let mut results = Results { rounds: 1, ..Results::default() };
+        for measure in [Measure::Connections, Measure::PacedRequests, Measure::PacedRequests] {
+            let round = results.next_round();
+            results.add(Contestant::AfXdp, measure, Sample { round, ..sample(0) });
+        }
+        assert_eq!(results.next_round(), 3);
+        let text = page(&results, "peers").unwrap();
+        assert!(text.contains("in 2 rounds: keep-alive requests, 5,000 a second, 64 connections.\n"), "{text}");
+        assert_eq!(text.matches("Measured more often").count(), 1);
     }
 
     #[test]

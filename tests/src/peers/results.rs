@@ -33,7 +33,7 @@ pub struct Results {
     pub versions: Vec<String>,
     /// How long each sample took.
     pub millis: u64,
-    /// Rounds.
+    /// Rounds of all measures; some may have been measured more often.
     pub rounds: usize,
     /// The samples.
     pub rows: Vec<Row>,
@@ -51,6 +51,19 @@ impl Results {
             Some(row) => row.samples.push(sample),
             None => self.rows.push(Row { contestant, measure, samples: vec![sample] }),
         }
+    }
+
+    /// The number of the round that comes next.
+    #[must_use]
+    pub fn next_round(&self) -> usize {
+        self.rows.iter().flat_map(|row| &row.samples).map(|sample| sample.round + 1).max().unwrap_or(0)
+    }
+
+    /// How often a measure was measured.
+    #[must_use]
+    pub fn rounds_of(&self, measure: Measure) -> usize {
+        let rows = self.rows.iter().filter(|row| row.measure == measure);
+        rows.map(|row| row.samples.len()).max().unwrap_or(0)
     }
 
     /// The samples of a contestant in a measure.

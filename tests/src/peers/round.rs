@@ -1,4 +1,4 @@
-//! A round: every measure of every contestant once. Within a measure they follow one another at once, and each round
+//! A round: every measure, or some of them, of every contestant once. Within a measure they follow one another at once, and each round
 //! begins with another one, so that what the machine's other users do hits all alike.
 
 use crate::Outcome;
@@ -39,31 +39,28 @@ impl Servers {
     }
 }
 
-/// Runs one round and adds its samples.
+/// Runs one round of these measures and adds its samples.
 ///
 /// # Errors
 /// The offloads cannot be set. A contestant that fails is noted in the results.
-pub fn run_round(site: &Site, accounts: &Accounts, number: usize, millis: u64, results: &mut Results) -> Outcome {
-    site.set_offloads(true)?;
-    run_measures(site, accounts, &Measure::WITH_OFFLOADS, number, millis, results);
-    site.set_offloads(false)?;
-    run_measures(site, accounts, &Measure::WITHOUT_OFFLOADS, number, millis, results);
+pub fn run_round(site: &Site, accounts: &Accounts, measures: &[Measure], results: &mut Results) -> Outcome {
+    let number = results.next_round();
+    for (offloads, all) in [(true, &Measure::WITH_OFFLOADS[..]), (false, &Measure::WITHOUT_OFFLOADS)] {
+        let wanted: Vec<Measure> = all.iter().copied().filter(|measure| measures.contains(measure)).collect();
+        if !wanted.is_empty() {
+            site.set_offloads(offloads)?;
+            run_measures(site, accounts, &wanted, number, results);
+        }
+    }
     Ok(())
 }
 
-fn run_measures(
-    site: &Site,
-    accounts: &Accounts,
-    measures: &[Measure],
-    number: usize,
-    millis: u64,
-    results: &mut Results,
-) {
+fn run_measures(site: &Site, accounts: &Accounts, measures: &[Measure], number: usize, results: &mut Results) {
     for measure in measures {
         let mut order = Contestant::ALL;
         order.rotate_left(number % Contestant::ALL.len());
         for contestant in order.into_iter().filter(|contestant| measure.suits(*contestant)) {
-            match take_sample(site, accounts, contestant, *measure, millis) {
+            match take_sample(site, accounts, contestant, *measure, results.millis) {
                 Ok(sample) => results.add(contestant, *measure, Sample { round: number, ..sample }),
                 // One that cannot do it is a result, too; the others still are compared.
                 Err(failure) => {
