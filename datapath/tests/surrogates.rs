@@ -184,8 +184,8 @@ fn workers_agree() {
         }
     });
     // Both may give up for the same client, if hardly ever; then it has no place, and nobody a name for it.
-    let named = names.iter().filter(|name| name.load(Ordering::Relaxed) != 0).count();
-    assert_eq!(surrogates.count().0, named, "places left behind");
+    let with_name = names.iter().filter(|name| name.load(Ordering::Relaxed) != 0).count();
+    assert_eq!(surrogates.count().0, with_name, "places left behind");
     assert!(lost.into_inner() < CLIENTS / 100, "hardly anybody steps back four times");
 }
 
