@@ -153,7 +153,10 @@ fn describe(millis: u64) -> Outcome<Results> {
         |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
     Ok(Results {
         date: say("date +%F")?,
-        commit: say("git describe --always --dirty")?,
+        // Pages of earlier runs are not what is run.
+        commit: say(
+            "echo \"$(git describe --always)$(git diff --quiet HEAD -- . ':!docs/benchmarks' || echo -dirty)\"",
+        )?,
         machine: say(
             "echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"",
         )?,
