@@ -126,6 +126,7 @@ impl<K: Kernel> Queue<K> {
         self.filled -= 1;
         let start = descriptor.address as usize % pool.frame_size();
         if descriptor.options & CONTINUED == 0 && frame.set_span(start, descriptor.len as usize) {
+            frame.prefetch();
             burst.push(frame);
         } else {
             self.bad_descriptors += 1;
