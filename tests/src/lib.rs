@@ -15,6 +15,7 @@ pub mod lab;
 pub mod namespace;
 pub mod network;
 pub mod node;
+pub mod origin;
 pub mod paper;
 pub mod peers;
 pub mod servers;

@@ -93,7 +93,7 @@ impl Run {
         let words: Vec<String> = std::env::args().skip(1).collect();
         Run {
             date: said_by("date", &["-u", "+%F"]),
-            commit: said_by("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]),
+            commit: tests::origin::commit().unwrap_or_default(),
             command: ["./target/release/driver".to_owned(), words.join(" ")].join(" ").trim().to_owned(),
             machine: Machine::here(),
             rounds: 0,

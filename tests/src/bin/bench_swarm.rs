@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
-use tests::lab::{Lab, run};
+use tests::lab::Lab;
 use tests::paper::manager::Manager;
 use tests::paper::measure::{quiet, reactions};
 use tests::paper::page::{Asked, Results};
 use tests::paper::site::{Kind, Seat, build};
-use tests::{Failure, Outcome};
+use tests::{Failure, Outcome, origin};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -99,14 +99,10 @@ fn asked(seats: &[Seat], before: &[u64], seconds: u64) -> Vec<Asked> {
 }
 
 fn describe(quiet_seconds: u64) -> Outcome<Results> {
-    let say =
-        |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
     Ok(Results {
-        date: say("date +%F")?,
-        commit: say("git describe --always --dirty")?,
-        machine: say(
-            "echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"",
-        )?,
+        date: origin::date()?,
+        commit: origin::commit()?,
+        machine: origin::machine()?,
         quiet_seconds,
         ..Results::default()
     })

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tests::lab::run;
+use tests::namespace::Process;
 use tests::peers::contestant::{Contestant, start_all};
 use tests::peers::cpu::Accounts;
 use tests::peers::measure::Measure;
@@ -15,7 +15,7 @@ use tests::peers::results::Results;
 use tests::peers::round::{Servers, run_round, take_sample};
 use tests::peers::site::Site;
 use tests::peers::{memory, page};
-use tests::{Failure, Outcome, clock, ensure};
+use tests::{Failure, Outcome, clock, ensure, origin};
 
 /// No round begins that could end after this; whatever hangs then is killed by `make`'s own limit.
 const FULL: Duration = Duration::from_mins(14);
@@ -43,6 +43,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// All that is compared, up and running; the site goes last.
+struct Running {
+    _gateways: Vec<Process>,
+    _servers: Servers,
+    site: Site,
+}
+
+impl Running {
+    fn start() -> Outcome<Running> {
+        memory::allow_descriptors()?;
+        let site = Site::build()?;
+        let servers = Servers::start(&site)?;
+        let gateways = start_all(&site)?;
+        Ok(Running { _gateways: gateways, _servers: servers, site })
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -56,16 +73,14 @@ fn compare() -> Outcome {
     let quick = std::env::var("QUICK").is_ok_and(|word| word == "1");
     let (rounds, millis, limit) = if quick { (1, 500, QUICK) } else { (5, 1000, FULL) };
     let mut results = describe(millis)?;
-    memory::allow_descriptors()?;
-    let site = Site::build()?;
-    let _servers = Servers::start(&site)?;
-    let _gateways = start_all(&site)?;
-    let accounts = Accounts::open(&site)?;
+    let running = Running::start()?;
+    let site = &running.site;
+    let accounts = Accounts::open(site)?;
     // First of all: later there would be leftovers of other connections in the counts.
-    results.memory = memory::measure_all(&site)?;
+    results.memory = memory::measure_all(site)?;
     let all: Vec<Measure> = Measure::all().collect();
     run_rounds(rounds, start, limit, || {
-        run_round(&site, &accounts, &all, &mut results)?;
+        run_round(site, &accounts, &all, &mut results)?;
         results.rounds += 1;
         // What there is stays, whatever the next round does.
         results.save(&json())
@@ -82,17 +97,17 @@ fn compare() -> Outcome {
 fn measure_more(measures: &str, rounds: &str) -> Outcome {
     let start = clock::now();
     let measures: Vec<Measure> = serde_json::from_value(measures.split(',').collect())?;
+    let rounds = rounds.parse()?;
     let missing = |failure: Failure| Failure::new(format!("{}: {}: run all first", json().display(), failure.reason()));
     let mut results = Results::load(&json()).map_err(missing)?;
     let now = describe(results.millis)?;
     let same = (&results.commit, &results.machine) == (&now.commit, &now.machine);
     ensure!(same, "the last run was of {} on {}: run all measures anew", results.commit, results.machine);
-    let site = Site::build()?;
-    let _servers = Servers::start(&site)?;
-    let _gateways = start_all(&site)?;
-    let accounts = Accounts::open(&site)?;
-    run_rounds(rounds.parse()?, start, FULL, || {
-        run_round(&site, &accounts, &measures, &mut results)?;
+    let running = Running::start()?;
+    let site = &running.site;
+    let accounts = Accounts::open(site)?;
+    run_rounds(rounds, start, FULL, || {
+        run_round(site, &accounts, &measures, &mut results)?;
         results.save(&json())
     })?;
     make_page()
@@ -118,16 +133,14 @@ fn run_one(contestant: &str, measure: &str, millis: &str) -> Outcome {
     let contestant: Contestant = serde_json::from_str(&format!("\"{contestant}\""))?;
     let measure: Measure = serde_json::from_str(&format!("\"{measure}\""))?;
     let millis = millis.parse()?;
-    memory::allow_descriptors()?;
-    let site = Site::build()?;
-    let _servers = Servers::start(&site)?;
-    let _gateways = start_all(&site)?;
-    let accounts = Accounts::open(&site)?;
+    let running = Running::start()?;
+    let site = &running.site;
+    let accounts = Accounts::open(site)?;
     site.set_offloads(!Measure::WITHOUT_OFFLOADS.contains(&measure))?;
     println!("running");
-    let sample = take_sample(&site, &accounts, contestant, measure, millis)?;
+    let sample = take_sample(site, &accounts, contestant, measure, millis)?;
     println!("{}", serde_json::to_string_pretty(&sample)?);
-    let again = || take_sample(&site, &accounts, contestant, measure, millis).map(drop);
+    let again = || take_sample(site, &accounts, contestant, measure, millis).map(drop);
     for (tracepoint, count, nanoseconds) in accounts.own_cost(again)? {
         println!("tracing: {tracepoint}: {count} times, {nanoseconds:.0} ns each");
     }
@@ -136,11 +149,9 @@ fn run_one(contestant: &str, measure: &str, millis: &str) -> Outcome {
 
 fn run_memory(contestant: &str) -> Outcome {
     let contestant: Contestant = serde_json::from_str(&format!("\"{contestant}\""))?;
-    memory::allow_descriptors()?;
-    let site = Site::build()?;
-    let _servers = Servers::start(&site)?;
-    let _gateways = start_all(&site)?;
-    println!("{}", serde_json::to_string_pretty(&memory::measure(&site, contestant)?)?);
+    let running = Running::start()?;
+    let site = &running.site;
+    println!("{}", serde_json::to_string_pretty(&memory::measure(site, contestant)?)?);
     Ok(())
 }
 
@@ -149,18 +160,15 @@ fn make_page() -> Outcome {
 }
 
 fn describe(millis: u64) -> Outcome<Results> {
-    let say =
-        |line: &str| run(Command::new("sh").args(["-c", line]).current_dir(root())).map(|text| text.trim().to_owned());
     Ok(Results {
-        date: say("date +%F")?,
-        // Pages of earlier runs are not what is run.
-        commit: say(
-            "echo \"$(git describe --always)$(git diff --quiet HEAD -- . ':!docs/benchmarks' || echo -dirty)\"",
-        )?,
-        machine: say(
-            "echo \"$(uname -sr), $(nproc) CPUs ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1))\"",
-        )?,
-        versions: vec![say("haproxy -v | head -1 | cut -d' ' -f1-3")?, say("nft --version")?, say("nginx -v 2>&1")?],
+        date: origin::date()?,
+        commit: origin::commit()?,
+        machine: origin::machine()?,
+        versions: vec![
+            origin::say("haproxy -v | head -1 | cut -d' ' -f1-3")?,
+            origin::say("nft --version")?,
+            origin::say("nginx -v 2>&1")?,
+        ],
         millis,
         ..Results::default()
     })

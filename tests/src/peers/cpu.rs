@@ -97,7 +97,8 @@ impl Accounts {
             hook.load(tracepoint, &kernel)?;
             hook.attach()?;
         }
-        let states = PerCpuArray::try_from(take(&mut program, "states")?)?;
+        let states = program.take_map("states").ok_or_else(|| Failure::new("no map states"))?;
+        let states = PerCpuArray::try_from(states)?;
         let (places, processes) = (BTreeMap::new(), BTreeMap::new());
         let mut accounts = Accounts { program, states, last: OTHERS, places, nodes: Vec::new(), processes };
         for namespace in site.namespaces() {
@@ -177,10 +178,6 @@ impl Accounts {
         spent.system = on_cpu - spent.user;
         Ok(spent)
     }
-}
-
-fn take(program: &mut Ebpf, name: &str) -> Outcome<aya::maps::Map> {
-    program.take_map(name).ok_or_else(|| Failure::new(format!("no map {name}")))
 }
 
 /// The processes that run in a namespace.
