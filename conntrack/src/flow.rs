@@ -123,7 +123,7 @@ pub struct Flow {
     pub(crate) deadline: u32,
     packets: [u32; 2],
     bytes_low: [u32; 2],
-    /// 15 bits each; the uppermost bit of the first one says `SPLICED`.
+    /// 15 bits each; the uppermost bit of the first one says `SPLICED`, of the second one `LENT`.
     bytes_high: [u16; 2],
     /// The sequence number after the last one sent.
     pub(crate) ends: [u32; 2],
@@ -149,6 +149,9 @@ const STATE_BITS: u8 = 0x0f;
 const ACKED: u8 = 0x10;
 const FIN: u8 = 0x40;
 const SPLICED: u16 = 0x8000;
+const LENT: u16 = 0x8000;
+/// What is left for counting.
+const BYTES_HIGH: u16 = 0x7fff;
 
 impl Flow {
     pub(crate) fn vacant() -> Flow {
@@ -212,9 +215,22 @@ impl Flow {
         let (low, carry) = self.bytes_low[side].overflowing_add(bytes);
         self.bytes_low[side] = low;
         if carry {
-            let high = self.bytes_high[side];
-            self.bytes_high[side] = high & SPLICED | high.wrapping_add(1) & !SPLICED;
+            self.carry(side, 1);
         }
+    }
+
+    /// Counts packets that were forwarded by whoever had borrowed the flow.
+    pub fn count_many(&mut self, direction: Direction, packets: u32, bytes: u64) {
+        let side = direction.index();
+        self.packets[side] = self.packets[side].saturating_add(packets);
+        let sum = u64::from(self.bytes_low[side]) + (bytes & u64::from(u32::MAX));
+        self.bytes_low[side] = sum as u32;
+        self.carry(side, ((sum >> 32) + (bytes >> 32)) as u16);
+    }
+
+    fn carry(&mut self, side: usize, more: u16) {
+        let high = self.bytes_high[side];
+        self.bytes_high[side] = high & !BYTES_HIGH | high.wrapping_add(more) & BYTES_HIGH;
     }
 
     /// The highest acknowledgment that this side has sent and that was believed, if there is one (TCP).
@@ -236,6 +252,17 @@ impl Flow {
         self.bytes_high[0] |= SPLICED;
     }
 
+    /// Somebody else follows its packets, see [`Conntrack::lend`](crate::Conntrack::lend).
+    #[must_use]
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        self.bytes_high[1] & LENT != 0
+    }
+
+    pub(crate) fn set_lent(&mut self, lent: bool) {
+        self.bytes_high[1] = self.bytes_high[1] & !LENT | if lent { LENT } else { 0 };
+    }
+
     /// Packets counted in one direction; stops at the largest number that 32 bits hold.
     #[must_use]
     pub fn packets(&self, direction: Direction) -> u64 {
@@ -246,7 +273,7 @@ impl Flow {
     #[must_use]
     pub fn bytes(&self, direction: Direction) -> u64 {
         let side = direction.index();
-        u64::from(self.bytes_high[side] & !SPLICED) << 32 | u64::from(self.bytes_low[side])
+        u64::from(self.bytes_high[side] & BYTES_HIGH) << 32 | u64::from(self.bytes_low[side])
     }
 
     /// Reads the first and the last word, so that both cache lines are in the cache, wherever in them the entry begins.

@@ -23,6 +23,7 @@ mod flow;
 mod follow;
 mod hash;
 mod index;
+mod lend;
 mod lists;
 mod open;
 mod ports;
@@ -36,6 +37,7 @@ mod timers;
 
 pub use expiry::{Expired, Resets};
 pub use flow::{ClientLink, Direction, Flow, FlowId, Hit, NatBinding};
+pub use lend::Shown;
 pub use open::{Open, OpenError, Opened};
 pub use ports::SnatRange;
 pub use state::State;

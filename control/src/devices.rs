@@ -3,6 +3,7 @@
 mod busy;
 mod filter;
 mod plan;
+mod shortcuts;
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -43,11 +44,18 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
         workers.push(match &mut sockets {
             Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,
-            _ => WorkerDevices { pool: FramePool::heap(2 * SPARE_FRAMES, sys::MAX_FRAME_BYTES), devices: Vec::new() },
+            _ => WorkerDevices {
+                pool: FramePool::heap(2 * SPARE_FRAMES, sys::MAX_FRAME_BYTES),
+                devices: Vec::new(),
+                lending: None,
+            },
         });
     }
     if let Some(sockets) = &mut sockets {
         sockets.judge()?;
+        for (worker, lending) in workers.iter_mut().zip(sockets.filter.lendings(config)?) {
+            worker.lending = Some(lending);
+        }
     }
     open_tuns(config, &mut workers)?;
     if let Some(overlay) = &config.overlay
@@ -120,7 +128,7 @@ impl Sockets<'_> {
             let device = self.bind(*queue, &umem, &mut pool)?;
             devices.push(Slot { role: Role::Interface(queue.interface), device });
         }
-        Ok(WorkerDevices { pool, devices })
+        Ok(WorkerDevices { pool, devices, lending: None })
     }
 
     /// The socket of a queue. One that another program holds is tried again by the worker, as long as the interface has

@@ -259,6 +259,7 @@ impl Gateway {
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
             filter.admit_late_sockets();
+            filter.watch_shortcuts();
         }
         if self.rules_linger && self.is_live() {
             self.release_rules();

@@ -186,12 +186,33 @@ pub struct Status {
     pub flows: FlowCount,
     /// What the operator should know: a lost link, a backend without a route, a worker that failed.
     pub notes: Vec<String>,
+    /// With XDP: whether flows are lent to the XDP program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortcuts: Option<ShortcutStatus>,
     /// With `[flow_log]`: the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_log: Option<String>,
     /// With `[swarm]`: how it stands with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swarm: Option<SwarmStatus>,
+}
+
+/// Shortcuts in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortcutStatus {
+    /// Whether flows are lent.
+    pub on: bool,
+    /// One entry per interface; none when shortcuts are not wanted.
+    pub interfaces: Vec<ShortcutInterface>,
+}
+
+/// An interface in [`ShortcutStatus`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortcutInterface {
+    /// Its name.
+    pub name: String,
+    /// Why flows are not lent over it.
+    pub reason: Option<String>,
 }
 
 /// The swarm in [`Status`].

@@ -66,6 +66,10 @@ counters! {
     tx_packets,
     /// Bytes sent, link headers included.
     tx_bytes,
+    /// Packets of lent flows that the XDP program sent on, up to a second ago; in none of the four above.
+    shortcut_packets,
+    /// Their bytes, of the IP layer.
+    shortcut_bytes,
     /// Packets that were answered here (echo, RST, ICMP errors, ARP).
     replies,
     /// Packets given to another worker.

@@ -1,6 +1,6 @@
 //! Control's handle on the workers: starts them, gives them tables, asks them questions, stops them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use conntrack::{Conntrack, Timeouts};
 use crossbeam::queue::ArrayQueue;
-use sys::{DeviceState, FramePool, LinkType};
+use sys::{DeviceState, FramePool, LinkType, Shortcuts};
 
 use crate::core::{Core, CoreParts, InterfaceInfo, Role, SlotInfo, SnatPorts};
 use crate::counters::{Counters, WorkerCounters};
 use crate::exchange::{Exchange, Mailbox};
 use crate::flow_log::{self, FlowEvents};
 use crate::handover::{Desk, Publisher};
+use crate::lending::Lending;
 use crate::probes::{self, ProbeLine, Probes};
 use crate::query::{FlowFilter, FlowRecord, Page};
 use crate::service::{Generation, InterfaceIndex, Snapshot, Tables};
@@ -52,6 +53,8 @@ pub struct WorkerDevices {
     pub pool: FramePool,
     /// Its devices.
     pub devices: Vec<Slot>,
+    /// When its flows may be lent to the XDP program.
+    pub lending: Option<Lending>,
 }
 
 /// Why the workers could not be started.
@@ -86,6 +89,8 @@ pub struct Engine {
     pacing: Pacing,
     capacity: usize,
     flow_events: Vec<FlowEvents>,
+    /// Flows that are lent to the XDP program.
+    shortcuts: Option<Arc<Shortcuts>>,
 }
 
 struct Handle {
@@ -136,7 +141,9 @@ impl Engine {
             pacing,
             capacity: 0,
             flow_events: Vec::new(),
+            shortcuts: devices.iter().find_map(|own| own.lending.as_ref()).map(|lending| lending.lender().table()),
         };
+        engine.set_terms(&first);
         engine.prepare_six(&first);
         let mut desks = Vec::with_capacity(count);
         for (index, (own, bed)) in devices.into_iter().zip(beds).enumerate() {
@@ -183,6 +190,9 @@ impl Engine {
         };
         let shared = Arc::new(Shared::new(desk));
         let mut core = Core::new(parts);
+        if let Some(lending) = own.lending {
+            core.lend_by(lending);
+        }
         if config.logs_flows {
             let events = flow_log::queue();
             core.log_flows(Arc::clone(&events));
@@ -208,9 +218,18 @@ impl Engine {
             snapshot.inherit(previous, now, now + FAREWELL);
         }
         self.prepare_six(&snapshot);
+        self.set_terms(&snapshot);
         self.publisher.publish(snapshot.generation().0, Arc::new(snapshot));
         for mailbox in self.boxes.iter() {
             mailbox.wake();
+        }
+    }
+
+    /// Flows that were lent by older tables come back with their next packet.
+    fn set_terms(&self, snapshot: &Snapshot) {
+        if let Some(shortcuts) = &self.shortcuts {
+            let tunnel = snapshot.tunnel().map(|(vtep, port)| SocketAddrV4::new(vtep, port));
+            shortcuts.set_terms(snapshot.generation().0 as u32, tunnel);
         }
     }
 
@@ -357,6 +376,9 @@ impl Engine {
 
     /// Ends all workers and closes their devices.
     pub fn stop(mut self) {
+        if let Some(shortcuts) = &self.shortcuts {
+            shortcuts.set_terms(0, None);
+        }
         for worker in &self.workers {
             worker.shared.stop.store(true, Ordering::Relaxed);
         }

@@ -28,7 +28,8 @@ impl Core {
     /// Ends flows whose time has come. Gives whether there may be more of them than one turn looks at.
     pub(crate) fn expire(&mut self, tables: &Snapshot, now: Duration) -> bool {
         for _ in 0..TIMERS_PER_TURN {
-            let Some(expired) = self.conntrack.expire(now, TIMERS_PER_TURN) else { break };
+            let Some(mut expired) = self.conntrack.expire(now, TIMERS_PER_TURN) else { break };
+            self.recall_removed(tables, expired.id, &mut expired.flow);
             self.lookups_stale = true;
             self.counters.flows_expired.add(1);
             let mut resets = expired.resets;
@@ -45,6 +46,7 @@ impl Core {
 
     /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed.
     pub(crate) fn end_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+        self.recall(tables, id);
         let flow = self.conntrack.flow(id);
         if flow.original.protocol != Protocol::Tcp {
             self.close_flow(tables, id);

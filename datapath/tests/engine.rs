@@ -57,7 +57,7 @@ fn start_with(workers: usize, dress: impl Fn(MemoryDevice) -> Box<dyn Device>) -
             slots.push(Slot { role: Role::Interface(InterfaceIndex(index)), device: dress(device) });
             ends.push(end);
         }
-        devices.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: slots });
+        devices.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: slots, lending: None });
     }
     // More than a page of slots for each worker.
     let config = lab::engine_config(workers, 10_000);

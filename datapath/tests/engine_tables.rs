@@ -37,7 +37,7 @@ fn start(tables: Tables, workers: &[&[(Role, LinkType)]]) -> (Engine, Vec<Vec<Me
         let pairs = roles.iter().map(|(role, link)| (role, sys::memory_pair_of(64, *link)));
         let (devices, far) =
             pairs.map(|(role, (device, end))| (Slot { role: *role, device: Box::new(device) as _ }, end)).unzip();
-        all.push(WorkerDevices { pool: FramePool::heap(256, 2048), devices });
+        all.push(WorkerDevices { pool: FramePool::heap(256, 2048), devices, lending: None });
         ends.push(far);
     }
     let engine = Engine::start(&config(workers.len()), all, Snapshot::build(tables).unwrap()).unwrap();

@@ -6,6 +6,9 @@
 
 mod lab;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etherparse::TcpOptionElement;
@@ -13,6 +16,7 @@ use lab::packets::{Segment, Tunnel, answer_of, ethernet, fragments, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, TASKS, VIP};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 use wire::{MacAddr, Protocol};
 
 #[derive(Clone, Debug)]
@@ -69,6 +73,7 @@ struct Site {
     /// The next sequence number of client and task.
     next: [u32; 2],
     out: Vec<Vec<u8>>,
+    program: Option<Rc<RefCell<Program>>>,
 }
 
 fn tables() -> datapath::service::Tables {
@@ -79,7 +84,8 @@ fn tables() -> datapath::service::Tables {
 impl Site {
     fn new(long: bool) -> Self {
         let gateway = Gateway::new(tables());
-        let mut site = Self { gateway, long, mac: CLIENT_MAC, ports: [0; 2], next: [1001, 5001], out: vec![] };
+        let mut site =
+            Self { gateway, long, mac: CLIENT_MAC, ports: [0; 2], next: [1001, 5001], out: vec![], program: None };
         let syn = see(&site.gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
         let mut answer = answer_of(0, &syn, "SA", 5000, 1001);
         answer.options = Segment::syn(1).options;
@@ -101,7 +107,10 @@ impl Site {
         } else {
             (BACK, Tunnel::from_node(0).wrap(ip))
         };
-        self.gateway.inject(0, slot, &frame);
+        match self.program.as_ref().and_then(|program| program.borrow_mut().take(&frame)) {
+            Some(taken) => self.out.push(if by_client { without_id(taken) } else { taken }),
+            None => self.gateway.inject(0, slot, &frame),
+        }
         self.gateway.settle();
         self.collect();
     }
@@ -109,12 +118,7 @@ impl Site {
     fn collect(&mut self) {
         self.out.extend(self.gateway.collect(0, FRONT));
         // With new tables, ARP goes out to the tasks too: the tunnels' identifications differ, and with them their checksums.
-        let tunnelled = self.gateway.collect(0, BACK).into_iter().map(|mut frame| {
-            frame[18..20].fill(0);
-            frame[24..26].fill(0);
-            frame
-        });
-        self.out.extend(tunnelled);
+        self.out.extend(self.gateway.collect(0, BACK).into_iter().map(without_id));
     }
 
     fn tcp(&mut self, act: &Tcp) {
@@ -126,7 +130,7 @@ impl Site {
         let mut segment = Segment::new(src, dst, act.flags, seq, ack).with(&vec![7; act.len]);
         (segment.window, segment.ttl) = (act.window, act.ttl);
         if act.timestamp {
-            segment.options = vec![TcpOptionElement::Timestamp(77, 78)];
+            segment.options = vec![TcpOptionElement::Noop, TcpOptionElement::Noop, TcpOptionElement::Timestamp(77, 78)];
         }
         if act.seq == 0 {
             self.next[own] = self.next[own].wrapping_add(act.len as u32);
@@ -154,6 +158,13 @@ impl Site {
     }
 }
 
+/// A tunnel's packet without its identification and the checksum over it.
+fn without_id(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[18..20].fill(0);
+    frame[24..26].fill(0);
+    frame
+}
+
 fn set_ttl(ip: &mut [u8], ttl: u8) {
     ip[8] = ttl;
     let (header, _) = etherparse::Ipv4Header::from_slice(ip).unwrap();
@@ -177,4 +188,88 @@ proptest! {
         short.gateway.assert_gauges();
         short.gateway.assert_frames_conserved();
     }
+}
+
+/// The XDP program, and the table of what it has borrowed.
+struct Program {
+    filter: sys::XdpFilter,
+    table: Arc<sys::Shortcuts>,
+    output: datapath::Output,
+    /// Frames that it has sent on.
+    taken: usize,
+}
+
+impl Program {
+    /// None, loudly, without root.
+    fn load() -> Option<Rc<RefCell<Program>>> {
+        let Ok(mut filter) = sys::XdpFilter::load() else {
+            eprintln!("SKIPPED: running the XDP program needs root");
+            return None;
+        };
+        let (interface, place) = filter.output("lo").unwrap();
+        let table = Arc::new(filter.shortcuts(7).unwrap());
+        let output = datapath::Output { interface, place };
+        Some(Rc::new(RefCell::new(Program { filter, table, output, taken: 0 })))
+    }
+
+    /// The frame as it leaves, if the program sends it on.
+    fn take(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (verdict, after) = self.filter.try_frame(frame).unwrap();
+        self.taken += usize::from(verdict == 4);
+        (verdict == 4).then_some(after)
+    }
+}
+
+/// A gateway whose flows have gone on for long enough to be lent, if there is a program to lend them to. Time stands still.
+fn settled(program: Option<&Rc<RefCell<Program>>>, now: Duration) -> Site {
+    let mut site = Site::new(false);
+    site.gateway.now = now;
+    if let Some(program) = program {
+        let (table, output) = (Arc::clone(&program.borrow().table), program.borrow().output);
+        site.gateway.lend(&table, output);
+        site.program = Some(Rc::clone(program));
+    }
+    for by_client in [true, false].repeat(8) {
+        let ack = Tcp { by_client, flags: "A", seq: 0, ack: 0, window: 500, len: 1, ttl: 64, timestamp: true };
+        site.act(&Act::Tcp(ack));
+        site.act(&Act::Datagram { by_client, len: 3, ttl: 64, in_pieces: false });
+    }
+    site
+}
+
+/// All flows, but for when they end: that is told in ticks, and the program's clock is another.
+fn flows(site: &mut Site) -> Vec<datapath::FlowRecord> {
+    let flows = site.gateway.flows();
+    flows.into_iter().map(|flow| datapath::FlowRecord { expires_in: Duration::ZERO, ..flow }).collect()
+}
+
+/// As above, with the XDP program in the place of the long way: it sees each frame first, and what it does not send on comes to the
+/// worker.
+#[test]
+fn lent_flows_go_the_same_way() {
+    let Some(program) = Program::load() else { return };
+    let standing = act().prop_filter("time stands still", |act| !matches!(act, Act::Pass(_)));
+    let judge = |acts: Vec<Act>| {
+        let now = sys::clock::now();
+        let (mut short, mut lent) = (settled(None, now), settled(Some(&program), now));
+        prop_assert!(lent.gateway.workers[0].core().lent() > 0);
+        for act in &acts {
+            short.act(act);
+            lent.act(act);
+            prop_assert_eq!(&short.out, &lent.out, "{:?}", act);
+            prop_assert_eq!(short.gateway.drops(), lent.gateway.drops(), "{:?}", act);
+        }
+        // All that was lent comes back.
+        for site in [&mut short, &mut lent] {
+            site.gateway.pass(Duration::from_secs(2));
+        }
+        prop_assert_eq!(lent.gateway.workers[0].core().lent(), 0);
+        prop_assert_eq!(flows(&mut short), flows(&mut lent));
+        lent.gateway.assert_gauges();
+        lent.gateway.assert_frames_conserved();
+        Ok(())
+    };
+    let config = ProptestConfig { cases: 200, ..ProptestConfig::with_source_file(file!()) };
+    TestRunner::new(config).run(&prop::collection::vec(standing, 1..40), judge).unwrap();
+    assert!(program.borrow().taken > 2_000, "the program has sent on {} frames only", program.borrow().taken);
 }

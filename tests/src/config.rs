@@ -91,6 +91,8 @@ pub struct Config {
     pub mode: Option<String>,
     /// `[gateway] metrics`.
     pub metrics: Option<String>,
+    /// `[gateway] shortcuts`.
+    pub shortcuts: Option<String>,
     /// The lines of `[overlay]`, or none.
     pub overlay: Option<String>,
     /// Lines of `[timeouts]`.
@@ -113,6 +115,9 @@ impl Config {
         writeln!(out, "[gateway]\ncpus  = {:?}\nflows = {}\napi   = \"{}\"", self.cpus, self.flows, socket.display())?;
         if let Some(metrics) = &self.metrics {
             writeln!(out, "metrics = {metrics:?}")?;
+        }
+        if let Some(shortcuts) = &self.shortcuts {
+            writeln!(out, "shortcuts = {shortcuts:?}")?;
         }
         for interface in &self.interfaces {
             writeln!(out, "\n[[interface]]\nname   = {interface:?}\ndriver = {:?}", self.driver.word())?;

@@ -201,6 +201,7 @@ pub fn base_config(network: &Network, driver: Driver) -> Config {
         },
         mode: None,
         metrics: None,
+        shortcuts: None,
         overlay: Some(format!(
             "vni     = {VNI}\nport    = 4789\nvtep    = \"{GATEWAY_UNDERLAY}\"\naddress = \"{GATEWAY_OVERLAY}/24\"\nmtu     = 1450"
         )),

@@ -72,6 +72,9 @@ pub struct Plan {
     pub offloads: Offloads,
     /// What nodes know of the gateway.
     pub membership: Membership,
+    /// Whether the gateway's links take frames that an XDP program redirects to them, as NICs do. A veth does when its other
+    /// end has GRO on.
+    pub redirects: bool,
 }
 
 impl Plan {
@@ -87,6 +90,7 @@ impl Plan {
             plain: 0,
             offloads: Offloads::Untouched,
             membership: Membership::Member,
+            redirects: false,
         }
     }
 
@@ -123,6 +127,9 @@ impl Plan {
         }
         for node in &network.nodes {
             node.introduce(&network.nodes, self.membership)?;
+        }
+        if self.redirects {
+            network.take_redirects(true)?;
         }
         Ok(network)
     }
@@ -294,6 +301,26 @@ impl Network {
         Ok(())
     }
 
+    /// The other ends of the gateway's links, in the order of its interfaces.
+    #[must_use]
+    pub fn far_ends(&self) -> Vec<(&Namespace, &'static str)> {
+        let behind = (&self.switch, "gw");
+        match self.plan.arms {
+            Arms::One => vec![behind],
+            Arms::Two if self.plan.clients == 1 => vec![(self.client(), "eth0"), behind],
+            Arms::Two => vec![(&self.switch, "gwfront"), behind],
+        }
+    }
+
+    /// Whether the gateway's links shall take redirected frames. All of them must be up: a veth notices it only then.
+    ///
+    /// # Errors
+    /// What `ethtool` said.
+    pub fn take_redirects(&self, wanted: bool) -> Outcome {
+        let ends = self.far_ends();
+        ends.into_iter().try_for_each(|(namespace, interface)| set_gro(namespace, interface, wanted))
+    }
+
     /// Connects a host's new `eth0` to a bridge of the switch.
     fn plug(&self, host: &Namespace, port: &str, bridge: &str) -> Outcome {
         link((host, "eth0"), (&self.switch, port), self.plan.queues)?;
@@ -308,6 +335,15 @@ impl Network {
         };
         namespace.run("ethtool", ["-K", interface].iter().chain(features)).map(drop)
     }
+}
+
+/// Switches GRO on or off.
+///
+/// # Errors
+/// What `ethtool` said.
+pub fn set_gro(namespace: &Namespace, interface: &str, wanted: bool) -> Outcome {
+    let word = if wanted { "on" } else { "off" };
+    namespace.run("ethtool", ["-K", interface, "gro", word]).map(drop)
 }
 
 /// Joins two namespaces by a veth pair. Both ends are made inside them: no name is ever taken on the machine itself.

@@ -107,7 +107,7 @@ pub fn run(profile: &Profile, [one, two]: [&str; 2], cpu: usize, tuning: &Tuning
     };
     let pacing = Pacing { burst: tuning.burst, empty_turns: tuning.empty_turns };
     let tables = Snapshot::build(tables(profile, 1))?;
-    let _engine = Engine::start_paced(&config, pacing, vec![WorkerDevices { pool, devices }], tables)?;
+    let _engine = Engine::start_paced(&config, pacing, vec![WorkerDevices { pool, devices, lending: None }], tables)?;
     filter.publish(&of_gateway())?;
     eprintln!("ready");
     loop {

@@ -53,7 +53,11 @@ impl MemoryGateway {
             let [to_clients, to_tasks] = overflows;
             ends.clients.push(port(client).facing(to_clients));
             ends.tasks.push(port(task).facing(to_tasks));
-            devices.push(WorkerDevices { pool: FramePool::heap(FRAMES, FRAME_SIZE), devices: slots(front, back) });
+            devices.push(WorkerDevices {
+                pool: FramePool::heap(FRAMES, FRAME_SIZE),
+                devices: slots(front, back),
+                lending: None,
+            });
         }
         let config = EngineConfig {
             cpus: cpus.to_vec(),

@@ -9,7 +9,7 @@ use crate::{Direction, Flow};
 /// How far behind the last byte an acknowledgment may lie if the windows are smaller than that (Linux' `MAXACKWINCONST`).
 const MIN_ACK_SPAN_BYTES: u32 = 66_000;
 /// Four bits in `Flow::scales` that say: this side has not offered window scaling.
-const NO_SCALE: u8 = 15;
+pub(crate) const NO_SCALE: u8 = 15;
 /// RFC 7323, 2.3.
 const MAX_SCALE: u8 = 14;
 
@@ -33,7 +33,7 @@ pub(super) fn window_bytes(flow: &Flow, side: Direction) -> u32 {
     u32::from(flow.windows[side.index()]) << scale
 }
 
-fn scale_of(flow: &Flow, side: Direction) -> u8 {
+pub(crate) fn scale_of(flow: &Flow, side: Direction) -> u8 {
     flow.scales >> (4 * side.index()) & 0x0f
 }
 
@@ -97,7 +97,7 @@ pub(super) fn advance(flow: &mut Flow, from: Direction, tcp: &Tcp) {
 }
 
 #[inline]
-fn take_over(flow: &mut Flow, from: Direction, end: u32, ack: u32, window: u16) {
+pub(crate) fn take_over(flow: &mut Flow, from: Direction, end: u32, ack: u32, window: u16) {
     let side = from.index();
     flow.ends[side] = later(flow.ends[side], end);
     flow.acks[side] = later(flow.acks[side], ack);

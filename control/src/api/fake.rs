@@ -12,7 +12,7 @@ use crate::check::{Finding, Outcome};
 use crate::config::{Problem, parse};
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowView, Operations, PerDirection,
-    ReloadReport, Status, SwarmStatus, WorkerStatus,
+    ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
 };
 
 /// What the fake gateway starts from.
@@ -111,6 +111,11 @@ impl Operations for Fake {
             rx_dropped: 7 * u64::from(queue),
             error: error.map(str::to_owned),
         };
+        let interface = |name: &str, reason: Option<&str>| ShortcutInterface {
+            name: name.to_owned(),
+            reason: reason.map(str::to_owned),
+        };
+        let eth1 = interface("eth1", Some("it runs generic XDP"));
         Status {
             build: "sluicegate 0.1.0 (abcdef123456)".to_owned(),
             pid: 4242,
@@ -124,6 +129,7 @@ impl Operations for Fake {
             devices: vec![device(0, true, None), device(1, false, Some("queue busy"))],
             flows: self.flow_count(),
             notes: vec!["no neighbour for 198.18.1.12".to_owned()],
+            shortcuts: Some(ShortcutStatus { on: true, interfaces: vec![interface("eth0", None), eth1] }),
             flow_log: None,
             swarm: self.swarm.clone(),
         }

@@ -2,7 +2,7 @@
 
 use crate::api::view::{BackendView, ProblemBody, ServiceView};
 use crate::operations::{
-    CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, Status, SwarmStatus,
+    CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, ShortcutStatus, Status, SwarmStatus,
 };
 
 use super::table::Table;
@@ -286,6 +286,21 @@ pub fn counters(now: &CountersView, before: Option<&CountersView>) -> String {
     format!("{}\n{}", part("Counter", |set| &set.counters), part("Drop", |set| &set.drops))
 }
 
+/// `on (eth0, eth1)`, and under it why not over others.
+fn shortcuts(shortcuts: &ShortcutStatus) -> String {
+    let interfaces = &shortcuts.interfaces;
+    let over: Vec<&str> = interfaces.iter().filter(|one| one.reason.is_none()).map(|one| one.name.as_str()).collect();
+    let state = match shortcuts.on {
+        true => format!("on ({})", over.join(", ")),
+        false if interfaces.is_empty() => "off, as configured".to_owned(),
+        false => "off".to_owned(),
+    };
+    let without = interfaces
+        .iter()
+        .filter_map(|one| Some(format!("            not over {}: {}\n", one.name, one.reason.as_ref()?)));
+    format!("Shortcuts:  {state}\n{}", without.collect::<String>())
+}
+
 /// Everything about the gateway itself.
 pub fn status(status: &Status) -> String {
     let head = format!(
@@ -312,9 +327,10 @@ pub fn status(status: &Status) -> String {
             state.to_owned(),
         ]);
     }
+    let shortcuts = status.shortcuts.as_ref().map(shortcuts).unwrap_or_default();
     let swarm = status.swarm.as_ref().map(swarm).unwrap_or_default();
     let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    format!("{head}\n{}\n{}{swarm}{}", workers.render(""), devices(&status.devices), notes.concat())
+    format!("{head}{shortcuts}\n{}\n{}{swarm}{}", workers.render(""), devices(&status.devices), notes.concat())
 }
 
 fn swarm(swarm: &SwarmStatus) -> String {

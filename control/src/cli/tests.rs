@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{Failed, ask, check, import, show};
 use crate::api::Fake;
 use crate::api::tempdir::Directory;
-use crate::operations::{CounterSet, CountersView};
+use crate::operations::{CounterSet, CountersView, ShortcutInterface, ShortcutStatus, Status};
 
 /// Exit code, standard output and standard error of a command line, with the socket left out.
 fn run(socket: &Path, line: &str) -> (u8, String, String) {
@@ -363,6 +363,29 @@ fn rates_are_what_came_since() {
     let shown = show::counters(&view(1_000), Some(&view(400)));
     let row = shown.lines().find(|line| line.starts_with("rx_packets")).unwrap();
     assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["rx_packets", "1000", "600"]);
+}
+
+#[test]
+fn shortcuts_are_on_or_off_with_the_reasons() {
+    let interface = |name: &str, reason: Option<&str>| ShortcutInterface {
+        name: name.to_owned(),
+        reason: reason.map(str::to_owned),
+    };
+    let shown = |shortcuts| {
+        let text = show::status(&Status { shortcuts, ..Status::default() });
+        let (_, behind) = text.split_once("Flows:      0 of 0\n").unwrap();
+        behind.split_once("\nWorker").unwrap().0.to_owned()
+    };
+    let said =
+        |on, interfaces: &[ShortcutInterface]| shown(Some(ShortcutStatus { on, interfaces: interfaces.to_vec() }));
+    let (eth0, eth1) = (interface("eth0", None), interface("eth1", None));
+    assert_eq!(shown(None), "", "no XDP");
+    assert_eq!(said(true, &[eth0.clone(), eth1]), "Shortcuts:  on (eth0, eth1)\n");
+    assert_eq!(
+        said(false, &[eth0, interface("eth1", Some("it is down"))]),
+        "Shortcuts:  off\n            not over eth1: it is down\n"
+    );
+    assert_eq!(said(false, &[]), "Shortcuts:  off, as configured\n");
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
-use super::{GatewayConfig, value};
+use super::{Driver, GatewayConfig, InterfaceConfig, Mode, ShortcutMode, value};
 
+const SHORTCUTS: &[(&str, ShortcutMode)] =
+    &[("auto", ShortcutMode::Auto), ("always", ShortcutMode::Always), ("never", ShortcutMode::Never)];
 /// Where the API listens unless the config says otherwise.
 pub const DEFAULT_API: &str = "/run/sluicegate/api.sock";
 const DEFAULT_FLOWS: usize = 1_000_000;
@@ -23,11 +25,17 @@ pub fn default(cpus: &[usize]) -> GatewayConfig {
         api: PathBuf::from(DEFAULT_API),
         metrics: None,
         snat: Vec::new(),
+        shortcuts: ShortcutMode::Auto,
     }
 }
 
 /// Reads the table. `cpus` are those that the process may use.
-pub fn read(mut section: Section<'_>, cpus: &[usize], report: &mut Report) -> GatewayConfig {
+pub fn read(
+    mut section: Section<'_>,
+    cpus: &[usize],
+    interfaces: &[InterfaceConfig],
+    report: &mut Report,
+) -> GatewayConfig {
     let mut config = default(cpus);
     if section.has("cpus") {
         config.cpus = read_cpus(&mut section, cpus, report);
@@ -45,8 +53,22 @@ pub fn read(mut section: Section<'_>, cpus: &[usize], report: &mut Report) -> Ga
     }
     config.metrics = section.text("metrics", report, value::socket).map(|metrics| metrics.value);
     config.snat = distinct(section.texts("snat", report, value::host), report);
+    if let Some(shortcuts) = section.text("shortcuts", report, |text| value::word("choice", text, SHORTCUTS)) {
+        config.shortcuts = shortcuts.value;
+        warn_impossible(&shortcuts, interfaces, report);
+    }
     section.close(report);
     config
+}
+
+/// Who wants shortcuts always, and has no interface that takes any, works, but hardly as it was meant.
+fn warn_impossible(shortcuts: &Located<ShortcutMode>, interfaces: &[InterfaceConfig], report: &mut Report) {
+    let takes = |interface: &InterfaceConfig| interface.driver == Driver::AfXdp && interface.mode != Mode::Generic;
+    if shortcuts.value == ShortcutMode::Always && !interfaces.is_empty() && !interfaces.iter().any(takes) {
+        let hint =
+            "they need XDP in the driver, which TUN devices and mode = \"generic\" go without: leave the key out";
+        report.warn(&shortcuts.at, Complaint::hinted("there are no shortcuts over any [[interface]]", hint));
+    }
 }
 
 fn read_cpus(section: &mut Section<'_>, allowed: &[usize], report: &mut Report) -> Vec<usize> {

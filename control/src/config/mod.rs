@@ -44,7 +44,7 @@ pub use gateway::DEFAULT_API;
 pub use listen::Listen;
 pub use model::{
     BackendAddress, BackendConfig, Config, Driver, Endpoint, GatewayConfig, InterfaceConfig, Mode, MoreOverlay,
-    OverlayConfig, OverlaySeed, ServiceConfig, SwarmConfig, TlsConfig,
+    OverlayConfig, OverlaySeed, ServiceConfig, ShortcutMode, SwarmConfig, TlsConfig,
 };
 pub use persistence::Persistence as ClientPersistence;
 pub use problem::{Place, Problem, Severity};
@@ -123,13 +123,13 @@ fn read(text: &str, cpus: &[usize], report: &mut Report) -> Option<Config> {
 
 fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config> {
     let mut file = Section::open(root, At::root(), report)?;
+    let interfaces = interface::read_all(&mut file, report);
     let gateway = match file.table("gateway", report) {
-        Some(section) => gateway::read(section, cpus, report),
+        Some(section) => gateway::read(section, cpus, &interfaces, report),
         None => gateway::default(cpus),
     };
     let timeouts = file.table("timeouts", report).map(|section| timeouts::read(section, report));
     let flow_log = file.table("flow_log", report).and_then(|section| flow_log::read(section, report));
-    let interfaces = interface::read_all(&mut file, report);
     let with_swarm = file.has("swarm");
     let seed = file.table("overlay", report).and_then(|section| overlay::read(section, with_swarm, report));
     let overlay = seed.as_ref().and_then(|seed| overlay::complete(seed, with_swarm));

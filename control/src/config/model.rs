@@ -128,6 +128,19 @@ pub struct GatewayConfig {
     pub metrics: Option<SocketAddr>,
     /// Source addresses for backends without a VTEP; empty: the kernel's choice for the route (AF_XDP) or the VIP (TUN).
     pub snat: Vec<IpAddr>,
+    /// Whether the XDP program may send packets of established flows on by itself.
+    pub shortcuts: ShortcutMode,
+}
+
+/// Whether flows are lent to the XDP program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShortcutMode {
+    /// `"auto"`: where the kernel says that the interfaces send redirected packets.
+    Auto,
+    /// `"always"`: also where it does not tell.
+    Always,
+    /// `"never"`
+    Never,
 }
 
 /// `[[interface]]`

@@ -4,11 +4,14 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
 
+use datapath::Lending;
 use sys::{AttachMode, FilterError, XdpFilter, XdpMode};
 
 use super::plan::place;
-use crate::config::{InterfaceConfig, Mode};
+use super::shortcuts::Shortcut;
+use crate::config::{Config, InterfaceConfig, Mode};
 use crate::gateway::{Rules, StartError};
+use crate::operations::ShortcutStatus;
 
 /// The socket of a queue that was busy when the gateway started.
 pub struct LateSocket {
@@ -27,16 +30,39 @@ pub struct Filter {
     /// Names of the interfaces without XDP in the driver.
     generic: Vec<String>,
     late: (mpsc::Sender<LateSocket>, mpsc::Receiver<LateSocket>),
+    /// Once the interfaces are known.
+    shortcut: Option<Shortcut>,
 }
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
         let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, ""))?;
-        Ok(Filter { program, plain_ports, generic: Vec::new(), late: mpsc::channel() })
+        Ok(Filter { program, plain_ports, generic: Vec::new(), late: mpsc::channel(), shortcut: None })
     }
 
     pub(super) fn program(&mut self) -> &mut XdpFilter {
         &mut self.program
+    }
+
+    /// What workers need to lend flows to the filter, if they may.
+    pub(super) fn lendings(&mut self, config: &Config) -> Result<Vec<Lending>, StartError> {
+        let failed = |error| StartError::new("gateway.shortcuts", error, "shortcuts = \"never\" does without");
+        let shortcut = Shortcut::prepare(&mut self.program, config, &self.generic).map_err(failed)?;
+        let lendings = shortcut.lendings(config.gateway.cpus.len());
+        self.shortcut = Some(shortcut);
+        Ok(lendings)
+    }
+
+    /// As [`Shortcut::watch`].
+    pub fn watch_shortcuts(&mut self) {
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.watch();
+        }
+    }
+
+    /// As [`Shortcut::status`].
+    pub fn shortcuts(&self) -> Option<ShortcutStatus> {
+        self.shortcut.as_ref().map(Shortcut::status)
     }
 
     /// Where workers put sockets that they could make later than at the start.

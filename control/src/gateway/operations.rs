@@ -112,6 +112,7 @@ fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
         ("gateway.api", old.api != new.api),
         ("gateway.metrics", old.metrics != new.metrics),
         ("gateway.snat", old.snat != new.snat),
+        ("gateway.shortcuts", old.shortcuts != new.shortcuts),
         ("timeouts", !same_timeouts(&running.timeouts, &wanted.timeouts)),
         ("interface", running.interfaces != wanted.interfaces),
         ("flow_log", running.flow_log != wanted.flow_log),

@@ -11,6 +11,7 @@ use super::swarm::SwarmState;
 use crate::catalog::{Catalog, ServiceEntry};
 use crate::check::Checks;
 use crate::config::{Driver, InterfaceConfig};
+use crate::devices::Filter;
 use crate::flow_log::FlowLog;
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, FlowView, Operations, PerDirection, Status, WorkerStatus,
@@ -37,6 +38,7 @@ impl Gateway {
             notes: self.notes(states),
             devices: states.iter().map(|(worker, state)| self.device(*worker, state.clone())).collect(),
             flows: self.flow_count(),
+            shortcuts: self.filter.as_ref().and_then(Filter::shortcuts),
             flow_log: self.config.flow_log.as_ref().map(|log| log.path.display().to_string()),
             swarm: self.config.swarm.is_some().then(|| self.swarm.as_ref().map(SwarmState::status).unwrap_or_default()),
         }

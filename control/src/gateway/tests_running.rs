@@ -70,7 +70,7 @@ impl Running {
         for _ in CPUS {
             let (device, end) = sys::memory_pair_of(64, LinkType::Ethernet);
             let slot = Slot { role: Role::Interface(InterfaceIndex(0)), device: Box::new(device) };
-            workers.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: vec![slot] });
+            workers.push(WorkerDevices { pool: FramePool::heap(128, 2048), devices: vec![slot], lending: None });
             ends.push(end);
         }
         let engine = EngineConfig {
@@ -155,6 +155,7 @@ fn a_reload_applies_services_and_names_what_needs_a_restart() {
             ("flows = 1000", "flows = 1000\napi = \"/run/x.sock\"", "gateway.api"),
             ("flows = 1000", "flows = 1000\nmetrics = \"127.0.0.1:9\"", "gateway.metrics"),
             ("flows = 1000", "flows = 1000\nsnat = [\"198.18.1.9\"]", "gateway.snat"),
+            ("flows = 1000", "flows = 1000\nshortcuts = \"never\"", "gateway.shortcuts"),
             ("flows = 1000", "flows = 1000\n[timeouts]\nudp = 9", "timeouts"),
             ("name = \"eth0\"", "name = \"eth0\"\nmode = \"copy\"", "interface"),
             ("vni = 4096", "vni = 4097", "overlay"),
@@ -168,7 +169,7 @@ fn a_reload_applies_services_and_names_what_needs_a_restart() {
         assert_eq!((report.changes.services_changed, report.needs_restart), (vec!["web".into()], vec![]));
         let listen = &running.gateway.catalog().service("web").unwrap().listens[0];
         assert_eq!(*listen.ports.start(), 7070);
-        assert_eq!(running.live(), 10, "nine reloads");
+        assert_eq!(running.live(), 11, "ten reloads");
     });
 }
 

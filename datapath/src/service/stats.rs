@@ -138,6 +138,13 @@ impl WorkerStats {
         add(&self.bytes[side], bytes as u64);
     }
 
+    /// Packets that went by elsewhere, `bytes` in all.
+    pub fn packets(&self, direction: Direction, packets: u32, bytes: u64) {
+        let side = usize::from(direction == Direction::Reply);
+        add(&self.packets[side], packets.into());
+        add(&self.bytes[side], bytes);
+    }
+
     /// A flow was opened.
     pub fn opened(&self, phase: Phase) {
         add(&self.connections, 1);

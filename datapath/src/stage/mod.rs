@@ -22,4 +22,6 @@ mod steady;
 mod tunnel;
 
 pub(crate) use arp::TEACH_EVERY;
+pub(crate) use joined::JOINED;
 pub(crate) use known::FlowFacts;
+pub(crate) use six::has_six_end;

@@ -131,6 +131,7 @@ impl Worker {
         self.core.second = now.as_secs() as u32;
         self.core.log_time(now);
         self.refresh(now);
+        self.core.recall_due(&self.tables, now);
         self.core.take_back_frames();
         let mut taken = self.take_messages(now);
         taken += self.core.send_probes(&self.tables);
@@ -139,6 +140,10 @@ impl Worker {
         }
         self.pass_time(now);
         self.flush();
+        if self.core.has_offers() {
+            let is_idle = !self.devices.iter().any(|slot| slot.device.has_work());
+            self.core.lend_offered(&self.tables, is_idle, now);
+        }
         taken
     }
 
@@ -273,6 +278,11 @@ impl Worker {
     /// The devices, for registration with the bed.
     pub(crate) fn devices(&self) -> &[Slot] {
         &self.devices
+    }
+
+    /// For tests: the core, to be set up.
+    pub fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
     }
 
     /// For tests: the core.

@@ -2,15 +2,15 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{DevMap, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, Pod, include_bytes_aligned};
 
 use crate::filter_rules::{PortBits, Tables};
-use crate::{FilterError, FilterRules, XdpMode, link};
+use crate::{FilterError, FilterRules, Shortcuts, XdpMode, link};
 
 static PROGRAM: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter.o"));
 
@@ -19,7 +19,7 @@ const INTERFACES: u32 = 64;
 const QUEUES: u32 = 64;
 
 /// `enum verdict` of the program.
-const VERDICTS: [&str; 12] = [
+const VERDICTS: [&str; 13] = [
     "pass_not_ipv4",
     "pass_not_ours",
     "pass_malformed",
@@ -32,6 +32,7 @@ const VERDICTS: [&str; 12] = [
     "plain_fragment",
     "plain_icmp",
     "pass_no_socket",
+    "shortcut",
 ];
 
 /// How the filter runs on an interface.
@@ -109,6 +110,7 @@ pub struct XdpFilter {
     program: Ebpf,
     interfaces: BTreeMap<u32, Interface>,
     sockets: XskMap<MapData>,
+    outputs: DevMap<MapData>,
     verdicts: PerCpuArray<MapData, u64>,
     bases: HashMap<MapData, u32, u32>,
     listens: Table<[u32; 2], PortBits, Box<PortBits>>,
@@ -134,6 +136,7 @@ impl XdpFilter {
         Ok(XdpFilter {
             interfaces: BTreeMap::new(),
             sockets: take(&mut program, "sockets")?,
+            outputs: take(&mut program, "outputs")?,
             verdicts: take(&mut program, "verdicts")?,
             bases: take(&mut program, "bases")?,
             listens: Table::take(&mut program, "listens")?,
@@ -220,6 +223,31 @@ impl XdpFilter {
         self.sockets.unset(base + queue.min(QUEUES - 1)).map_err(|error| FilterError::table("sockets", error))
     }
 
+    /// An interface by which shortcuts leave: its number in the kernel, and its place here.
+    ///
+    /// # Errors
+    /// No such interface, or no room.
+    pub fn output(&mut self, interface: &str) -> Result<(u32, u32), FilterError> {
+        let index = index_of(interface)?;
+        let place = self.base(index, interface)? / QUEUES;
+        self.outputs.set(place, index, None, 0).map_err(FilterError::output)?;
+        Ok((index, place))
+    }
+
+    /// The table of flows that workers lend to this program; nothing is lent before its terms are set. To be called once.
+    ///
+    /// # Errors
+    /// No memory, or it was called before.
+    pub fn shortcuts(&mut self, key: u64) -> Result<Shortcuts, FilterError> {
+        let mut array = |name| match self.program.take_map(name) {
+            Some(Map::Array(map)) => Ok(map),
+            _ => Err(FilterError::Missing(name)),
+        };
+        let (terms, buckets, flows) = (array("terms")?, array("buckets")?, array("shortcuts")?);
+        let (terms, buckets, flows) = (terms.fd().as_fd(), buckets.fd().as_fd(), flows.fd().as_fd());
+        Shortcuts::map(terms, buckets, flows, key).map_err(|error| FilterError::table("shortcuts", error.into()))
+    }
+
     /// Where the interface's sockets begin in their map.
     fn base(&mut self, index: u32, interface: &str) -> Result<u32, FilterError> {
         if let Some(known) = self.interfaces.get(&index) {
@@ -269,6 +297,19 @@ impl XdpFilter {
         self.vips_six.trim(&wanted.vips_six)?;
         self.plain_backends_six.trim(&wanted.plain_backends_six)?;
         self.snat_six.trim(&wanted.snat_six)
+    }
+
+    /// What the program does with a frame that arrives on `lo`, and the frame afterwards; nothing is really sent. For tests, which
+    /// compare it with other ways to treat a packet. 2 is "to the kernel", 4 is "sent on".
+    ///
+    /// # Errors
+    /// The kernel takes no frame of this length.
+    pub fn try_frame(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), FilterError> {
+        let mut after = vec![0; frame.len() + 256];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut after), ..TestRunOptions::new() };
+        let result = xdp(&mut self.program)?.test_run(options).map_err(FilterError::program)?;
+        after.truncate(result.data_size_out as usize);
+        Ok((result.return_value, after))
     }
 
     /// Packets by verdict since the filter was loaded; names that begin with `pass_` went to the kernel.

@@ -4,6 +4,7 @@ use std::io;
 
 use aya::EbpfError;
 use aya::maps::MapError;
+use aya::maps::xdp::XdpMapError;
 use aya::programs::ProgramError;
 
 use crate::XdpMode;
@@ -119,6 +120,13 @@ impl FilterError {
 
     pub(crate) fn table(table: &'static str, error: MapError) -> FilterError {
         FilterError::Table { table, error: Box::new(error) }
+    }
+
+    pub(crate) fn output(error: XdpMapError) -> FilterError {
+        match error {
+            XdpMapError::MapError(error) => FilterError::table("outputs", error),
+            XdpMapError::ChainedProgramNotSupported => FilterError::Missing("outputs"),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use aya::programs::{TestRun, TestRunOptions};
 use proptest::prelude::*;
 
 use super::*;
@@ -57,8 +56,7 @@ fn filter() -> Option<XdpFilter> {
 
 impl XdpFilter {
     fn run(&mut self, packet: &[u8]) -> u32 {
-        let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::new() };
-        xdp(&mut self.program).unwrap().test_run(options).unwrap().return_value
+        self.try_frame(packet).unwrap().0
     }
 
     /// The verdict, by the counter that moved. Without a socket, what was taken is passed, and counted as such.

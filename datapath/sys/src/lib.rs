@@ -19,8 +19,10 @@ mod overlay;
 mod pages;
 mod pool;
 mod queue;
+mod redirect;
 mod ring;
 mod segmentation;
+mod shortcuts;
 mod tun;
 mod tuning;
 mod umem;
@@ -33,12 +35,16 @@ pub use filter::{AttachMode, XdpFilter};
 pub use filter_error::FilterError;
 pub use filter_rules::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
-pub use link::queue_count;
+pub use link::{index as interface_index, queue_count};
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
 pub use overlay::OverlaySocket;
 pub use pages::use_huge_pages;
 pub use pool::{FramePool, MAX_FRAME_BYTES};
+pub use redirect::takes_redirects;
 pub use segmentation::Segmentation;
+pub use shortcuts::{
+    Arrival, Ends, Headers as LentHeaders, Lender, LentId, LentSide, LentWay, Loan, SETTLED, Shortcuts,
+};
 pub use tun::TunDevice;
 pub use tuning::{BusyPoll, XdpTuning};
 pub use umem::{XdpUmem, xdp_pool};

@@ -83,7 +83,10 @@ pub(crate) fn name_of(interface: &str) -> io::Result<[u8; libc::IFNAMSIZ]> {
 }
 
 /// The interface's index, in the calling thread's network namespace.
-pub(crate) fn index(interface: &str) -> io::Result<u32> {
+///
+/// # Errors
+/// `ENODEV` when there is no such interface in it.
+pub fn index(interface: &str) -> io::Result<u32> {
     let name = name_of(interface)?;
     let name: CString = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?.into();
     // SAFETY: a C string that outlives the call.

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 /// Types that the kernel may fill with any bytes, and whose bytes the kernel may read.
 ///
@@ -117,6 +118,14 @@ pub(crate) fn poll_now(fd: BorrowedFd<'_>) {
     // Failing costs nothing: what was not polled now is polled at the next call.
     // SAFETY: no buffer, no address.
     unsafe { libc::recvfrom(fd.as_raw_fd(), ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
+}
+
+/// What the kernel's monotonic clock shows.
+pub(crate) fn monotonic() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec`.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) })?;
+    Ok(Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_nanos(time.tv_nsec.cast_unsigned()))
 }
 
 /// The return value of a system call, or the error that it left behind.

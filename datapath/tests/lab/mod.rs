@@ -7,7 +7,7 @@ pub mod packets;
 pub mod six;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -29,8 +29,8 @@ use datapath::service::{
 };
 use datapath::surrogate::Surrogates;
 use datapath::worker::{Shared, TablesDesk, Worker};
-use datapath::{EngineConfig, ProbeLine, Role, Slot, SnatPorts};
-use sys::{FramePool, LinkType, MemoryDevice};
+use datapath::{EngineConfig, Lending, Output, ProbeLine, Role, Slot, SnatPorts};
+use sys::{FramePool, LinkType, MemoryDevice, Shortcuts};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
 
@@ -170,6 +170,8 @@ pub struct Gateway {
     pub surrogates: Arc<Surrogates>,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
+    /// By which tables flows are lent, where they are.
+    shortcuts: Option<Arc<Shortcuts>>,
     /// Of every backend there ever was: counters outlive tables.
     stats: BTreeMap<u32, Arc<BackendStats>>,
 }
@@ -211,6 +213,7 @@ impl Gateway {
             surrogates: Arc::new(Surrogates::new(2 * flows)),
             publisher,
             generation: 1,
+            shortcuts: None,
             stats,
         };
         gateway.surrogates.prepare();
@@ -277,6 +280,20 @@ impl Gateway {
         self.counters.push(counters);
     }
 
+    /// Flows of worker 0 are lent from now on. Time is the program's.
+    pub fn lend(&mut self, shortcuts: &Arc<Shortcuts>, output: Output) {
+        let lender = shortcuts.lenders(1).remove(0);
+        self.workers[0].core_mut().lend_by(Lending::new(lender, vec![Some(output); 2]));
+        self.shortcuts = Some(Arc::clone(shortcuts));
+        self.set_terms();
+    }
+
+    fn set_terms(&self) {
+        if let Some(shortcuts) = &self.shortcuts {
+            shortcuts.set_terms(self.generation as u32, Some(SocketAddrV4::new(OUR_VTEP, vxlan::PORT)));
+        }
+    }
+
     /// Lets every worker do everything that waits.
     pub fn settle(&mut self) {
         for _ in 0..4 {
@@ -305,6 +322,7 @@ impl Gateway {
         if let Some(previous) = self.publisher.newest() {
             snapshot.inherit(previous, self.now, self.now + Duration::from_secs(15));
         }
+        self.set_terms();
         self.publisher.publish(self.generation, Arc::new(snapshot));
     }
 

@@ -42,7 +42,7 @@ enum Verb {
     Steady(steady::Steady),
     /// Listens to one task until it ends.
     Stay(stay::Stay),
-    /// Connects, says one thing, then waits for the end without a word.
+    /// Connects, says a thing or some, then waits for the end without a word.
     Idle(idle::Idle),
     /// Sends one datagram in fragments of any order and waits for the echo.
     Fragments(fragments::Fragments),

@@ -43,15 +43,17 @@ pub enum Contestant {
     HaproxyTwo,
     /// `HAProxy` in TCP mode to the nodes' published ports; they DNAT to any task, half of them through VXLAN.
     DoubleHop,
-    /// Sluicegate on `AF_XDP` sockets.
+    /// Sluicegate on `AF_XDP` sockets, with shortcuts.
     AfXdp,
+    /// The same with `shortcuts = "never"`: workers see every packet.
+    Workers,
     /// Sluicegate on a TUN device.
     Tun,
 }
 
 impl Contestant {
     /// Everyone; first the one without a gateway.
-    pub const ALL: [Contestant; 8] = [
+    pub const ALL: [Contestant; 9] = [
         Contestant::Direct,
         Contestant::Routing,
         Contestant::Nftables,
@@ -59,6 +61,7 @@ impl Contestant {
         Contestant::HaproxyTwo,
         Contestant::DoubleHop,
         Contestant::AfXdp,
+        Contestant::Workers,
         Contestant::Tun,
     ];
     /// Those with a gateway, in the order of their seats.
@@ -75,6 +78,7 @@ impl Contestant {
             Contestant::HaproxyTwo => "HAProxy, 2 threads",
             Contestant::DoubleHop => "HAProxy + mesh hop",
             Contestant::AfXdp => "Sluicegate AF_XDP",
+            Contestant::Workers => "Sluicegate AF_XDP, workers only",
             Contestant::Tun => "Sluicegate TUN",
         }
     }
@@ -82,7 +86,10 @@ impl Contestant {
     /// Whether its gateway has a VXLAN device of the kernel's.
     #[must_use]
     pub fn has_kernel_vxlan(self) -> bool {
-        !matches!(self, Contestant::Direct | Contestant::DoubleHop | Contestant::AfXdp | Contestant::Tun)
+        !matches!(
+            self,
+            Contestant::Direct | Contestant::DoubleHop | Contestant::AfXdp | Contestant::Workers | Contestant::Tun
+        )
     }
 
     /// Whether it carries datagrams: `HAProxy` has no UDP.
@@ -156,8 +163,9 @@ fn start(site: &Site, seat: &Seat) -> Outcome<Option<Process>> {
             haproxy(seat, &|port| nodes.iter().map(|node| SocketAddrV4::new(node.vtep, published(port))).collect())
                 .map(Some)
         }
-        Contestant::AfXdp => sluicegate(site, seat, Driver::AfXdp).map(Some),
-        Contestant::Tun => sluicegate(site, seat, Driver::Tun).map(Some),
+        Contestant::AfXdp => sluicegate(site, seat, Driver::AfXdp, None).map(Some),
+        Contestant::Workers => sluicegate(site, seat, Driver::AfXdp, Some("never".to_owned())).map(Some),
+        Contestant::Tun => sluicegate(site, seat, Driver::Tun, None).map(Some),
     }
 }
 
@@ -250,7 +258,7 @@ fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<P
     Ok(process)
 }
 
-fn sluicegate(site: &Site, seat: &Seat, driver: Driver) -> Outcome<Process> {
+fn sluicegate(site: &Site, seat: &Seat, driver: Driver, shortcuts: Option<String>) -> Outcome<Process> {
     let backends = |port: u16, count: usize| -> Vec<Backend> {
         let nodes = site.nodes[..NODES].iter().take(count);
         let backend = |address: String, vtep| Backend::new(address, Some(vtep));
@@ -267,6 +275,7 @@ fn sluicegate(site: &Site, seat: &Seat, driver: Driver) -> Outcome<Process> {
         },
         mode: None,
         metrics: None,
+        shortcuts,
         overlay: Some(format!(
             "vni     = {VNI}\nport    = 4789\nvtep    = \"{}\"\naddress = \"{}/24\"\nmtu     = 1450",
             seat.underlay(),

@@ -259,7 +259,7 @@ fn memory(out: &mut String, results: &Results) -> fmt::Result {
 /// What the project wants of itself, and whether this run shows it.
 fn targets(out: &mut String, results: &Results) -> fmt::Result {
     writeln!(out, "## Targets\n\nRatio of the same rounds, median [range]; a target is met by the median.\n")?;
-    head(out, ["target", "AF_XDP", "TUN"].into_iter().map(str::to_owned))?;
+    head(out, ["target", "AF_XDP", "AF_XDP, workers only", "TUN"].into_iter().map(str::to_owned))?;
     let (nft, haproxy, routing) = (Contestant::Nftables, Contestant::Haproxy, Contestant::Routing);
     let two = Contestant::HaproxyTwo;
     for (title, columns, peer, name, limit) in [
@@ -287,7 +287,8 @@ fn targets(out: &mut String, results: &Results) -> fmt::Result {
         for column in columns {
             let cell = |ours| verdict(results, ours, peer, column, limit);
             let what = format!("{} / {name}, limit {limit}", column.title);
-            writeln!(out, "| {title} | {what} | {} | {} |", cell(Contestant::AfXdp), cell(Contestant::Tun))?;
+            let [shortcuts, workers, tun] = [Contestant::AfXdp, Contestant::Workers, Contestant::Tun].map(cell);
+            writeln!(out, "| {title} | {what} | {shortcuts} | {workers} | {tun} |")?;
         }
     }
     writeln!(out)

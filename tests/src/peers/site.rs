@@ -181,6 +181,9 @@ impl Site {
         ))?;
         self.client
             .ip(&format!("addr add {far}/24 dev {front}\nlink set {front} up\nroute add {} via {near}", seat.vip()))?;
+        // As NICs do. A veth takes redirected frames only then, and notices it only while it is up.
+        self.client.run("ethtool", ["-K", &front, "gro", "on"])?;
+        self.switch.run("ethtool", ["-K", &format!("g{number}"), "gro", "on"])?;
         if contestant.has_kernel_vxlan() {
             self.add_vxlan(&seat)?;
         }

@@ -8,11 +8,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-/// Connects to an echo server, exchanges one message, then waits.
+/// Connects to an echo server, exchanges a message or some, then waits.
 #[derive(Args)]
 pub struct Idle {
     /// The echo server.
     target: SocketAddrV4,
+    /// How many messages, one after the other.
+    #[arg(long, default_value_t = 1)]
+    messages: usize,
     /// How long to wait for the end.
     #[arg(long, default_value_t = 10_000)]
     limit_ms: u64,
@@ -28,7 +31,7 @@ pub struct Report {
 }
 
 impl Idle {
-    /// Runs it; prints `ready` once the message is back.
+    /// Runs it; prints `ready` once all messages are back.
     ///
     /// # Errors
     /// No connection.
@@ -36,8 +39,10 @@ impl Idle {
         let mut stream = TcpStream::connect(self.target)?;
         let message = pattern(64);
         let mut buffer = vec![0; message.len()];
-        stream.write_all(&message)?;
-        stream.read_exact(&mut buffer)?;
+        for _ in 0..self.messages {
+            stream.write_all(&message)?;
+            stream.read_exact(&mut buffer)?;
+        }
         println!("ready");
         let start = clock::now();
         stream.set_read_timeout(Some(Duration::from_millis(self.limit_ms)))?;

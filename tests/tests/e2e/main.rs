@@ -20,6 +20,7 @@ mod persistence;
 mod program;
 mod proxy;
 mod runner;
+mod shortcuts;
 mod six;
 mod six_neighbours;
 mod stage;
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
     connections::add(&mut scenarios);
     bulk::add(&mut scenarios);
     datagrams::add(&mut scenarios);
+    shortcuts::add(&mut scenarios);
     direct::add(&mut scenarios);
     overlay::add(&mut scenarios);
     persistence::add(&mut scenarios);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use datapath::service::SchedulerKind;
 use wire::{MacAddr, Protocol};
 
-use super::super::{ClientPersistence, DEFAULT_API, Driver, Listen, Mode, MoreOverlay, OverlaySeed, Settings, load};
+use super::super::{
+    ClientPersistence, DEFAULT_API, Driver, Listen, Mode, MoreOverlay, OverlaySeed, Settings, ShortcutMode, load,
+};
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
 #[test]
@@ -18,6 +20,7 @@ fn every_key_is_read() {
     assert_eq!(config.gateway.api, Path::new("/run/other/api.sock"));
     assert_eq!(config.gateway.metrics, Some("127.0.0.1:9180".parse().unwrap()));
     assert_eq!(config.gateway.snat, [Ipv4Addr::new(198, 18, 1, 1), Ipv4Addr::new(198, 18, 1, 2)]);
+    assert_eq!(config.gateway.shortcuts, ShortcutMode::Never);
     assert_eq!(config.interfaces[0].mode, Mode::Copy);
     assert_eq!(config.interfaces[0].queues, Some(vec![0, 1]));
     assert_eq!(config.interfaces[1].driver, Driver::Tun);
@@ -64,11 +67,34 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.gateway.flows, 1_000_000);
     assert_eq!(config.gateway.api, Path::new(DEFAULT_API));
     assert_eq!(config.gateway.metrics, None);
+    assert_eq!(config.gateway.shortcuts, ShortcutMode::Auto);
     assert_eq!((config.interfaces[0].driver, config.interfaces[0].mode), (Driver::AfXdp, Mode::Auto));
     assert_eq!(config.interfaces[0].queues, None);
     let overlay = config.overlay.unwrap();
     assert_eq!((overlay.port, overlay.mtu), (4789, 1450));
     assert_eq!(overlay.mac, MacAddr([0x02, 0x42, 10, 0, 0, 3]));
+}
+
+#[test]
+fn shortcuts_are_one_of_three() {
+    let all = [("auto", ShortcutMode::Auto), ("always", ShortcutMode::Always), ("never", ShortcutMode::Never)];
+    for (word, mode) in all {
+        let loaded = parse_text(&format!("{BASE}[gateway]\nshortcuts = \"{word}\"\n")).unwrap();
+        assert_eq!((loaded.config.gateway.shortcuts, loaded.warnings), (mode, vec![]), "{word}");
+    }
+}
+
+/// `always` where none can be is a warning; one interface that may have some is enough, and the rest is nobody's fault.
+#[test]
+fn shortcuts_without_an_interface_are_a_warning() {
+    let gateway = "[gateway]\nshortcuts = \"always\"\n";
+    let tun = "[[interface]]\nname = \"sg0\"\ndriver = \"tun\"\n";
+    let generic = "[[interface]]\nname = \"eth1\"\nmode = \"generic\"\n";
+    assert_words!(rendered(&format!("{gateway}{tun}{generic}")));
+    assert_eq!(rendered(&format!("{gateway}{tun}{generic}{BASE}")), "");
+    for word in ["auto", "never"] {
+        assert_eq!(rendered(&format!("[gateway]\nshortcuts = \"{word}\"\n{tun}")), "");
+    }
 }
 
 #[test]

@@ -78,6 +78,9 @@ fn gateway_table() {
         gateway("metrics on port 0", "metrics = \"127.0.0.1:0\""),
         gateway("a snat that is no address", "snat = [\"198.18.1.300\", \"::1\"]"),
         gateway("a snat twice", "snat = [\"198.18.1.1\", \"198.18.1.1\"]"),
+        gateway("an unknown choice for shortcuts, nearly known", "shortcuts = \"alway\""),
+        gateway("an unknown choice for shortcuts", "shortcuts = \"on\""),
+        gateway("a switch for shortcuts", "shortcuts = true"),
         ("an unknown timeout", format!("{BASE}[timeouts]\ntcp_etablished = \"2h\"\n")),
         ("odd timeouts", format!("{BASE}[timeouts]\ntcp_established = \"2 fortnights\"\nudp = 0\nicmp = true\n")),
     ]));

@@ -19,7 +19,7 @@ enum { XDP_PASS = 2, XDP_REDIRECT = 4 };
 enum { MAP_HASH = 1, MAP_PERCPU_ARRAY = 6, MAP_XSKMAP = 17 };
 enum { MAP_NO_PREALLOC = 1 };
 
-struct context {
+struct xdp_md {
 	u32 data;
 	u32 data_end;
 	u32 data_meta;
@@ -94,6 +94,7 @@ enum verdict {
 	PLAIN_FRAGMENT,
 	PLAIN_ICMP,
 	NO_SOCKET,
+	SHORTCUT,
 	VERDICTS,
 };
 MAP(verdicts, MAP_PERCPU_ARRAY, u32, u64, VERDICTS, 0);
@@ -324,6 +325,7 @@ INLINE enum verdict icmp_to_us(struct ipv4 *ip, struct icmp *icmp, void *end)
 }
 
 #include "six.h"
+#include "shortcut.h"
 
 INLINE enum verdict judge(void *data, void *end)
 {
@@ -365,15 +367,16 @@ INLINE void count(enum verdict verdict)
 }
 
 SECTION("xdp")
-int filter(struct context *ctx)
+int filter(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	enum verdict verdict = judge(data, end);
+	int action = take_shortcut(ctx);
 	u32 interface = ctx->ingress_ifindex;
-	int action = XDP_PASS;
+	enum verdict verdict;
 	u32 *base;
 
+	if (action != XDP_PASS)
+		return action;
+	verdict = judge((void *)(long)ctx->data, (void *)(long)ctx->data_end);
 	count(verdict);
 	if (verdict < LISTEN)
 		return XDP_PASS;

@@ -9,4 +9,6 @@ mod joined;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod redirect;
+#[cfg(test)]
 mod runs;

@@ -1,0 +1,77 @@
+//! Flows that are lent: somebody else follows their packets for a while, and tells afterwards what they have shown.
+//!
+//! Whoever has borrowed a flow does with its packets what [`Conntrack::goes_on`] would have done, and keeps what each side has
+//! shown. Until the flow is taken back, nothing here may move it.
+
+use core::time::Duration;
+
+use wire::Protocol;
+
+use crate::tcp::{NO_SCALE, scale_of};
+use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
+use crate::{tcp, tick};
+
+/// What a side of a TCP flow has shown. Of UDP nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The sequence number after its last byte.
+    pub end: u32,
+    /// The highest sequence number that it has acknowledged.
+    pub ack: u32,
+    /// The largest window that it has offered, in units of `1 << scale`.
+    pub window: u16,
+    /// Its scale, 0 to 14.
+    pub scale: u8,
+}
+
+impl Conntrack {
+    /// Lends a flow until then. `None`: packets of it may still move more than windows and counters, or it is lent already.
+    /// If nothing is told of it, it expires as if it had been heard at the end. `idle` is the service's.
+    pub fn lend(&mut self, id: FlowId, idle: &Idle, until: Duration) -> Option<[Shown; 2]> {
+        let flow = self.flows.get_mut(id.slot()).filter(|flow| may_be_lent(flow))?;
+        flow.set_lent(true);
+        let deadline = tick::ceil(until).saturating_add(idle.or(flow.state(), &self.timeouts));
+        flow.deadline = flow.deadline.max(deadline);
+        Some([Direction::Original, Direction::Reply].map(|side| shown(flow, side)))
+    }
+
+    /// Takes a lent flow back, with what its sides have shown by then and when it was last heard, if it was.
+    pub fn take_back(&mut self, id: FlowId, sides: &[Shown; 2], heard: Option<Duration>, idle: &Idle) {
+        let Some(flow) = self.flows.get_mut(id.slot()).filter(|flow| !flow.is_vacant() && flow.is_lent()) else {
+            return;
+        };
+        flow.set_lent(false);
+        if flow.original.protocol == Protocol::Tcp {
+            for (side, shown) in [Direction::Original, Direction::Reply].into_iter().zip(sides) {
+                tcp::take_over(flow, side, shown.end, shown.ack, shown.window);
+            }
+        }
+        if let Some(heard) = heard {
+            let was = flow.deadline;
+            flow.deadline = tick::ceil(heard).saturating_add(idle.or(flow.state(), &self.timeouts));
+            if flow.deadline < was {
+                self.timers.wait_less(id.0, flow.deadline);
+            }
+        }
+    }
+}
+
+/// Established, translated, and with nothing special about it.
+fn may_be_lent(flow: &Flow) -> bool {
+    let goes_on = match flow.original.protocol {
+        Protocol::Tcp => flow.is_in(State::Established),
+        Protocol::Udp => {
+            flow.has_acked(Direction::Reply) && (flow.is_in(State::UdpNew) || flow.is_in(State::UdpStream))
+        }
+    };
+    goes_on && !flow.is_lent() && !flow.is_spliced() && !flow.is_direct()
+}
+
+fn shown(flow: &Flow, side: Direction) -> Shown {
+    let scale = match scale_of(flow, side) {
+        NO_SCALE => 0,
+        scale => scale,
+    };
+    let index = side.index();
+    Shown { end: flow.ends[index], ack: flow.acks[index], window: flow.windows[index], scale }
+}

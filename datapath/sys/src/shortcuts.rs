@@ -1,0 +1,524 @@
+//! Shortcuts: flows that a worker lends to the XDP program, which then translates their packets and sends them on itself.
+//!
+//! `bpf/shortcut.h` says what the program does with them and when it gives them back. The tables are arrays of the kernel's that
+//! are mapped here: lending and taking back are plain stores, no system calls. A table is shared by all workers; each has places
+//! of its own in it ([`Lender`]), and the index is written by compare-and-swap.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::os::{self, Mapping};
+
+/// Flows that can be lent at a time, as in `shortcut.h`.
+const SHORTCUTS: usize = 16_384;
+const BUCKETS: usize = 8_192;
+const WAYS_OF_A_BUCKET: usize = 8;
+/// Longer packets the program cannot sum up, as in `shortcut.h`.
+const LONGEST: u16 = 4096;
+/// Ethernet.
+const LINK_BYTES: usize = 14;
+/// Ethernet, IPv4, UDP, VXLAN, Ethernet.
+const TUNNEL_BYTES: usize = 64;
+/// How long a place that was given back stays empty. The program may be at a packet that it began before, and holds on for as
+/// long as its processor is kept from it.
+const REST: Duration = Duration::from_millis(200);
+
+/// The program's clock is behind by a tick of the kernel's at most; a loan that was over this long ago has no packet in work.
+pub const SETTLED: Duration = Duration::from_millis(20);
+/// A few times what the program needs for a packet: about two microseconds.
+const PACKET_SPINS: u32 = 64;
+
+/// The two ends of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Who it says it is from.
+    pub src: SocketAddrV4,
+    /// Where it goes.
+    pub dst: SocketAddrV4,
+}
+
+/// How the packets of a direction must arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// On this interface (by the kernel's number), from this neighbour.
+    Neighbour {
+        /// The interface.
+        interface: u32,
+        /// The source of their Ethernet headers.
+        mac: [u8; 6],
+    },
+    /// On any interface, not through a tunnel.
+    Anywhere,
+    /// Through a tunnel.
+    Tunnel {
+        /// Its other end.
+        vtep: Ipv4Addr,
+        /// Which overlay, below 2^24.
+        vni: u32,
+        /// Our address inside.
+        mac: [u8; 6],
+    },
+}
+
+/// What packets of a direction leave with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headers {
+    /// An Ethernet header.
+    Link([u8; LINK_BYTES]),
+    /// All of a tunnel: TOS, lengths, identification and checksum of the outer IPv4 and UDP headers are filled in per packet.
+    Tunnel([u8; TUNNEL_BYTES]),
+}
+
+/// One direction of a lent flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentWay {
+    /// Its packets as they arrive.
+    pub from: Ends,
+    /// And as they leave.
+    pub to: Ends,
+    /// How they arrive.
+    pub arrival: Arrival,
+    /// The longest IP packet that fits, in bytes. Those of more than 4096 are the worker's in any case.
+    pub mtu: u16,
+    /// What stands in front of the IP packet when it leaves.
+    pub headers: Headers,
+    /// Through which interface, by [`XdpFilter::output`](crate::XdpFilter::output).
+    pub output: u32,
+}
+
+/// What the packets of one side have shown. Of UDP only the counters and `heard`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LentSide {
+    /// The sequence number after its last byte.
+    pub end: u32,
+    /// The highest sequence number that it has acknowledged.
+    pub ack: u32,
+    /// The largest window that it has offered, in units of `1 << scale`.
+    pub window: u16,
+    /// Its scale, 0 to 14.
+    pub scale: u16,
+    /// Packets since it was lent.
+    pub packets: u32,
+    /// Their bytes, of the IP layer.
+    pub bytes: u64,
+    /// When the last one came, by [`clock::now`]; to a few milliseconds.
+    pub heard: Option<Duration>,
+}
+
+/// A flow, to be lent.
+#[derive(Clone, Debug)]
+pub struct Loan {
+    /// 6 or 17.
+    pub protocol: u8,
+    /// The tables by which it was made: with others ([`Shortcuts::set_terms`]) it is over.
+    pub generation: u32,
+    /// When it is over in any case, by [`clock::now`].
+    pub until: Duration,
+    /// What is added to the client's TCP timestamps, and taken from what echoes them.
+    pub stamp_delta: u32,
+    /// What client and backend have shown.
+    pub sides: [LentSide; 2],
+    /// From the client, from the backend.
+    pub ways: [LentWay; 2],
+}
+
+/// The place of a lent flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentId(u32);
+
+/// `struct lending`.
+#[repr(C)]
+struct Terms {
+    key: AtomicU64,
+    generation: AtomicU32,
+    vtep: AtomicU32,
+    tunnel_port: AtomicU32,
+}
+
+/// `struct bucket`.
+#[repr(C)]
+struct Bucket {
+    places: [AtomicU64; WAYS_OF_A_BUCKET],
+}
+
+/// `struct side`.
+#[repr(C)]
+struct Side {
+    heard: AtomicU64,
+    bytes: AtomicU64,
+    packets: AtomicU32,
+    end: AtomicU32,
+    ack: AtomicU32,
+    window: AtomicU16,
+    scale: AtomicU16,
+}
+
+/// `struct way`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Way {
+    source: u32,
+    destination: u32,
+    ports: u32,
+    to_source: u32,
+    to_destination: u32,
+    to_ports: u32,
+    ip_delta: u16,
+    l4_delta: u16,
+    mtu: u16,
+    header_length: u16,
+    interface: u32,
+    neighbour: [u8; 6],
+    any_neighbour: u8,
+    protocol: u8,
+    output: u32,
+    from_vtep: u32,
+    vni: u32,
+    inner_mac: [u8; 6],
+    outer_sum: u16,
+    header: [[u8; 8]; TUNNEL_BYTES / 8],
+}
+
+/// `struct shortcut`.
+#[repr(C)]
+struct Shortcut {
+    live: AtomicU32,
+    generation: AtomicU32,
+    until: AtomicU64,
+    stamp_delta: AtomicU32,
+    padding: [u32; 11],
+    sides: [Side; 2],
+    ways: UnsafeCell<[Way; 2]>,
+}
+
+const _: () = assert!(size_of::<Side>() == 32 && size_of::<Way>() == 128 && size_of::<Shortcut>() == 384);
+
+/// An array of the kernel's in our memory.
+struct Array<T> {
+    memory: Mapping,
+    len: usize,
+    element: std::marker::PhantomData<T>,
+}
+
+/// What arrays consist of.
+///
+/// # Safety
+/// `repr(C)`, without padding between fields that matter, every bit pattern is a value, and everything that the kernel writes is
+/// an atomic.
+unsafe trait Shared {}
+// SAFETY: atomics.
+unsafe impl Shared for Terms {}
+// SAFETY: atomics.
+unsafe impl Shared for Bucket {}
+// SAFETY: atomics, and ways of integers, which only we write.
+unsafe impl Shared for Shortcut {}
+
+impl<T: Shared> Array<T> {
+    fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Array<T>> {
+        Ok(Array { memory: Mapping::shared(fd, len * size_of::<T>(), 0)?, len, element: std::marker::PhantomData })
+    }
+
+    fn get(&self, index: usize) -> Option<&T> {
+        // SAFETY: inside the mapping, which is aligned to pages and lives as long as `self`; any bytes are a value of T, and what
+        // others write meanwhile is atomic (contract of Shared).
+        (index < self.len).then(|| unsafe { self.memory.base().cast::<T>().add(index).as_ref() })
+    }
+}
+
+/// The table of lent flows, of all workers.
+pub struct Shortcuts {
+    terms: Array<Terms>,
+    buckets: Array<Bucket>,
+    flows: Array<Shortcut>,
+    key: u64,
+    /// Of the newest tables; what the program sees is 0 while lending is not allowed.
+    generation: AtomicU32,
+    allowed: AtomicBool,
+    /// What the kernel's monotonic clock showed when ours began.
+    start: Duration,
+}
+
+// SAFETY: `ways` of a place are written by the one lender that owns it, while nobody else of this process reads them; all else
+// is atomic.
+unsafe impl Send for Shortcuts {}
+// SAFETY: as above.
+unsafe impl Sync for Shortcuts {}
+
+impl Shortcuts {
+    /// Maps the program's tables.
+    pub(crate) fn map(
+        terms: BorrowedFd<'_>,
+        buckets: BorrowedFd<'_>,
+        flows: BorrowedFd<'_>,
+        key: u64,
+    ) -> io::Result<Shortcuts> {
+        let start = os::monotonic()?.saturating_sub(clock::now());
+        let (terms, buckets) = (Array::<Terms>::map(terms, 1)?, Array::map(buckets, BUCKETS)?);
+        if let Some(terms) = terms.get(0) {
+            terms.key.store(key, Ordering::Relaxed);
+        }
+        let (generation, allowed) = (AtomicU32::new(0), AtomicBool::new(true));
+        Ok(Shortcuts { terms, buckets, flows: Array::map(flows, SHORTCUTS)?, key, generation, allowed, start })
+    }
+
+    /// By which tables flows are lent from now on; all that were lent by others are over. Generation 0: nothing is lent.
+    /// `tunnel` is our end of the tunnels.
+    pub fn set_terms(&self, generation: u32, tunnel: Option<SocketAddrV4>) {
+        let Some(terms) = self.terms.get(0) else { return };
+        terms.generation.store(0, Ordering::SeqCst);
+        terms.vtep.store(tunnel.map_or(0, |tunnel| raw(*tunnel.ip())), Ordering::SeqCst);
+        terms.tunnel_port.store(tunnel.map_or(0, |tunnel| tunnel.port().into()), Ordering::SeqCst);
+        self.generation.store(generation, Ordering::SeqCst);
+        self.allow(self.allowed.load(Ordering::SeqCst));
+    }
+
+    /// Whether the program may take packets at all. To be called by the thread that sets the terms.
+    pub fn allow(&self, allowed: bool) {
+        self.allowed.store(allowed, Ordering::SeqCst);
+        if let Some(terms) = self.terms.get(0) {
+            let generation = if allowed { self.generation.load(Ordering::SeqCst) } else { 0 };
+            terms.generation.store(generation, Ordering::SeqCst);
+        }
+    }
+
+    /// A share of the places for each worker.
+    #[must_use]
+    pub fn lenders(self: &Arc<Self>, workers: usize) -> Vec<Lender> {
+        let workers = workers.max(1);
+        let share = (SHORTCUTS / workers) as u32;
+        let places = |worker: u32| (worker * share..(worker + 1) * share).rev().collect();
+        let lender = |worker| Lender { table: Arc::clone(self), workers, free: places(worker), resting: VecDeque::new() };
+        (0..workers as u32).map(lender).collect()
+    }
+
+    /// Where a key belongs: its bucket, and the upper half of what stands there.
+    fn hash(&self, way: &Way) -> (usize, u64) {
+        let mut hash = (u64::from(way.source) << 32 | u64::from(way.destination)) ^ self.key;
+        hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
+        hash ^= u64::from(way.ports) << 8 | u64::from(way.protocol);
+        hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        hash ^= hash >> 32;
+        (hash as usize & (BUCKETS - 1), hash & !0xffff_ffff)
+    }
+
+    /// Makes a way known to the program. False: there is no room near its key.
+    fn enter(&self, way: &Way, number: u32) -> bool {
+        let (bucket, tag) = self.hash(way);
+        let entry = tag | u64::from(number);
+        self.buckets.get(bucket).is_some_and(|bucket| {
+            bucket
+                .places
+                .iter()
+                .any(|place| place.compare_exchange(0, entry, Ordering::SeqCst, Ordering::Relaxed).is_ok())
+        })
+    }
+
+    fn remove(&self, way: &Way, number: u32) {
+        let (bucket, tag) = self.hash(way);
+        let entry = tag | u64::from(number);
+        for place in self.buckets.get(bucket).into_iter().flat_map(|bucket| &bucket.places) {
+            if place.compare_exchange(entry, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn kernel_time(&self, time: Duration) -> u64 {
+        (self.start + time).as_nanos() as u64
+    }
+
+    fn our_time(&self, nanos: u64) -> Option<Duration> {
+        (nanos != 0).then(|| Duration::from_nanos(nanos).saturating_sub(self.start))
+    }
+}
+
+/// One worker's part of the table.
+pub struct Lender {
+    table: Arc<Shortcuts>,
+    /// That share the table.
+    workers: usize,
+    /// Places without a flow. The one freed last is used first: it is still in the cache.
+    free: Vec<u32>,
+    /// Those that were given back, and from when on they may be used.
+    resting: VecDeque<(Duration, u32)>,
+}
+
+impl Lender {
+    /// The table that this is a part of.
+    #[must_use]
+    pub fn table(&self) -> Arc<Shortcuts> {
+        Arc::clone(&self.table)
+    }
+
+    /// How many flows it can lend at a time.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        SHORTCUTS / self.workers
+    }
+
+    /// Lends a flow. `None`: no place is free, or others have filled the index where its keys belong.
+    pub fn lend(&mut self, loan: &Loan, now: Duration) -> Option<LentId> {
+        while let Some((_, rested)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            self.free.push(rested);
+        }
+        let place = *self.free.last()?;
+        let table = &self.table;
+        let shortcut = table.flows.get(place as usize)?;
+        let ways = loan.ways.each_ref().map(|way| raw_way(way, loan.protocol));
+        // SAFETY: the place is ours and not live, and has rested: nobody reads its ways.
+        unsafe { ptr::write_volatile(shortcut.ways.get(), ways) };
+        for (side, shown) in shortcut.sides.iter().zip(&loan.sides) {
+            side.show(shown);
+        }
+        shortcut.generation.store(loan.generation, Ordering::Relaxed);
+        shortcut.stamp_delta.store(loan.stamp_delta, Ordering::Relaxed);
+        shortcut.until.store(table.kernel_time(loan.until), Ordering::Relaxed);
+        shortcut.live.store(1, Ordering::SeqCst);
+        let numbers = numbers(place);
+        if !table.enter(&ways[0], numbers[0]) {
+            shortcut.live.store(0, Ordering::SeqCst);
+            return None;
+        }
+        self.free.pop();
+        if !table.enter(&ways[1], numbers[1]) {
+            // The program may have begun with a packet of the first way: the place rests like any other.
+            self.take_back(LentId(place), now);
+            return None;
+        }
+        Some(LentId(place))
+    }
+
+    /// Takes a flow back, and tells what its sides have shown meanwhile. To be called once.
+    pub fn take_back(&mut self, id: LentId, now: Duration) -> [LentSide; 2] {
+        let Some(shortcut) = self.table.flows.get(id.0 as usize) else { return [LentSide::default(); 2] };
+        if shortcut.live.swap(0, Ordering::SeqCst) != 0 {
+            // The program may be at a packet that it began before: what that shows shall not be lost.
+            (0..PACKET_SPINS).for_each(|_| std::hint::spin_loop());
+        }
+        // SAFETY: the place is ours: nobody writes its ways.
+        let ways = unsafe { ptr::read_volatile(shortcut.ways.get()) };
+        for (way, number) in ways.iter().zip(numbers(id.0)) {
+            self.table.remove(way, number);
+        }
+        self.resting.push_back((now + REST, id.0));
+        shortcut.sides.each_ref().map(|side| side.shown(&self.table))
+    }
+
+    /// Whether the program still sends the flow's packets on: it ends loans by itself.
+    #[must_use]
+    pub fn is_live(&self, id: LentId) -> bool {
+        self.table.flows.get(id.0 as usize).is_some_and(|shortcut| shortcut.live.load(Ordering::SeqCst) != 0)
+    }
+}
+
+/// What stands in the index for the two ways of a place.
+fn numbers(place: u32) -> [u32; 2] {
+    [2 * place + 1, 2 * place + 2]
+}
+
+impl Side {
+    fn show(&self, shown: &LentSide) {
+        self.heard.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.packets.store(0, Ordering::Relaxed);
+        self.end.store(shown.end, Ordering::Relaxed);
+        self.ack.store(shown.ack, Ordering::Relaxed);
+        self.window.store(shown.window, Ordering::Relaxed);
+        self.scale.store(shown.scale, Ordering::Relaxed);
+    }
+
+    fn shown(&self, table: &Shortcuts) -> LentSide {
+        LentSide {
+            end: self.end.load(Ordering::Relaxed),
+            ack: self.ack.load(Ordering::Relaxed),
+            window: self.window.load(Ordering::Relaxed),
+            scale: self.scale.load(Ordering::Relaxed),
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            heard: table.our_time(self.heard.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// As the program reads it from a packet.
+fn raw(address: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+fn raw_ports(ends: &Ends) -> u32 {
+    let [source, destination] = [ends.src.port().to_be_bytes(), ends.dst.port().to_be_bytes()];
+    u32::from_ne_bytes([source[0], source[1], destination[0], destination[1]])
+}
+
+fn raw_way(way: &LentWay, protocol: u8) -> Way {
+    let mut out = Way {
+        source: raw(*way.from.src.ip()),
+        destination: raw(*way.from.dst.ip()),
+        ports: raw_ports(&way.from),
+        to_source: raw(*way.to.src.ip()),
+        to_destination: raw(*way.to.dst.ip()),
+        to_ports: raw_ports(&way.to),
+        mtu: way.mtu.min(LONGEST),
+        protocol,
+        output: way.output,
+        ..Way::default()
+    };
+    let addresses = [out.source, out.destination, out.to_source, out.to_destination];
+    let one_hop = u16::from_ne_bytes([1, 0]);
+    out.ip_delta = fold(change(addresses) + u32::from(!one_hop));
+    out.l4_delta = fold(change(addresses) + change([out.ports, 0, out.to_ports, 0]));
+    match way.arrival {
+        Arrival::Neighbour { interface, mac } => (out.interface, out.neighbour) = (interface, mac),
+        Arrival::Anywhere => out.any_neighbour = 1,
+        Arrival::Tunnel { vtep, vni, mac } => {
+            out.from_vtep = raw(vtep);
+            out.vni = u32::from_ne_bytes((vni << 8).to_be_bytes());
+            out.inner_mac = mac;
+        }
+    }
+    let header = match &way.headers {
+        Headers::Link(bytes) => bytes.as_slice(),
+        Headers::Tunnel(bytes) => {
+            out.outer_sum = outer_sum(bytes);
+            bytes.as_slice()
+        }
+    };
+    out.header_length = header.len() as u16;
+    for (word, bytes) in out.header.iter_mut().zip(header.chunks(8)) {
+        word[..bytes.len()].copy_from_slice(bytes);
+    }
+    out
+}
+
+/// What replacing the first two words by the last two adds to an internet checksum's sum (RFC 1624), in network order.
+fn change([old_a, old_b, new_a, new_b]: [u32; 4]) -> u32 {
+    let halves = |word: u32| (word & 0xffff) + (word >> 16);
+    halves(!old_a) + halves(!old_b) + halves(new_a) + halves(new_b)
+}
+
+fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
+
+/// The outer IPv4 header's sum without what is filled in per packet.
+fn outer_sum(header: &[u8; TUNNEL_BYTES]) -> u16 {
+    let ip = &header[LINK_BYTES..LINK_BYTES + 20];
+    let words = ip.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let filled_in = [1, 2, 5];
+    let sum = words.enumerate().filter(|(index, _)| !filled_in.contains(index)).map(|(_, word)| word).sum::<u32>();
+    fold(sum - u32::from(header[LINK_BYTES + 1]))
+}
+
+#[cfg(test)]
+#[path = "shortcuts_tests.rs"]
+mod tests;
