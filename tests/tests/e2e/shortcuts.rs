@@ -349,7 +349,7 @@ fn reload_under_load(driver: Driver) -> Outcome {
 fn closed_behind(driver: Driver) -> Outcome {
     const COUNT: usize = 100;
     const REQUESTS: usize = 30;
-    let stage = stage(ONE_TASK, driver, |_| {})?;
+    let stage = stage(ONE_TASK, driver, |config| config.timeouts.push("tcp_close = \"10m\"".into()))?;
     let last = format!("http://{WEB}/last");
     let server_closes = ["--next", "-sS", "--fail", "-w", "%{num_connects}\n", "-H", "Connection: close", &last];
     for round in 0..COUNT {
@@ -358,18 +358,26 @@ fn closed_behind(driver: Driver) -> Outcome {
     }
     let (client, task) = (stage.network.client(), task(&stage));
     let flows = || stage.gateway.json(&["flow", "list", "--service", "web", "--limit", "1000"]);
-    let over = |flows: &Value| rows(flows).iter().filter(|flow| flow["state"] == "TIME_WAIT").count();
-    wait_until("the end of all connections", PATIENCE, || Ok(over(&flows()?) == COUNT)).map_err(|failure| {
-        let flows = flows().unwrap_or_default();
-        let open: Vec<_> = rows(&flows).iter().filter(|flow| flow["state"] != "TIME_WAIT").collect();
-        failure.during(&format!("{} are over; not {open:?}", over(&flows)))
-    })?;
+    let all = wait_for("the end of all connections", PATIENCE, || {
+        let flows = flows()?;
+        let is_over = |flow: &Value| flow["state"] == "TIME_WAIT" || flow["state"] == "CLOSE";
+        let over = rows(&flows).iter().filter(|flow| is_over(flow)).count();
+        Ok((over == COUNT && rows(&flows).len() == COUNT).then_some(flows))
+    });
+    let all = all.map_err(|failure| failure.during(&format!("{:?}", flows())))?;
+    // A server whose FIN was acknowledged late sends it again, to a client that has gone: that one resets.
+    let reset = rows(&all).iter().filter(|flow| flow["state"] == "CLOSE").count() as u64;
+    let resets = kernel_count(client, "Tcp", "OutRsts")?;
+    ensure!(reset <= resets, "{reset} flows were reset, and the client has sent {resets} RSTs");
     // Both have heard the other's FIN and its own acknowledged.
     wait_until("the sockets' ends", PATIENCE, || Ok(open_sockets(client)? + open_sockets(task)? == 0))?;
-    nothing_dropped(&stage)?;
+    nothing_dropped_but_resets(&stage)?;
     let lent = lent(&stage)?;
     ensure!(lent > COUNT as u64 * REQUESTS as u64 / 2, "only {lent} packets were lent");
-    counts_agree(&stage, "web", || seen_by_client(&stage)).map(drop)
+    if resets == 0 {
+        counts_agree(&stage, "web", || seen_by_client(&stage))?;
+    }
+    Ok(())
 }
 
 /// A host's TCP sockets that neither listen nor are in `TIME_WAIT`.
