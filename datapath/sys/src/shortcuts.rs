@@ -295,7 +295,8 @@ impl Shortcuts {
         let workers = workers.max(1);
         let share = (SHORTCUTS / workers) as u32;
         let places = |worker: u32| (worker * share..(worker + 1) * share).rev().collect();
-        let lender = |worker| Lender { table: Arc::clone(self), workers, free: places(worker), resting: VecDeque::new() };
+        let lender =
+            |worker| Lender { table: Arc::clone(self), workers, free: places(worker), resting: VecDeque::new() };
         (0..workers as u32).map(lender).collect()
     }
 
