@@ -4,8 +4,10 @@
 // the gateway and on to the server. What a process was charged for therefore says little. Here each stretch of time
 // inside NET_RX and NET_TX belongs to the namespace of the device that last received a packet in it.
 //
-// It runs several times for each packet, and its own time falls into what it measures. So: typed tracepoints, whose
-// arguments are read by plain loads; all sums of a CPU in one array, which is found without a call; one hash lookup.
+// It runs several times for each packet, and would be a part of what it measures. So each hook looks at the clock when it begins
+// and when it ends, and that time belongs to nobody. What is left in is the way into a hook and out of it. And it is short: typed
+// tracepoints, whose arguments are read by plain loads; all sums of a CPU in one array, which is found without a call; one hash
+// lookup.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -44,7 +46,8 @@ struct napi_struct {
     struct net_device *dev;
 } RELOCATED;
 
-// What this CPU is at, and what it spent. `place`: whose packet was seen last in this softirq.
+// What this CPU is at, and what it spent. `last`: since when time has been nobody's yet. `place`: whose packet was seen last in
+// this softirq.
 struct state {
     u64 last;
     u32 place;
@@ -90,67 +93,78 @@ static inline u32 place_of(struct net_device *dev) {
     return number(lookup(&places, &inode));
 }
 
-// The time until now was of that sum.
-static inline void charge(struct state *s, u32 sum) {
-    u64 now = now_ns();
+// The time until this hook began was of that sum.
+static inline void charge(struct state *s, u32 sum, u64 began) {
     if (s->last && sum < SUMS)
-        s->spent[sum] += now - s->last;
-    s->last = now;
+        s->spent[sum] += began - s->last;
+    s->last = began;
 }
 
-// The time until now was the running process's own.
-static inline void charge_process(struct state *s) {
+// The time until this hook began was the running process's own.
+static inline void charge_process(struct state *s, u64 began) {
     u32 process = current_pid_tgid() >> 32;
-    charge(s, process ? number(lookup(&processes, &process)) : OTHERS);
+    charge(s, process ? number(lookup(&processes, &process)) : OTHERS, began);
+}
+
+// This hook ends: its time is left out.
+static inline int leave_out(struct state *s, u64 began) {
+    s->last += now_ns() - began;
+    return 0;
 }
 
 SECTION("tp_btf/softirq_entry") int begin(u64 *arguments) {
+    u64 began = now_ns();
     if (arguments[0] != NET_RX && arguments[0] != NET_TX)
         return 0;
     struct state *s = state();
     if (!s)
         return 0;
-    charge_process(s);
+    charge_process(s, began);
     s->place = NOBODY;
     s->inside = 1;
-    return 0;
+    return leave_out(s, began);
 }
 
 SECTION("tp_btf/softirq_exit") int end(u64 *arguments) {
+    u64 began = now_ns();
     if (arguments[0] != NET_RX && arguments[0] != NET_TX)
         return 0;
     struct state *s = state();
     if (!s || !s->inside)
         return 0;
-    charge(s, s->place);
+    charge(s, s->place, began);
     s->inside = 0;
-    return 0;
+    return leave_out(s, began);
 }
 
 // The process that leaves the CPU is still the current one here.
 SECTION("tp_btf/sched_switch") int leave(u64 *arguments) {
+    u64 began = now_ns();
     struct state *s = state();
-    if (s && !s->inside)
-        charge_process(s);
-    return 0;
+    if (!s || s->inside)
+        return 0;
+    charge_process(s, began);
+    return leave_out(s, began);
 }
 
 SECTION("tp_btf/netif_receive_skb") int receive(u64 *arguments) {
+    u64 began = now_ns();
     struct state *s = state();
     if (!s || !s->inside)
         return 0;
     struct sk_buff *skb = (void *)arguments[0];
     u32 place = place_of(skb->dev);
-    if (place == s->place)
-        return 0;
-    // Time before the first packet was spent on fetching it.
-    charge(s, s->place ? s->place : place);
-    s->place = place;
-    return 0;
+    if (place != s->place) {
+        // Time before the first packet was spent on fetching it.
+        charge(s, s->place ? s->place : place, began);
+        s->place = place;
+    }
+    return leave_out(s, began);
 }
 
 // Fires after a poll. XDP takes packets away before they are "received": their poll names the device.
 SECTION("tp_btf/napi_poll") int polled(u64 *arguments) {
+    u64 began = now_ns();
     struct state *s = state();
     if (!s || !s->inside)
         return 0;
@@ -158,9 +172,9 @@ SECTION("tp_btf/napi_poll") int polled(u64 *arguments) {
     u32 place = s->place;
     if (!place && napi->dev)
         place = place_of(napi->dev);
-    charge(s, place);
+    charge(s, place, began);
     s->place = NOBODY;
-    return 0;
+    return leave_out(s, began);
 }
 
 char gpl[] SECTION("license") = "GPL";
