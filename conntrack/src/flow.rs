@@ -18,6 +18,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both.
+    pub const BOTH: [Direction; 2] = [Direction::Original, Direction::Reply];
+
     /// The other way.
     #[must_use]
     pub const fn reversed(self) -> Direction {
@@ -363,7 +366,7 @@ mod tests {
         assert!(!flow.is_spliced());
         flow.set_spliced();
         flow.bytes_high = [SPLICED | !SPLICED, !SPLICED];
-        for side in [Direction::Original, Direction::Reply] {
+        for side in Direction::BOTH {
             flow.bytes_low[side.index()] = u32::MAX;
             flow.count(side, 2);
             assert_eq!((flow.bytes(side), flow.is_spliced()), (1, true), "2^47 bytes later it begins anew");
@@ -375,7 +378,7 @@ mod tests {
         let mut flow = Flow::vacant();
         assert!(flow.is_vacant());
         flow.restart(State::SynSent);
-        for side in [Direction::Original, Direction::Reply] {
+        for side in Direction::BOTH {
             flow.set_fin(side);
             flow.set_acked(side, true);
             assert!(flow.has_fin(side) && flow.has_acked(side));

@@ -78,28 +78,26 @@ impl Conntrack {
         if !stays {
             return None;
         }
-        let was = flow.deadline;
-        flow.deadline = tick::ceil(now).saturating_add(idle.or(state, &self.timeouts));
-        if flow.deadline < was {
-            self.timers.wait_less(id.0, flow.deadline);
-        }
+        let deadline = tick::ceil(now).saturating_add(idle.or(state, &self.timeouts));
+        self.timers.wait_until(id.0, &mut flow.deadline, deadline);
         Some(flow)
     }
 
     /// Deadline, queue and port of a flow that has been heard, after its state was `before`.
     pub(crate) fn moved(&mut self, entry: u32, before: State, idle: &Idle, now: Duration) {
         let flow = &mut self.flows[entry as usize];
-        let (after, was) = (flow.state(), flow.deadline);
+        let after = flow.state();
         let mut ticks = idle.or(after, &self.timeouts);
         if after.is_closed() && after != before {
             ticks = self.timers.wait_closed(entry, ticks, self.timeouts[after as usize]);
         }
-        flow.deadline = tick::ceil(now).saturating_add(ticks);
+        let deadline = tick::ceil(now).saturating_add(ticks);
         if !after.is_closed() {
-            if flow.deadline < was {
-                self.timers.wait_less(entry, flow.deadline);
-            }
-        } else if !before.is_closed() {
+            self.timers.wait_until(entry, &mut flow.deadline, deadline);
+            return;
+        }
+        flow.deadline = deadline;
+        if !before.is_closed() {
             let (binding, protocol) = (flow.binding, flow.original.protocol);
             self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
         }

@@ -7,7 +7,6 @@ use core::time::Duration;
 
 use wire::Protocol;
 
-use crate::tcp::{NO_SCALE, scale_of};
 use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 use crate::{tcp, tick};
 
@@ -32,7 +31,7 @@ impl Conntrack {
         flow.set_lent(true);
         let deadline = tick::ceil(until).saturating_add(idle.or(flow.state(), &self.timeouts));
         flow.deadline = flow.deadline.max(deadline);
-        Some([Direction::Original, Direction::Reply].map(|side| shown(flow, side)))
+        Some(Direction::BOTH.map(|side| shown(flow, side)))
     }
 
     /// Takes a lent flow back, with what its sides have shown by then and when it was last heard, if it was.
@@ -42,16 +41,13 @@ impl Conntrack {
         };
         flow.set_lent(false);
         if flow.original.protocol == Protocol::Tcp {
-            for (side, shown) in [Direction::Original, Direction::Reply].into_iter().zip(sides) {
+            for (side, shown) in Direction::BOTH.into_iter().zip(sides) {
                 tcp::take_over(flow, side, shown.end, shown.ack, shown.window);
             }
         }
         if let Some(heard) = heard {
-            let was = flow.deadline;
-            flow.deadline = tick::ceil(heard).saturating_add(idle.or(flow.state(), &self.timeouts));
-            if flow.deadline < was {
-                self.timers.wait_less(id.0, flow.deadline);
-            }
+            let deadline = tick::ceil(heard).saturating_add(idle.or(flow.state(), &self.timeouts));
+            self.timers.wait_until(id.0, &mut flow.deadline, deadline);
         }
     }
 }
@@ -68,10 +64,6 @@ fn may_be_lent(flow: &Flow) -> bool {
 }
 
 fn shown(flow: &Flow, side: Direction) -> Shown {
-    let scale = match scale_of(flow, side) {
-        NO_SCALE => 0,
-        scale => scale,
-    };
-    let index = side.index();
+    let (index, scale) = (side.index(), tcp::shift_of(flow, side));
     Shown { end: flow.ends[index], ack: flow.acks[index], window: flow.windows[index], scale }
 }

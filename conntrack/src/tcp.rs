@@ -23,7 +23,7 @@ use wire::{Tcp, TcpOptions};
 use crate::{Direction, Flow, State};
 use flags::Class;
 pub use flags::opens;
-pub(crate) use window::{NO_SCALE, scale_of, take_over};
+pub(crate) use window::{shift_of, take_over};
 
 /// What to do with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

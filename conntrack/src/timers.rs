@@ -55,8 +55,18 @@ impl Timers {
         self.lists.move_to_back(entry, ListId(due % SLOTS));
     }
 
+    /// Moves the deadline of a waiting flow.
+    #[inline]
+    pub(crate) fn wait_until(&mut self, entry: u32, deadline: &mut u32, next: u32) {
+        let is_sooner = next < *deadline;
+        *deadline = next;
+        if is_sooner {
+            self.wait_less(entry, next);
+        }
+    }
+
     /// The deadline of a waiting flow has moved to an earlier time.
-    pub(crate) fn wait_less(&mut self, entry: u32, deadline: u32) {
+    fn wait_less(&mut self, entry: u32, deadline: u32) {
         let slot = self.lists.list_of(entry).0;
         let comes_up = self.turned.saturating_add(slot.wrapping_sub(self.turned) % SLOTS);
         if comes_up > deadline {

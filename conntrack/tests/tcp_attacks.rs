@@ -41,7 +41,7 @@ fn states() -> Vec<(State, Lab, u32, u32)> {
 
 #[test]
 fn an_exact_rst_ends_the_connection_in_every_state_and_from_both_sides() {
-    for side in [Direction::Original, Direction::Reply] {
+    for side in Direction::BOTH {
         for (state, mut lab, next_client, next_backend) in states() {
             let seq = if side == Direction::Original { next_client } else { next_backend };
             assert_eq!(lab.send(side, &segment(RST, seq, 0, 0)), Track::Forward, "{state} {side:?}");
@@ -54,7 +54,7 @@ fn an_exact_rst_ends_the_connection_in_every_state_and_from_both_sides() {
 
 #[test]
 fn a_blind_rst_ends_nothing() {
-    for side in [Direction::Original, Direction::Reply] {
+    for side in Direction::BOTH {
         for (state, mut lab, next_client, next_backend) in states() {
             let next = if side == Direction::Original { next_client } else { next_backend };
             let left = lab.left();

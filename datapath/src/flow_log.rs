@@ -150,8 +150,7 @@ impl Core {
     fn log(&self, tables: &Snapshot, id: FlowId, flow: &Flow, ending: Option<Ending>) {
         let Some(log) = &self.flow_log else { return };
         let real = |at: SocketAddrV4| self.real_end(tables, *at.ip(), at.port());
-        let both =
-            |count: fn(&Flow, Direction) -> u64| [Direction::Original, Direction::Reply].map(|way| count(flow, way));
+        let both = |count: fn(&Flow, Direction) -> u64| Direction::BOTH.map(|way| count(flow, way));
         let event = FlowEvent {
             at: log.now,
             opened: Duration::from_millis(log.opened.get(id.slot()).copied().unwrap_or(0)),

@@ -17,7 +17,8 @@ use wire::{ETHERNET_LEN, FiveTuple, Rewrite, ethertype};
 
 use crate::adjacency::{PreparedHop, link_header};
 use crate::core::Core;
-use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot};
+use crate::counters::Counters;
+use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot, WorkerStats};
 use crate::stage::{FlowFacts, JOINED, has_six_end};
 
 /// How long a flow is lent at a time: its counters are behind by as much.
@@ -32,8 +33,6 @@ const BARS: usize = 1024;
 const RETURNS_PER_TURN: usize = 64;
 /// Flows that are offered in one turn.
 const OFFERS: usize = 64;
-
-const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
 
 /// An interface as the XDP program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +162,8 @@ impl Core {
         let idle = target.as_ref().map_or(&any, |target| &target.service.idle);
         let heard = sides.iter().filter_map(|side| side.heard).max();
         self.conntrack.take_back(id, &sides.each_ref().map(shown), heard, idle);
-        self.count_shortcuts(target.as_ref(), &sides);
-        for (direction, side) in DIRECTIONS.into_iter().zip(&sides) {
-            self.conntrack.flow_mut(id).count_many(direction, side.packets, side.bytes);
-        }
+        let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
+        count(&sides, self.conntrack.flow_mut(id), stats, &self.counters);
         was_refused
     }
 
@@ -178,21 +175,9 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         let Some((_, place)) = lending.lent.remove(&id) else { return };
         let sides = lending.lender.take_back(place, lending.now);
-        self.count_shortcuts(tables.backend_or_retired(BackendId(flow.backend_id)).as_ref(), &sides);
-        for (direction, side) in DIRECTIONS.into_iter().zip(&sides) {
-            flow.count_many(direction, side.packets, side.bytes);
-        }
-    }
-
-    fn count_shortcuts(&self, target: Option<&BackendRef<'_>>, sides: &[LentSide; 2]) {
-        let stats = target.and_then(|target| target.backend.stats.worker(self.index));
-        for (direction, side) in DIRECTIONS.into_iter().zip(sides) {
-            if let Some(stats) = stats {
-                stats.packets(direction, side.packets, side.bytes);
-            }
-            self.counters.shortcut_packets.add(side.packets.into());
-            self.counters.shortcut_bytes.add(side.bytes);
-        }
+        let target = tables.backend_or_retired(BackendId(flow.backend_id));
+        let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
+        count(&sides, flow, stats, &self.counters);
     }
 
     /// A turn begins. Flows whose time is over come back, some a turn.
@@ -210,6 +195,18 @@ impl Core {
                 self.take_back(tables, id);
             }
         }
+    }
+}
+
+/// Enters what the program has sent on.
+fn count(sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
+    for (direction, side) in Direction::BOTH.into_iter().zip(sides) {
+        flow.count_many(direction, side.packets, side.bytes);
+        if let Some(stats) = stats {
+            stats.packets(direction, side.packets, side.bytes);
+        }
+        counters.shortcut_packets.add(side.packets.into());
+        counters.shortcut_bytes.add(side.bytes);
     }
 }
 
@@ -271,9 +268,9 @@ fn ends(to: &Rewrite) -> Ends {
 
 fn lent_side(shown: Shown) -> LentSide {
     let Shown { end, ack, window, scale } = shown;
-    LentSide { end, ack, window, scale: scale.into(), ..LentSide::default() }
+    LentSide { end, ack, window, scale, ..LentSide::default() }
 }
 
 fn shown(side: &LentSide) -> Shown {
-    Shown { end: side.end, ack: side.ack, window: side.window, scale: side.scale as u8 }
+    Shown { end: side.end, ack: side.ack, window: side.window, scale: side.scale }
 }

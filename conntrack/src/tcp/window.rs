@@ -9,7 +9,7 @@ use crate::{Direction, Flow};
 /// How far behind the last byte an acknowledgment may lie if the windows are smaller than that (Linux' `MAXACKWINCONST`).
 const MIN_ACK_SPAN_BYTES: u32 = 66_000;
 /// Four bits in `Flow::scales` that say: this side has not offered window scaling.
-pub(crate) const NO_SCALE: u8 = 15;
+const NO_SCALE: u8 = 15;
 /// RFC 7323, 2.3.
 const MAX_SCALE: u8 = 14;
 
@@ -26,14 +26,18 @@ pub(super) fn end_of(tcp: &Tcp) -> u32 {
 
 /// The largest window that this side has offered.
 pub(super) fn window_bytes(flow: &Flow, side: Direction) -> u32 {
-    let scale = match scale_of(flow, side) {
-        NO_SCALE => 0,
-        scale => scale,
-    };
-    u32::from(flow.windows[side.index()]) << scale
+    u32::from(flow.windows[side.index()]) << shift_of(flow, side)
 }
 
-pub(crate) fn scale_of(flow: &Flow, side: Direction) -> u8 {
+/// By how many bits this side's windows are shifted.
+pub(crate) fn shift_of(flow: &Flow, side: Direction) -> u8 {
+    match scale_of(flow, side) {
+        NO_SCALE => 0,
+        scale => scale,
+    }
+}
+
+fn scale_of(flow: &Flow, side: Direction) -> u8 {
     flow.scales >> (4 * side.index()) & 0x0f
 }
 
@@ -129,11 +133,10 @@ pub(super) fn start(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
 
 /// Both sides' SYNs are known: windows are scaled only if both have offered it (RFC 7323, 2.2).
 pub(super) fn agree_on_scale(flow: &mut Flow) {
-    let sides = [Direction::Original, Direction::Reply];
-    if sides.iter().all(|&side| scale_of(flow, side) != NO_SCALE) {
+    if Direction::BOTH.iter().all(|&side| scale_of(flow, side) != NO_SCALE) {
         return;
     }
-    for side in sides {
+    for side in Direction::BOTH {
         flow.windows[side.index()] = u16::try_from(window_bytes(flow, side)).unwrap_or(u16::MAX);
         set_scale(flow, side, NO_SCALE);
     }

@@ -60,7 +60,7 @@ impl Shortcut {
             shortcut.interfaces.push(Interface { name, output, refusal });
         }
         if shortcut.interfaces.iter().any(|interface| interface.output.is_some()) {
-            shortcut.table = Some(Arc::new(program.shortcuts(random_key())?));
+            shortcut.table = Some(Arc::new(program.shortcuts(sys::random_seed())?));
         }
         Ok(shortcut)
     }
@@ -137,12 +137,6 @@ fn made_anew(name: &str, output: Output) -> Option<String> {
 fn output(program: &mut XdpFilter, name: &str) -> Result<Output, FilterError> {
     let (interface, place) = program.output(name)?;
     Ok(Output { interface, place })
-}
-
-/// Nobody shall know which flows share a bucket.
-fn random_key() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ async fn open(
         timeouts: config.timeouts,
         plain_ports: plain_ports.clone(),
         overlay_ports: OVERLAY_PORTS,
-        seed: random_seed(),
+        seed: sys::random_seed(),
         logs_flows: config.flow_log.is_some(),
     };
     let engine = Engine::start(&engine_config, workers, snapshot)
@@ -164,12 +164,6 @@ fn start_flow_log(config: &Config, engine: &Engine, catalog: &Catalog) -> Result
     let log = log.map_err(|error| StartError::new(format!("flow_log.path {}", wanted.path.display()), error, hint))?;
     log.know(catalog);
     Ok(Some(log))
-}
-
-/// A seed that nobody outside can know, from the standard library's own source of randomness.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0_u8)
 }
 
 /// What would not work, or not as meant, because of addresses that this machine has or has not.

@@ -37,14 +37,13 @@ pub use filter_rules::{FilterListen, FilterOverlay, FilterPlain, FilterRules, Fi
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
 pub use link::{index as interface_index, queue_count};
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
+pub use os::random_seed;
 pub use overlay::OverlaySocket;
 pub use pages::use_huge_pages;
 pub use pool::{FramePool, MAX_FRAME_BYTES};
 pub use redirect::takes_redirects;
 pub use segmentation::Segmentation;
-pub use shortcuts::{
-    Arrival, Ends, Headers as LentHeaders, Lender, LentId, LentSide, LentWay, Loan, SETTLED, Shortcuts,
-};
+pub use shortcuts::{Arrival, Ends, Lender, LentHeaders, LentId, LentSide, LentWay, Loan, SETTLED, Shortcuts};
 pub use tun::TunDevice;
 pub use tuning::{BusyPoll, XdpTuning};
 pub use umem::{XdpUmem, xdp_pool};

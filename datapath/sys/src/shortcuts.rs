@@ -4,29 +4,24 @@
 //! are mapped here: lending and taking back are plain stores, no system calls. A table is shared by all workers; each has places
 //! of its own in it ([`Lender`]), and the index is written by compare-and-swap.
 
-use std::cell::UnsafeCell;
+mod layout;
+mod loan;
+
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::clock;
 use crate::os::{self, Mapping};
+pub use loan::{Arrival, Ends, LentHeaders, LentSide, LentWay, Loan};
 
-/// Flows that can be lent at a time, as in `shortcut.h`.
-const SHORTCUTS: usize = 16_384;
-const BUCKETS: usize = 8_192;
-const WAYS_OF_A_BUCKET: usize = 8;
-/// Longer packets the program cannot sum up, as in `shortcut.h`.
-const LONGEST: u16 = 4096;
-/// Ethernet.
-const LINK_BYTES: usize = 14;
-/// Ethernet, IPv4, UDP, VXLAN, Ethernet.
-const TUNNEL_BYTES: usize = 64;
+use layout::{BUCKETS, Bucket, SHORTCUTS, Shortcut, Side, Terms, Way, raw, raw_way};
+
 /// How long a place that was given back stays empty. The program may be at a packet that it began before, and holds on for as
 /// long as its processor is kept from it.
 const REST: Duration = Duration::from_millis(200);
@@ -36,170 +31,9 @@ pub const SETTLED: Duration = Duration::from_millis(20);
 /// A few times what the program needs for a packet: about two microseconds.
 const PACKET_SPINS: u32 = 64;
 
-/// The two ends of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// Who it says it is from.
-    pub src: SocketAddrV4,
-    /// Where it goes.
-    pub dst: SocketAddrV4,
-}
-
-/// How the packets of a direction must arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// On this interface (by the kernel's number), from this neighbour.
-    Neighbour {
-        /// The interface.
-        interface: u32,
-        /// The source of their Ethernet headers.
-        mac: [u8; 6],
-    },
-    /// On any interface, not through a tunnel.
-    Anywhere,
-    /// Through a tunnel.
-    Tunnel {
-        /// Its other end.
-        vtep: Ipv4Addr,
-        /// Which overlay, below 2^24.
-        vni: u32,
-        /// Our address inside.
-        mac: [u8; 6],
-    },
-}
-
-/// What packets of a direction leave with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Headers {
-    /// An Ethernet header.
-    Link([u8; LINK_BYTES]),
-    /// All of a tunnel: TOS, lengths, identification and checksum of the outer IPv4 and UDP headers are filled in per packet.
-    Tunnel([u8; TUNNEL_BYTES]),
-}
-
-/// One direction of a lent flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LentWay {
-    /// Its packets as they arrive.
-    pub from: Ends,
-    /// And as they leave.
-    pub to: Ends,
-    /// How they arrive.
-    pub arrival: Arrival,
-    /// The longest IP packet that fits, in bytes. Those of more than 4096 are the worker's in any case.
-    pub mtu: u16,
-    /// What stands in front of the IP packet when it leaves.
-    pub headers: Headers,
-    /// Through which interface, by [`XdpFilter::output`](crate::XdpFilter::output).
-    pub output: u32,
-}
-
-/// What the packets of one side have shown. Of UDP only the counters and `heard`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LentSide {
-    /// The sequence number after its last byte.
-    pub end: u32,
-    /// The highest sequence number that it has acknowledged.
-    pub ack: u32,
-    /// The largest window that it has offered, in units of `1 << scale`.
-    pub window: u16,
-    /// Its scale, 0 to 14.
-    pub scale: u16,
-    /// Packets since it was lent.
-    pub packets: u32,
-    /// Their bytes, of the IP layer.
-    pub bytes: u64,
-    /// When the last one came, by [`clock::now`]; to a few milliseconds.
-    pub heard: Option<Duration>,
-}
-
-/// A flow, to be lent.
-#[derive(Clone, Debug)]
-pub struct Loan {
-    /// 6 or 17.
-    pub protocol: u8,
-    /// The tables by which it was made: with others ([`Shortcuts::set_terms`]) it is over.
-    pub generation: u32,
-    /// When it is over in any case, by [`clock::now`].
-    pub until: Duration,
-    /// What is added to the client's TCP timestamps, and taken from what echoes them.
-    pub stamp_delta: u32,
-    /// What client and backend have shown.
-    pub sides: [LentSide; 2],
-    /// From the client, from the backend.
-    pub ways: [LentWay; 2],
-}
-
 /// The place of a lent flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LentId(u32);
-
-/// `struct lending`.
-#[repr(C)]
-struct Terms {
-    key: AtomicU64,
-    generation: AtomicU32,
-    vtep: AtomicU32,
-    tunnel_port: AtomicU32,
-}
-
-/// `struct bucket`.
-#[repr(C)]
-struct Bucket {
-    places: [AtomicU64; WAYS_OF_A_BUCKET],
-}
-
-/// `struct side`.
-#[repr(C)]
-struct Side {
-    heard: AtomicU64,
-    bytes: AtomicU64,
-    packets: AtomicU32,
-    end: AtomicU32,
-    ack: AtomicU32,
-    window: AtomicU16,
-    scale: AtomicU16,
-}
-
-/// `struct way`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Way {
-    source: u32,
-    destination: u32,
-    ports: u32,
-    to_source: u32,
-    to_destination: u32,
-    to_ports: u32,
-    ip_delta: u16,
-    l4_delta: u16,
-    mtu: u16,
-    header_length: u16,
-    interface: u32,
-    neighbour: [u8; 6],
-    any_neighbour: u8,
-    protocol: u8,
-    output: u32,
-    from_vtep: u32,
-    vni: u32,
-    inner_mac: [u8; 6],
-    outer_sum: u16,
-    header: [[u8; 8]; TUNNEL_BYTES / 8],
-}
-
-/// `struct shortcut`.
-#[repr(C)]
-struct Shortcut {
-    live: AtomicU32,
-    generation: AtomicU32,
-    until: AtomicU64,
-    stamp_delta: AtomicU32,
-    padding: [u32; 11],
-    sides: [Side; 2],
-    ways: UnsafeCell<[Way; 2]>,
-}
-
-const _: () = assert!(size_of::<Side>() == 32 && size_of::<Way>() == 128 && size_of::<Shortcut>() == 384);
 
 /// An array of the kernel's in our memory.
 struct Array<T> {
@@ -434,7 +268,7 @@ impl Side {
         self.end.store(shown.end, Ordering::Relaxed);
         self.ack.store(shown.ack, Ordering::Relaxed);
         self.window.store(shown.window, Ordering::Relaxed);
-        self.scale.store(shown.scale, Ordering::Relaxed);
+        self.scale.store(shown.scale.into(), Ordering::Relaxed);
     }
 
     fn shown(&self, table: &Shortcuts) -> LentSide {
@@ -442,82 +276,12 @@ impl Side {
             end: self.end.load(Ordering::Relaxed),
             ack: self.ack.load(Ordering::Relaxed),
             window: self.window.load(Ordering::Relaxed),
-            scale: self.scale.load(Ordering::Relaxed),
+            scale: self.scale.load(Ordering::Relaxed) as u8,
             packets: self.packets.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             heard: table.our_time(self.heard.load(Ordering::Relaxed)),
         }
     }
-}
-
-/// As the program reads it from a packet.
-fn raw(address: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-fn raw_ports(ends: &Ends) -> u32 {
-    let [source, destination] = [ends.src.port().to_be_bytes(), ends.dst.port().to_be_bytes()];
-    u32::from_ne_bytes([source[0], source[1], destination[0], destination[1]])
-}
-
-fn raw_way(way: &LentWay, protocol: u8) -> Way {
-    let mut out = Way {
-        source: raw(*way.from.src.ip()),
-        destination: raw(*way.from.dst.ip()),
-        ports: raw_ports(&way.from),
-        to_source: raw(*way.to.src.ip()),
-        to_destination: raw(*way.to.dst.ip()),
-        to_ports: raw_ports(&way.to),
-        mtu: way.mtu.min(LONGEST),
-        protocol,
-        output: way.output,
-        ..Way::default()
-    };
-    let addresses = [out.source, out.destination, out.to_source, out.to_destination];
-    let one_hop = u16::from_ne_bytes([1, 0]);
-    out.ip_delta = fold(change(addresses) + u32::from(!one_hop));
-    out.l4_delta = fold(change(addresses) + change([out.ports, 0, out.to_ports, 0]));
-    match way.arrival {
-        Arrival::Neighbour { interface, mac } => (out.interface, out.neighbour) = (interface, mac),
-        Arrival::Anywhere => out.any_neighbour = 1,
-        Arrival::Tunnel { vtep, vni, mac } => {
-            out.from_vtep = raw(vtep);
-            out.vni = u32::from_ne_bytes((vni << 8).to_be_bytes());
-            out.inner_mac = mac;
-        }
-    }
-    let header = match &way.headers {
-        Headers::Link(bytes) => bytes.as_slice(),
-        Headers::Tunnel(bytes) => {
-            out.outer_sum = outer_sum(bytes);
-            bytes.as_slice()
-        }
-    };
-    out.header_length = header.len() as u16;
-    for (word, bytes) in out.header.iter_mut().zip(header.chunks(8)) {
-        word[..bytes.len()].copy_from_slice(bytes);
-    }
-    out
-}
-
-/// What replacing the first two words by the last two adds to an internet checksum's sum (RFC 1624), in network order.
-fn change([old_a, old_b, new_a, new_b]: [u32; 4]) -> u32 {
-    let halves = |word: u32| (word & 0xffff) + (word >> 16);
-    halves(!old_a) + halves(!old_b) + halves(new_a) + halves(new_b)
-}
-
-fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
-}
-
-/// The outer IPv4 header's sum without what is filled in per packet.
-fn outer_sum(header: &[u8; TUNNEL_BYTES]) -> u16 {
-    let ip = &header[LINK_BYTES..LINK_BYTES + 20];
-    let words = ip.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let filled_in = [1, 2, 5];
-    let sum = words.enumerate().filter(|(index, _)| !filled_in.contains(index)).map(|(_, word)| word).sum::<u32>();
-    fold(sum - u32::from(header[LINK_BYTES + 1]))
 }
 
 #[cfg(test)]

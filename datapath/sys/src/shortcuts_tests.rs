@@ -1,6 +1,8 @@
 //! The real program on packets of lent flows, made by hand (`BPF_PROG_TEST_RUN`): needs root, but touches no interface. Packets
 //! come by `lo` and leave by it. What is expected is built from the RFCs with checksums computed in full, never by changes.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::XdpFilter;
 
@@ -47,7 +49,7 @@ const TO_NODE: [u8; 64] = [
 /// Sequence numbers after the last bytes when the flow was lent: of the client, of the backend.
 const ENDS: [u32; 2] = [0x1000_0000, 0x2000_0000];
 const WINDOW: u16 = 500;
-const SCALE: u16 = 7;
+const SCALE: u8 = 7;
 const WINDOW_BYTES: u32 = 64_000;
 /// Linux' MAXACKWINCONST.
 const ACK_SPAN: u32 = 66_000;
@@ -194,9 +196,9 @@ impl Way {
             }
         };
         let headers = match (self.reply, self.overlay) {
-            (true, _) => Headers::Link(TO_CLIENT),
-            (false, false) => Headers::Link(TO_BACKEND),
-            (false, true) => Headers::Tunnel(TO_NODE),
+            (true, _) => LentHeaders::Link(TO_CLIENT),
+            (false, false) => LentHeaders::Link(TO_BACKEND),
+            (false, true) => LentHeaders::Tunnel(TO_NODE),
         };
         LentWay { from, to, arrival, mtu: MTU, headers, output: 0 }
     }

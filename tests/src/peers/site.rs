@@ -13,7 +13,7 @@
 use crate::Outcome;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
-use crate::network::{Membership, VNI, link};
+use crate::network::{Membership, VNI, link, set_gro};
 use crate::node::{Node, docker_mac};
 use crate::peers::contestant::Contestant;
 use std::net::Ipv4Addr;
@@ -182,8 +182,8 @@ impl Site {
         self.client
             .ip(&format!("addr add {far}/24 dev {front}\nlink set {front} up\nroute add {} via {near}", seat.vip()))?;
         // As NICs do. A veth takes redirected frames only then, and notices it only while it is up.
-        self.client.run("ethtool", ["-K", &front, "gro", "on"])?;
-        self.switch.run("ethtool", ["-K", &format!("g{number}"), "gro", "on"])?;
+        set_gro(&self.client, &front, true)?;
+        set_gro(&self.switch, &format!("g{number}"), true)?;
         if contestant.has_kernel_vxlan() {
             self.add_vxlan(&seat)?;
         }

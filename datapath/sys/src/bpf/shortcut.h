@@ -3,9 +3,9 @@
 // A worker lends a flow for a second at most. What then moves with its packets (TCP windows, counters, the time of the last one)
 // is written here and read back by the worker when it takes the flow back. Any packet that could do more than that ends the loan
 // and goes to the worker, and so does every packet after it: none overtakes another. The rules are those of `steady` in the data
-// path, packet by packet; `src/shortcut_tests.rs` holds both to the same bytes.
+// path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
 //
-// The three tables are mapped into the process, which writes them without system calls. `src/shortcuts.rs` has the same
+// The three tables are mapped into the process, which writes them without system calls. `src/shortcuts/layout.rs` has the same
 // structures; numbers are in the host's order unless said otherwise.
 
 enum { MAP_ARRAY = 2, MAP_DEVMAP = 14 };
