@@ -226,9 +226,9 @@ impl Core {
     /// As [`Core::steady`]; a flow that is lent comes back first. Out of line: most gateways' bursts go without.
     #[inline(never)]
     fn steady_or_back(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit, now: Duration) -> Option<Verdict> {
-        let was_refused = self.recall(tables, hit.id);
+        let bar = self.recall(tables, hit.id);
         let verdict = self.steady(tables, packet, hit, now)?;
-        self.offer(hit.id, was_refused);
+        self.offer(hit.id, bar);
         Some(verdict)
     }
 

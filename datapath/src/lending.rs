@@ -27,6 +27,8 @@ const SPAN: Duration = Duration::from_secs(1);
 const LASTING: u64 = 12;
 /// How long a flow is kept here after a packet that the program did not take: more of the kind may come.
 const BARRED: Duration = Duration::from_secs(2);
+/// And after one that it did not take as the first of its side: others may just have waited here in front of it.
+const WAITED: Duration = Duration::from_millis(20);
 /// Flows that are barred share so many places; who shares one is barred, too.
 const BARS: usize = 1024;
 /// Loans that are looked at per turn when their time is over.
@@ -96,12 +98,11 @@ impl Core {
         self.lending.as_ref().map_or(0, |lending| lending.lent.len())
     }
 
-    /// A packet of this flow goes on, and the next ones may be like it; unless the program has given it up for a packet in which
-    /// nothing special is seen here (`was_refused`): more like that may come.
-    pub(crate) fn offer(&mut self, id: FlowId, was_refused: bool) {
+    /// A packet of this flow goes on, and the next ones may be like it. `bar`: but it stays here for so long.
+    pub(crate) fn offer(&mut self, id: FlowId, bar: Duration) {
         let Some(lending) = &mut self.lending else { return };
-        if was_refused {
-            *lending.bar(id) = lending.now + BARRED;
+        if !bar.is_zero() {
+            *lending.bar(id) = lending.now + bar;
         } else if lending.offered.len() < OFFERS {
             lending.offered.push(id);
         }
@@ -145,16 +146,17 @@ impl Core {
         lending.loans.push_back((until, id, place));
     }
 
-    /// Takes a flow back if it is lent. Gives whether the program had given it up before its time.
+    /// Takes a flow back if it is lent. Gives for how long it should not be lent again if nothing special is seen here in the
+    /// packet for which the program had given it up: more like that may come.
     #[inline]
-    pub(crate) fn recall(&mut self, tables: &Snapshot, id: FlowId) -> bool {
-        self.conntrack.flow(id).is_lent() && self.take_back(tables, id)
+    pub(crate) fn recall(&mut self, tables: &Snapshot, id: FlowId) -> Duration {
+        if self.conntrack.flow(id).is_lent() { self.take_back(tables, id) } else { Duration::ZERO }
     }
 
     #[cold]
-    fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> bool {
-        let Some(lending) = &mut self.lending else { return false };
-        let Some((until, place)) = lending.lent.remove(&id) else { return false };
+    fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> Duration {
+        let Some(lending) = &mut self.lending else { return Duration::ZERO };
+        let Some((until, place)) = lending.lent.remove(&id) else { return Duration::ZERO };
         let was_refused = lending.now + SETTLED < until && !lending.lender.is_live(place);
         let sides = lending.lender.take_back(place, lending.now);
         let target = tables.backend_or_retired(BackendId(self.conntrack.flow(id).backend_id));
@@ -164,7 +166,11 @@ impl Core {
         self.conntrack.take_back(id, &sides.each_ref().map(shown), heard, idle);
         let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
         count(&sides, self.conntrack.flow_mut(id), stats, &self.counters);
-        was_refused
+        match was_refused {
+            true if sides.iter().any(|side| side.packets == 0) => WAITED,
+            true => BARRED,
+            false => Duration::ZERO,
+        }
     }
 
     /// A flow that was lent has left the table: what its packets did is counted.

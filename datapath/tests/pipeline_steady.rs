@@ -273,3 +273,55 @@ fn lent_flows_go_the_same_way() {
     TestRunner::new(config).run(&prop::collection::vec(standing, 1..40), judge).unwrap();
     assert!(program.borrow().taken > 2_000, "the program has sent on {} frames only", program.borrow().taken);
 }
+
+/// A gateway with one flow that has just been lent, and nothing else.
+fn just_lent(program: &Rc<RefCell<Program>>) -> Site {
+    let mut site = settled(Some(program), sys::clock::now());
+    site.act(&Act::Pass(Duration::from_secs(2)));
+    assert_eq!(lent(&site), 0, "their time is over");
+    says(&mut site, true, 0);
+    assert_eq!(lent(&site), 1);
+    site
+}
+
+fn lent(site: &Site) -> usize {
+    site.gateway.workers[0].core().lent()
+}
+
+fn says(site: &mut Site, by_client: bool, seq: i64) {
+    site.act(&Act::Tcp(Tcp { by_client, flags: "A", seq, ack: 0, window: 500, len: 1, ttl: 64, timestamp: true }));
+}
+
+/// After how many milliseconds a flow that is not lent is lent again.
+fn lent_again_after(site: &mut Site) -> u64 {
+    for millis in 0.. {
+        says(site, true, 0);
+        if lent(site) == 1 {
+            return millis;
+        }
+        site.act(&Act::Pass(Duration::from_millis(1)));
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_flow_with_a_gap_is_soon_lent_again() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    says(&mut site, true, 50);
+    assert_eq!((lent(&site), lent_again_after(&mut site)), (0, 20));
+}
+
+#[test]
+fn a_flow_of_odd_packets_is_lent_again_later() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let taken = program.borrow().taken;
+    says(&mut site, true, 0);
+    says(&mut site, false, 0);
+    assert_eq!(program.borrow().taken, taken + 2);
+    // The worker does not mind.
+    site.act(&Act::NewMac(7));
+    says(&mut site, true, 0);
+    assert_eq!((lent(&site), lent_again_after(&mut site)), (0, 2000));
+}

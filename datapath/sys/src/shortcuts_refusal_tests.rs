@@ -162,14 +162,39 @@ fn shortcuts_keep_to_windows() {
             }
             let good = way.packet();
             let (seq, ack) = (moved(good.seq, seq), moved(good.ack, ack));
-            let packet = Packet { seq, ack, payload: vec![1; length], ..good };
+            let packet = Packet { seq, ack, payload: vec![1; length], ..good.clone() };
+            let first = Packet { seq: moved(good.seq, 0), ack: moved(good.ack, 0), payload: vec![], ..good };
+            let id = lab.lend(loan);
+            lab.passes(way, &first, "in order");
             if admitted {
-                let id = lab.lend(loan);
                 lab.passes(way, &packet, what);
-                lab.take_back(id);
             } else {
-                lab.ends(way, loan, &way.frame(&packet), what);
+                lab.refuses(&way.frame(&packet), what);
             }
+            assert_eq!(lab.lender.is_live(id), admitted, "{what}: {way:?}");
+            lab.take_back(id);
+        }
+    }
+}
+
+/// What a side has sent before may still wait for the worker.
+#[test]
+fn nothing_overtakes_what_came_before_the_loan() {
+    let Some(mut lab) = Lab::open() else { return };
+    for way in all_ways().filter(|way| way.protocol == TCP) {
+        let (good, other) = (way.packet(), way.reversed());
+        let later = |packet: &Packet, by: u32| Packet { seq: packet.seq.wrapping_add(by), ..packet.clone() };
+        for by in [1, 5, 1000] {
+            lab.ends(way, way.loan(), &way.frame(&later(&good, by)), "a gap");
+            lab.ends(way, way.loan(), &way.frame(&Packet { payload: vec![], ..later(&good, by) }), "a gap, no data");
+        }
+        for by in [0, u32::MAX, 0u32.wrapping_sub(1000)] {
+            let id = lab.lend(way.loan());
+            lab.passes(way, &later(&good, by), "in order, or again");
+            lab.passes(way, &later(&good, 1000), "what is missing now was lost elsewhere");
+            lab.refuses(&other.frame(&later(&other.packet(), 1)), "the first of the other side");
+            assert!(!lab.lender.is_live(id));
+            lab.take_back(id);
         }
     }
 }
@@ -390,7 +415,8 @@ fn is_admissible(way: Way, frame: &[u8]) -> bool {
             let acknowledged = i64::from(number(28).wrapping_sub(other).cast_signed());
             let window = i64::from(WINDOW_BYTES);
             (ip[32] >> 4 >= 5 && data >= 0 && ip[33] & 0x17 == 0x10)
-                && (ahead <= window && ahead + data >= -window)
+                // The first of its side: nothing is missing in front of it.
+                && (ahead <= 0 && ahead + data >= -window)
                 && (-i64::from(ACK_SPAN)..=0).contains(&acknowledged)
         };
     outside && inside && header && transport

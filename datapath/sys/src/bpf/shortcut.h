@@ -311,6 +311,9 @@ INLINE int carries_on(struct tcp *tcp, u32 length, struct side *from, struct sid
 	if (header < sizeof(*tcp) || header > length || (tcp->flags & (FIN | SYN | RST | ACK)) != ACK)
 		return 0;
 	end = seq + length - header;
+	// What lies between may wait for the worker: this one would overtake it.
+	if (!from->packets && is_before(from->end, seq))
+		return 0;
 	if (is_before(to->ack + window, seq) || is_before(end, from->end - window))
 		return 0;
 	if (span < MIN_ACK_SPAN)
