@@ -46,8 +46,8 @@ impl Conntrack {
             }
         }
         if let Some(heard) = heard {
-            let deadline = tick::ceil(heard).saturating_add(idle.or(flow.state(), &self.timeouts));
-            self.timers.wait_until(id.0, &mut flow.deadline, deadline);
+            let state = flow.state();
+            self.moved(id.0, state, idle, heard);
         }
     }
 }

@@ -99,9 +99,9 @@ impl Core {
     }
 
     /// A packet of this flow goes on, and the next ones may be like it. `bar`: but it stays here for so long.
-    pub(crate) fn offer(&mut self, id: FlowId, bar: Duration) {
+    pub(crate) fn offer(&mut self, id: FlowId, bar: Option<Duration>) {
         let Some(lending) = &mut self.lending else { return };
-        if !bar.is_zero() {
+        if let Some(bar) = bar {
             *lending.bar(id) = lending.now + bar;
         } else if lending.offered.len() < OFFERS {
             lending.offered.push(id);
@@ -149,14 +149,14 @@ impl Core {
     /// Takes a flow back if it is lent. Gives for how long it should not be lent again if nothing special is seen here in the
     /// packet for which the program had given it up: more like that may come.
     #[inline]
-    pub(crate) fn recall(&mut self, tables: &Snapshot, id: FlowId) -> Duration {
-        if self.conntrack.flow(id).is_lent() { self.take_back(tables, id) } else { Duration::ZERO }
+    pub(crate) fn recall(&mut self, tables: &Snapshot, id: FlowId) -> Option<Duration> {
+        if self.conntrack.flow(id).is_lent() { self.take_back(tables, id) } else { None }
     }
 
     #[cold]
-    fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> Duration {
-        let Some(lending) = &mut self.lending else { return Duration::ZERO };
-        let Some((until, place)) = lending.lent.remove(&id) else { return Duration::ZERO };
+    fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> Option<Duration> {
+        let lending = self.lending.as_mut()?;
+        let (until, place) = lending.lent.remove(&id)?;
         let was_refused = lending.now + SETTLED < until && !lending.lender.is_live(place);
         let sides = lending.lender.take_back(place, lending.now);
         let target = tables.backend_or_retired(BackendId(self.conntrack.flow(id).backend_id));
@@ -166,11 +166,8 @@ impl Core {
         self.conntrack.take_back(id, &sides.each_ref().map(shown), heard, idle);
         let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
         count(&sides, self.conntrack.flow_mut(id), stats, &self.counters);
-        match was_refused {
-            true if sides.iter().any(|side| side.packets == 0) => WAITED,
-            true => BARRED,
-            false => Duration::ZERO,
-        }
+        let is_first = sides.iter().any(|side| side.packets == 0);
+        was_refused.then_some(if is_first { WAITED } else { BARRED })
     }
 
     /// A flow that was lent has left the table: what its packets did is counted.
@@ -181,9 +178,7 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         let Some((_, place)) = lending.lent.remove(&id) else { return };
         let sides = lending.lender.take_back(place, lending.now);
-        let target = tables.backend_or_retired(BackendId(flow.backend_id));
-        let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
-        count(&sides, flow, stats, &self.counters);
+        count(&sides, flow, self.stats_of(tables, BackendId(flow.backend_id)), &self.counters);
     }
 
     /// A turn begins. Flows whose time is over come back, some a turn.

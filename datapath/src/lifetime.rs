@@ -116,7 +116,11 @@ impl Core {
         self.end_half_open(tables, flow);
     }
 
-    fn stats_of<'a>(&self, tables: &'a Snapshot, backend: BackendId) -> Option<&'a crate::service::WorkerStats> {
+    pub(crate) fn stats_of<'a>(
+        &self,
+        tables: &'a Snapshot,
+        backend: BackendId,
+    ) -> Option<&'a crate::service::WorkerStats> {
         tables.backend_or_retired(backend)?.backend.stats.worker(self.index)
     }
 

@@ -156,6 +156,15 @@ impl Site {
         }
         self.collect();
     }
+
+    /// One byte, `seq` bytes behind all that was said.
+    fn says(&mut self, by_client: bool, seq: i64) {
+        self.act(&Act::Tcp(Tcp { by_client, flags: "A", seq, ack: 0, window: 500, len: 1, ttl: 64, timestamp: true }));
+    }
+
+    fn lent(&self) -> usize {
+        self.gateway.workers[0].core().lent()
+    }
 }
 
 /// A tunnel's packet without its identification and the checksum over it.
@@ -230,8 +239,7 @@ fn settled(program: Option<&Rc<RefCell<Program>>>, now: Duration) -> Site {
         site.program = Some(Rc::clone(program));
     }
     for by_client in [true, false].repeat(8) {
-        let ack = Tcp { by_client, flags: "A", seq: 0, ack: 0, window: 500, len: 1, ttl: 64, timestamp: true };
-        site.act(&Act::Tcp(ack));
+        site.says(by_client, 0);
         site.act(&Act::Datagram { by_client, len: 3, ttl: 64, in_pieces: false });
     }
     site
@@ -252,7 +260,7 @@ fn lent_flows_go_the_same_way() {
     let judge = |acts: Vec<Act>| {
         let now = sys::clock::now();
         let (mut short, mut lent) = (settled(None, now), settled(Some(&program), now));
-        prop_assert!(lent.gateway.workers[0].core().lent() > 0);
+        prop_assert!(lent.lent() > 0);
         for act in &acts {
             short.act(act);
             lent.act(act);
@@ -263,7 +271,7 @@ fn lent_flows_go_the_same_way() {
         for site in [&mut short, &mut lent] {
             site.gateway.pass(Duration::from_secs(2));
         }
-        prop_assert_eq!(lent.gateway.workers[0].core().lent(), 0);
+        prop_assert_eq!(lent.lent(), 0);
         prop_assert_eq!(flows(&mut short), flows(&mut lent));
         lent.gateway.assert_gauges();
         lent.gateway.assert_frames_conserved();
@@ -278,25 +286,17 @@ fn lent_flows_go_the_same_way() {
 fn just_lent(program: &Rc<RefCell<Program>>) -> Site {
     let mut site = settled(Some(program), sys::clock::now());
     site.act(&Act::Pass(Duration::from_secs(2)));
-    assert_eq!(lent(&site), 0, "their time is over");
-    says(&mut site, true, 0);
-    assert_eq!(lent(&site), 1);
+    assert_eq!(site.lent(), 0, "their time is over");
+    site.says(true, 0);
+    assert_eq!(site.lent(), 1);
     site
-}
-
-fn lent(site: &Site) -> usize {
-    site.gateway.workers[0].core().lent()
-}
-
-fn says(site: &mut Site, by_client: bool, seq: i64) {
-    site.act(&Act::Tcp(Tcp { by_client, flags: "A", seq, ack: 0, window: 500, len: 1, ttl: 64, timestamp: true }));
 }
 
 /// After how many milliseconds a flow that is not lent is lent again.
 fn lent_again_after(site: &mut Site) -> u64 {
     for millis in 0.. {
-        says(site, true, 0);
-        if lent(site) == 1 {
+        site.says(true, 0);
+        if site.lent() == 1 {
             return millis;
         }
         site.act(&Act::Pass(Duration::from_millis(1)));
@@ -308,8 +308,8 @@ fn lent_again_after(site: &mut Site) -> u64 {
 fn a_flow_with_a_gap_is_soon_lent_again() {
     let Some(program) = Program::load() else { return };
     let mut site = just_lent(&program);
-    says(&mut site, true, 50);
-    assert_eq!((lent(&site), lent_again_after(&mut site)), (0, 20));
+    site.says(true, 50);
+    assert_eq!((site.lent(), lent_again_after(&mut site)), (0, 20));
 }
 
 #[test]
@@ -317,11 +317,11 @@ fn a_flow_of_odd_packets_is_lent_again_later() {
     let Some(program) = Program::load() else { return };
     let mut site = just_lent(&program);
     let taken = program.borrow().taken;
-    says(&mut site, true, 0);
-    says(&mut site, false, 0);
+    site.says(true, 0);
+    site.says(false, 0);
     assert_eq!(program.borrow().taken, taken + 2);
     // The worker does not mind.
     site.act(&Act::NewMac(7));
-    says(&mut site, true, 0);
-    assert_eq!((lent(&site), lent_again_after(&mut site)), (0, 2000));
+    site.says(true, 0);
+    assert_eq!((site.lent(), lent_again_after(&mut site)), (0, 2000));
 }

@@ -1,7 +1,6 @@
 //! The few system calls that neither the standard library nor the `AF_XDP` library offers, each behind a safe function.
 
 use std::ffi::c_int;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
@@ -132,12 +131,6 @@ pub(crate) fn monotonic() -> io::Result<Duration> {
 /// The return value of a system call, or the error that it left behind.
 pub(crate) fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// A number that nobody outside can know, for keys of hashes: from the standard library's own source of randomness.
-#[must_use]
-pub fn random_seed() -> u64 {
-    RandomState::new().hash_one(0_u8)
 }
 
 /// Memory that the kernel shares through a file descriptor, unmapped on drop.

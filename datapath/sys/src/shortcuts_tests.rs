@@ -330,16 +330,22 @@ impl Lab {
     /// After this frame nothing of the flow is sent on.
     fn ends(&mut self, way: Way, loan: Loan, frame: &[u8], what: &str) {
         let id = self.lend(loan);
+        let sides = self.gives_up(way, id, frame, what);
+        assert_eq!(sides.map(|side| (side.packets, side.bytes, side.heard)), [(0, 0, None); 2], "{what}: {way:?}");
+    }
+
+    /// As [`Lab::ends`], of a flow that was lent before. Gives what it had shown by then.
+    fn gives_up(&mut self, way: Way, id: LentId, frame: &[u8], what: &str) -> [LentSide; 2] {
         self.refuses(frame, what);
         assert!(!self.lender.is_live(id), "{what}: {way:?}");
         self.refuses(&way.good_frame(), what);
         self.refuses(&way.reversed().good_frame(), what);
         let sides = self.take_back(id);
-        assert_eq!(sides.map(|side| (side.packets, side.bytes, side.heard)), [(0, 0, None); 2], "{what}: {way:?}");
         // And after it has come back, the flow can be lent again.
         let id = self.lend(way.loan());
         self.passes(way, &way.packet(), what);
         self.take_back(id);
+        sides
     }
 
     /// The flow goes on after this frame.

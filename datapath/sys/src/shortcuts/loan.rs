@@ -78,7 +78,7 @@ pub struct LentSide {
     pub packets: u32,
     /// Their bytes, of the IP layer.
     pub bytes: u64,
-    /// When the last one came, by [`clock::now`]; to a few milliseconds.
+    /// When the last one came, by [`clock::now`](crate::clock::now); to a few milliseconds.
     pub heard: Option<Duration>,
 }
 
@@ -87,9 +87,9 @@ pub struct LentSide {
 pub struct Loan {
     /// 6 or 17.
     pub protocol: u8,
-    /// The tables by which it was made: with others ([`Shortcuts::set_terms`]) it is over.
+    /// The tables by which it was made: with others ([`Shortcuts::set_terms`](super::Shortcuts::set_terms)) it is over.
     pub generation: u32,
-    /// When it is over in any case, by [`clock::now`].
+    /// When it is over in any case, by [`clock::now`](crate::clock::now).
     pub until: Duration,
     /// What is added to the client's TCP timestamps, and taken from what echoes them.
     pub stamp_delta: u32,

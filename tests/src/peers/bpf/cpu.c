@@ -113,9 +113,9 @@ static inline int leave_out(struct state *s, u64 began) {
 }
 
 SECTION("tp_btf/softirq_entry") int begin(u64 *arguments) {
-    u64 began = now_ns();
     if (arguments[0] != NET_RX && arguments[0] != NET_TX)
         return 0;
+    u64 began = now_ns();
     struct state *s = state();
     if (!s)
         return 0;
@@ -126,9 +126,9 @@ SECTION("tp_btf/softirq_entry") int begin(u64 *arguments) {
 }
 
 SECTION("tp_btf/softirq_exit") int end(u64 *arguments) {
-    u64 began = now_ns();
     if (arguments[0] != NET_RX && arguments[0] != NET_TX)
         return 0;
+    u64 began = now_ns();
     struct state *s = state();
     if (!s || !s->inside)
         return 0;
