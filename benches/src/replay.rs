@@ -124,7 +124,7 @@ impl Device for Replay {
         let sent = out.len();
         pool.put_all(out.drain(..));
         self.remote.sent.store(self.remote.sent() + sent as u64, Ordering::Relaxed);
-        TxReport { sent, bytes, refused: 0 }
+        TxReport { sent, bytes, ..TxReport::default() }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -30,7 +30,9 @@ impl Direction {
         }
     }
 
-    pub(crate) const fn index(self) -> usize {
+    /// 0 for the original direction, 1 for replies.
+    #[must_use]
+    pub const fn index(self) -> usize {
         self as usize
     }
 }

@@ -1,7 +1,7 @@
 //! Flows that are lent: somebody else follows their packets for a while, and tells afterwards what they have shown.
 //!
 //! Whoever has borrowed a flow does with its packets what [`Conntrack::goes_on`] would have done, and keeps what each side has
-//! shown. Until the flow is taken back, nothing here may move it.
+//! shown. Until the flow is taken back, nothing here may move it but `goes_on` itself, with packets that came before the borrower's.
 
 use core::time::Duration;
 
@@ -29,17 +29,37 @@ impl Conntrack {
     pub fn lend(&mut self, id: FlowId, idle: &Idle, until: Duration) -> Option<[Shown; 2]> {
         let flow = self.flows.get_mut(id.slot()).filter(|flow| may_be_lent(flow))?;
         flow.set_lent(true);
-        let deadline = tick::ceil(until).saturating_add(idle.or(flow.state(), &self.timeouts));
-        flow.deadline = flow.deadline.max(deadline);
-        Some(Direction::BOTH.map(|side| shown(flow, side)))
+        let shown = Direction::BOTH.map(|side| flow.shown(side));
+        self.expire_after(id, idle, until);
+        Some(shown)
+    }
+
+    /// Leaves a lent flow lent until then, and enters what its sides have shown so far, and when it was last heard, if it was.
+    pub fn prolong(&mut self, id: FlowId, sides: &[Shown; 2], heard: Option<Duration>, idle: &Idle, until: Duration) {
+        if self.enter(id, sides, heard, idle) {
+            self.expire_after(id, idle, until);
+        }
     }
 
     /// Takes a lent flow back, with what its sides have shown by then and when it was last heard, if it was.
     pub fn take_back(&mut self, id: FlowId, sides: &[Shown; 2], heard: Option<Duration>, idle: &Idle) {
+        if self.enter(id, sides, heard, idle) {
+            self.flows[id.slot()].set_lent(false);
+        }
+    }
+
+    /// If nothing is told of it, it expires as if it had been heard then.
+    fn expire_after(&mut self, id: FlowId, idle: &Idle, until: Duration) {
+        let flow = &mut self.flows[id.slot()];
+        let deadline = tick::ceil(until).saturating_add(idle.or(flow.state(), &self.timeouts));
+        flow.deadline = flow.deadline.max(deadline);
+    }
+
+    /// False: it is not lent.
+    fn enter(&mut self, id: FlowId, sides: &[Shown; 2], heard: Option<Duration>, idle: &Idle) -> bool {
         let Some(flow) = self.flows.get_mut(id.slot()).filter(|flow| !flow.is_vacant() && flow.is_lent()) else {
-            return;
+            return false;
         };
-        flow.set_lent(false);
         if flow.original.protocol == Protocol::Tcp {
             for (side, shown) in Direction::BOTH.into_iter().zip(sides) {
                 tcp::take_over(flow, side, shown.end, shown.ack, shown.window);
@@ -49,6 +69,7 @@ impl Conntrack {
             let state = flow.state();
             self.moved(id.0, state, idle, heard);
         }
+        true
     }
 }
 
@@ -63,7 +84,11 @@ fn may_be_lent(flow: &Flow) -> bool {
     goes_on && !flow.is_lent() && !flow.is_spliced() && !flow.is_direct()
 }
 
-fn shown(flow: &Flow, side: Direction) -> Shown {
-    let (index, scale) = (side.index(), tcp::shift_of(flow, side));
-    Shown { end: flow.ends[index], ack: flow.acks[index], window: flow.windows[index], scale }
+impl Flow {
+    /// What a side has shown.
+    #[must_use]
+    pub fn shown(&self, side: Direction) -> Shown {
+        let (index, scale) = (side.index(), tcp::shift_of(self, side));
+        Shown { end: self.ends[index], ack: self.acks[index], window: self.windows[index], scale }
+    }
 }

@@ -102,6 +102,26 @@ fn it_expires_as_from_the_last_packet() {
     assert_eq!(lab.left(), established + UNTIL);
 }
 
+#[test]
+fn a_loan_is_prolonged() {
+    let established = Duration::from_hours(2);
+    let mut lab = Lab::established();
+    let [mut client, backend] = lend(&mut lab).unwrap();
+    client.end += 1000;
+    let (heard, until) = (Duration::from_millis(700), Duration::from_millis(1_700));
+    lab.table.prolong(lab.id, &[client, backend], Some(heard), &lab.idle, until);
+    assert!(lab.table.flow(lab.id).is_lent());
+    assert_eq!(lab.table.flow(lab.id).shown(Direction::Original), client);
+    assert_eq!(lab.left(), established + Duration::from_millis(1_750), "as late as can be, in ticks");
+    lab.table.take_back(lab.id, &[client, backend], Some(heard), &lab.idle);
+    assert_eq!(lab.left(), established + Duration::from_millis(750));
+    // It is not lent any more.
+    client.end += 1000;
+    lab.table.prolong(lab.id, &[client, backend], Some(until), &lab.idle, until);
+    assert_ne!(lab.table.flow(lab.id).shown(Direction::Original), client);
+    assert_eq!(lab.left(), established + Duration::from_millis(750));
+}
+
 /// The timers know of a deadline that has become earlier.
 #[test]
 fn a_shorter_deadline_is_noticed() {

@@ -223,9 +223,18 @@ impl Core {
         (self.keys, self.hits) = (keys, hits);
     }
 
-    /// As [`Core::steady`]; a flow that is lent comes back first. Out of line: most gateways' bursts go without.
+    /// As [`Core::steady`]; a flow that is lent comes back first, unless the packet has its place in front of those that the
+    /// XDP program sends on. Out of line: most gateways' bursts go without.
     #[inline(never)]
     fn steady_or_back(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit, now: Duration) -> Option<Verdict> {
+        if let Some(loan) = self.loan_behind(hit, packet.origin) {
+            let verdict = self.steady(tables, packet, hit, now);
+            match &verdict {
+                Some(verdict) => self.show(loan, hit, verdict),
+                None => _ = self.recall(tables, hit.id),
+            }
+            return verdict;
+        }
         let bar = self.recall(tables, hit.id);
         let verdict = self.steady(tables, packet, hit, now)?;
         self.offer(hit.id, bar);

@@ -1,39 +1,47 @@
 //! Lending: established flows are lent to the XDP program, which sends their packets on without waking anybody
 //! (`sys::Shortcuts`, `docs/decisions/024`).
 //!
-//! A flow is lent for a second at most, after a packet that `steady` has just sent on. It comes back with the first
-//! packet that the program does not take, or when its time is over; what its packets have moved meanwhile is entered then. While
-//! it is lent nothing here may move it: whoever wants to calls [`Core::recall`] first.
+//! A flow is lent for a second, after a packet that `steady` has just sent on, and that is prolonged while it goes on; what its
+//! packets have moved meanwhile is entered then. It comes back with the first packet that the program does not take, and when it
+//! is silent. While it is lent only `steady` may move it, with packets that have their place in front of the program's: whoever
+//! else wants to calls [`Core::recall`] first.
+//!
+//! What waits in a device's queue must not be overtaken by what the program sends on. A side of a TCP flow therefore joins only with
+//! the segment that follows what has left here ([`Lender::sent`]); UDP is lent only when nothing waits.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use conntrack::{Direction, Flow, FlowId, Idle, Shown};
+use conntrack::{Direction, Flow, FlowId, Hit, Idle, Shown};
 use hashbrown::HashMap;
 use sys::{Arrival, Ends, Lender, LentHeaders, LentId, LentSide, LentWay, Loan, SETTLED};
 use vxlan::OVERHEAD;
-use wire::{ETHERNET_LEN, FiveTuple, Rewrite, ethertype};
+use wire::{ETHERNET_LEN, FiveTuple, Protocol, Rewrite, ethertype};
 
 use crate::adjacency::{PreparedHop, link_header};
 use crate::core::Core;
 use crate::counters::Counters;
+use crate::packet::Origin;
 use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot, WorkerStats};
 use crate::stage::{FlowFacts, JOINED, has_six_end};
+use crate::verdict::Verdict;
 
 /// How long a flow is lent at a time: its counters are behind by as much.
 const SPAN: Duration = Duration::from_secs(1);
+/// After how much of that it is looked at: a worker sleeps for less than the rest.
+const LOOK_AFTER: Duration = Duration::from_millis(750);
+/// How long after it was lent packets may come here that were in a device's queue by then.
+const QUEUED: Duration = Duration::from_millis(100);
 /// Packets of a flow before it is lent: lending costs as much as a packet, and most flows of few packets are over by then.
 const LASTING: u64 = 12;
 /// How long a flow is kept here after a packet that the program did not take: more of the kind may come.
 const BARRED: Duration = Duration::from_secs(2);
-/// And after one that it did not take as the first of its side: others may just have waited here in front of it.
-const WAITED: Duration = Duration::from_millis(20);
 /// Flows that are barred share so many places; who shares one is barred, too.
 const BARS: usize = 1024;
-/// Loans that are looked at per turn when their time is over.
-const RETURNS_PER_TURN: usize = 64;
-/// Flows that are offered in one turn.
+/// Loans that are looked at per turn when it is time.
+const LOOKS_PER_TURN: usize = 64;
+/// Flows that are offered in one turn, and segments of sides that have not joined.
 const OFFERS: usize = 64;
 
 /// An interface as the XDP program knows it.
@@ -45,17 +53,28 @@ pub struct Output {
     pub place: u32,
 }
 
+/// A flow that is lent.
+#[derive(Clone, Copy)]
+struct Lent {
+    place: LentId,
+    since: Duration,
+    until: Duration,
+    /// Packets and bytes of its sides that are entered already.
+    counted: [(u32, u64); 2],
+}
+
 /// What a worker needs to lend flows.
 pub struct Lending {
     lender: Lender,
     /// By [`InterfaceIndex`]; none where nothing can be lent that comes from there or goes there.
     outputs: Vec<Option<Output>>,
-    /// And until when.
-    lent: HashMap<FlowId, (Duration, LentId)>,
-    /// In the order of their ends.
-    loans: VecDeque<(Duration, FlowId, LentId)>,
+    lent: HashMap<FlowId, Lent>,
+    /// In the order in which they are looked at, and when.
+    looks: VecDeque<(Duration, FlowId, LentId)>,
     /// Their packets were sent on in this turn.
     offered: Vec<FlowId>,
+    /// Segments of sides that have not joined: they leave with this turn, or with the one after a device was held up.
+    leaving: Vec<(LentId, Direction, u32)>,
     barred: Box<[Duration]>,
     /// This turn's time.
     now: Duration,
@@ -67,9 +86,10 @@ impl Lending {
     pub fn new(lender: Lender, outputs: Vec<Option<Output>>) -> Self {
         // Room for all at once: nothing is allocated later, but for loans that come back long before their time.
         let places = lender.places();
-        let (lent, loans) = (HashMap::with_capacity(places), VecDeque::with_capacity(2 * places));
-        let (offered, barred) = (Vec::with_capacity(OFFERS), vec![Duration::ZERO; BARS].into());
-        Self { lender, outputs, lent, loans, offered, barred, now: Duration::ZERO }
+        let (lent, looks) = (HashMap::with_capacity(places), VecDeque::with_capacity(2 * places));
+        let (offered, leaving) = (Vec::with_capacity(OFFERS), Vec::with_capacity(OFFERS));
+        let barred = vec![Duration::ZERO; BARS].into();
+        Self { lender, outputs, lent, looks, offered, leaving, barred, now: Duration::ZERO }
     }
 
     /// The table.
@@ -79,6 +99,12 @@ impl Lending {
 
     fn output(&self, interface: InterfaceIndex) -> Option<Output> {
         self.outputs.get(usize::from(interface.0)).copied().flatten()
+    }
+
+    fn take_back(&mut self, place: LentId) -> [LentSide; 2] {
+        // The place may be another flow's before they have left.
+        self.leaving.retain(|(leaving, ..)| *leaving != place);
+        self.lender.take_back(place, self.now)
     }
 
     fn bar(&mut self, id: FlowId) -> &mut Duration {
@@ -108,28 +134,59 @@ impl Core {
         }
     }
 
-    /// Whether anything was offered in this turn.
-    pub(crate) fn has_offers(&self) -> bool {
-        self.lending.as_ref().is_some_and(|lending| !lending.offered.is_empty())
+    /// The loan of this packet's flow, if the packet has its place in front of what the program sends on, and moves nothing that the
+    /// program would have to know.
+    pub(crate) fn loan_behind(&self, hit: Hit, origin: Origin) -> Option<LentId> {
+        let flow = self.conntrack.flow(hit.id);
+        let lending = self.lending.as_ref().filter(|_| flow.is_lent())?;
+        if hit.direction == Direction::Original && origin != Origin::Link(flow.client) {
+            return None;
+        }
+        let Lent { place, since, .. } = *lending.lent.get(&hit.id)?;
+        let has_joined =
+            flow.original.protocol != Protocol::Tcp || lending.lender.has_joined(place, hit.direction.index());
+        let is_in_front = !has_joined || lending.now < since + QUEUED;
+        (is_in_front && lending.lender.is_live(place)).then_some(place)
     }
 
-    /// Lends what was offered in this turn, if nothing waits in the devices' queues (`is_idle`): a packet that waits there would be
-    /// overtaken by those that come after it.
-    pub(crate) fn lend_offered(&mut self, tables: &Snapshot, is_idle: bool, now: Duration) {
-        if let (false, Some(lending)) = (is_idle, &mut self.lending) {
-            lending.offered.clear();
+    /// Such a packet is about to leave.
+    pub(crate) fn show(&mut self, place: LentId, hit: Hit, verdict: &Verdict) {
+        let (direction, flow) = (hit.direction, self.conntrack.flow(hit.id));
+        let Some(lending) = self.lending.as_mut().filter(|_| flow.original.protocol == Protocol::Tcp) else { return };
+        let shown = flow.shown(direction);
+        lending.lender.show(place, direction.index(), &lent_side(shown));
+        if matches!(verdict, Verdict::Tx(_)) && lending.leaving.len() < OFFERS {
+            lending.leaving.push((place, direction, shown.end));
+        }
+    }
+
+    /// Whether this turn leaves anything to do for [`Core::lend_offered`].
+    pub(crate) fn has_to_lend(&self) -> bool {
+        self.lending.as_ref().is_some_and(|lending| !lending.offered.is_empty() || !lending.leaving.is_empty())
+    }
+
+    /// Lends what was offered in this turn, if `all_sent`, that is, nothing waits to leave; UDP, if nothing waits in the devices' queues
+    /// at all (`is_idle`).
+    pub(crate) fn lend_offered(&mut self, tables: &Snapshot, all_sent: bool, is_idle: bool, now: Duration) {
+        let Some(lending) = &mut self.lending else { return };
+        if !all_sent {
+            return;
+        }
+        for (place, direction, end) in lending.leaving.drain(..) {
+            lending.lender.sent(place, direction.index(), end);
         }
         while let Some(id) = self.lending.as_mut().and_then(|lending| lending.offered.pop()) {
-            self.lend(tables, id, now);
+            self.lend(tables, id, is_idle, now);
         }
     }
 
-    fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+    fn lend(&mut self, tables: &Snapshot, id: FlowId, is_idle: bool, now: Duration) {
         let Some(lending) = &mut self.lending else { return };
         let Some(flow) = self.conntrack.get(id) else { return };
         let packets = flow.packets(Direction::Original) + flow.packets(Direction::Reply);
         let stands = flow.generation == tables.generation().0 as u32;
-        if packets < LASTING || !stands || flow.is_lent() || *lending.bar(id) > now {
+        let keeps_order = is_idle || flow.original.protocol == Protocol::Tcp;
+        if packets < LASTING || !stands || !keeps_order || flow.is_lent() || *lending.bar(id) > now {
             return;
         }
         let Some(target) = tables.backend(BackendId(flow.backend_id)) else { return };
@@ -142,8 +199,8 @@ impl Core {
             self.conntrack.take_back(id, &sides, None, &target.service.idle);
             return;
         };
-        lending.lent.insert(id, (until, place));
-        lending.loans.push_back((until, id, place));
+        lending.lent.insert(id, Lent { place, since: now, until, counted: Default::default() });
+        lending.looks.push_back((now + LOOK_AFTER, id, place));
     }
 
     /// Takes a flow back if it is lent. Gives for how long it should not be lent again if nothing special is seen here in the
@@ -156,18 +213,26 @@ impl Core {
     #[cold]
     fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> Option<Duration> {
         let lending = self.lending.as_mut()?;
-        let (until, place) = lending.lent.remove(&id)?;
-        let was_refused = lending.now + SETTLED < until && !lending.lender.is_live(place);
-        let sides = lending.lender.take_back(place, lending.now);
+        let lent = lending.lent.remove(&id)?;
+        let was_refused = lending.now + SETTLED < lent.until && !lending.lender.is_live(lent.place);
+        let sides = lending.take_back(lent.place);
+        self.enter(tables, id, &lent, &sides, None);
+        was_refused.then_some(BARRED)
+    }
+
+    /// What the sides of a flow have shown since they were last looked at. The flow remains lent until then; with `None` it is back.
+    fn enter(&mut self, tables: &Snapshot, id: FlowId, lent: &Lent, sides: &[LentSide; 2], until: Option<Duration>) {
         let target = tables.backend_or_retired(BackendId(self.conntrack.flow(id).backend_id));
         let any = Idle::default();
         let idle = target.as_ref().map_or(&any, |target| &target.service.idle);
         let heard = sides.iter().filter_map(|side| side.heard).max();
-        self.conntrack.take_back(id, &sides.each_ref().map(shown), heard, idle);
+        let shown = sides.each_ref().map(shown);
+        match until {
+            Some(until) => self.conntrack.prolong(id, &shown, heard, idle, until),
+            None => self.conntrack.take_back(id, &shown, heard, idle),
+        }
         let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
-        count(&sides, self.conntrack.flow_mut(id), stats, &self.counters);
-        let is_first = sides.iter().any(|side| side.packets == 0);
-        was_refused.then_some(if is_first { WAITED } else { BARRED })
+        count(lent, sides, self.conntrack.flow_mut(id), stats, &self.counters);
     }
 
     /// A flow that was lent has left the table: what its packets did is counted.
@@ -176,38 +241,55 @@ impl Core {
             return;
         }
         let Some(lending) = &mut self.lending else { return };
-        let Some((_, place)) = lending.lent.remove(&id) else { return };
-        let sides = lending.lender.take_back(place, lending.now);
-        count(&sides, flow, self.stats_of(tables, BackendId(flow.backend_id)), &self.counters);
+        let Some(lent) = lending.lent.remove(&id) else { return };
+        let sides = lending.take_back(lent.place);
+        count(&lent, &sides, flow, self.stats_of(tables, BackendId(flow.backend_id)), &self.counters);
     }
 
-    /// A turn begins. Flows whose time is over come back, some a turn.
-    pub(crate) fn recall_due(&mut self, tables: &Snapshot, now: Duration) {
-        if let Some(lending) = &mut self.lending {
-            lending.now = now;
-        }
-        for _ in 0..RETURNS_PER_TURN {
-            let Some(lending) = &mut self.lending else { return };
-            let Some((_, id, place)) = lending.loans.pop_front_if(|(until, ..)| *until + SETTLED <= now) else {
-                return;
-            };
+    /// A turn begins. Loans whose time is nearly over are prolonged or come back, some a turn. True: there are more.
+    pub(crate) fn look_after_loans(&mut self, tables: &Snapshot, now: Duration) -> bool {
+        let Some(lending) = &mut self.lending else { return false };
+        lending.now = now;
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(lending) = &mut self.lending else { return false };
+            let Some((_, id, place)) = lending.looks.pop_front_if(|(at, ..)| *at <= now) else { return false };
             // It may have come back and been lent again since.
-            if lending.lent.get(&id).is_some_and(|(_, current)| *current == place) {
+            if lending.lent.get(&id).is_some_and(|lent| lent.place == place) && !self.prolong(tables, id, now) {
                 self.take_back(tables, id);
             }
         }
+        true
+    }
+
+    /// False: the flow was silent, or is not the program's any more.
+    fn prolong(&mut self, tables: &Snapshot, id: FlowId, now: Duration) -> bool {
+        let Some(lending) = &mut self.lending else { return false };
+        let Some(lent) = lending.lent.get(&id).copied() else { return false };
+        let sides = lending.lender.shown(lent.place);
+        let counted = sides.each_ref().map(|side| (side.packets, side.bytes));
+        let stands = now < lent.until && self.conntrack.flow(id).generation == tables.generation().0 as u32;
+        if !stands || counted == lent.counted || !lending.lender.is_live(lent.place) {
+            return false;
+        }
+        let until = now + SPAN;
+        lending.lender.prolong(lent.place, until);
+        lending.lent.insert(id, Lent { until, counted, ..lent });
+        lending.looks.push_back((now + LOOK_AFTER, id, lent.place));
+        self.enter(tables, id, &lent, &sides, Some(until));
+        true
     }
 }
 
-/// Enters what the program has sent on.
-fn count(sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
-    for (direction, side) in Direction::BOTH.into_iter().zip(sides) {
-        flow.count_many(direction, side.packets, side.bytes);
+/// Counts what the program has sent on and is not counted yet.
+fn count(lent: &Lent, sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
+    for ((direction, side), counted) in Direction::BOTH.into_iter().zip(sides).zip(&lent.counted) {
+        let (packets, bytes) = (side.packets.wrapping_sub(counted.0), side.bytes.wrapping_sub(counted.1));
+        flow.count_many(direction, packets, bytes);
         if let Some(stats) = stats {
-            stats.packets(direction, side.packets, side.bytes);
+            stats.packets(direction, packets, bytes);
         }
-        counters.shortcut_packets.add(side.packets.into());
-        counters.shortcut_bytes.add(side.bytes);
+        counters.shortcut_packets.add(packets.into());
+        counters.shortcut_bytes.add(bytes);
     }
 }
 

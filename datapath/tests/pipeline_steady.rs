@@ -7,8 +7,11 @@
 mod lab;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::Duration;
 
 use etherparse::TcpOptionElement;
@@ -304,12 +307,223 @@ fn lent_again_after(site: &mut Site) -> u64 {
     unreachable!()
 }
 
+/// A worker that comes late: what the program leaves to it waits in a queue.
+struct Late {
+    site: Site,
+    waiting: VecDeque<(usize, Vec<u8>)>,
+    /// The next sequence number that task and client wait for.
+    awaited: [u32; 2],
+}
+
+impl Late {
+    fn says(&mut self, by_client: bool, len: usize) {
+        let (own, other) = if by_client { (0, 1) } else { (1, 0) };
+        let ends = [(CLIENT, 40_000), (VIP, 8080), (TASKS[0], 8000), (OUR_OVERLAY, self.site.ports[0])];
+        let (src, dst) = if by_client { (ends[0], ends[1]) } else { (ends[2], ends[3]) };
+        let segment = Segment::new(src, dst, "A", self.site.next[own], self.awaited[other]).with(&vec![7; len]);
+        self.site.next[own] += len as u32;
+        let (slot, frame) = if by_client {
+            (FRONT, ethernet(CLIENT_MAC, OUR_MACS[0], &segment.ip()))
+        } else {
+            (BACK, Tunnel::from_node(0).wrap(&segment.ip()))
+        };
+        let taken = self.site.program.as_ref().and_then(|program| program.borrow_mut().take(&frame));
+        match taken {
+            Some(taken) => self.arrives(own, &taken),
+            None => self.waiting.push_back((slot, frame)),
+        }
+    }
+
+    /// The worker gets to so many of them.
+    fn work(&mut self, count: usize) {
+        for (slot, frame) in self.waiting.drain(..count.min(self.waiting.len())) {
+            self.site.gateway.inject(0, slot, &frame);
+        }
+        self.site.gateway.settle();
+        for (by, slot) in [(0, BACK), (1, FRONT)] {
+            for frame in self.site.gateway.collect(0, slot) {
+                self.arrives(by, &frame);
+            }
+        }
+    }
+
+    /// Of this side, at the other: nothing before it may still be on its way.
+    fn arrives(&mut self, by: usize, frame: &[u8]) {
+        let ip = if by == 0 { &frame[64..] } else { &frame[14..] };
+        let (len, seq) =
+            (u32::from(u16::from_be_bytes([ip[2], ip[3]])) - 40, u32::from_be_bytes([ip[24], ip[25], ip[26], ip[27]]));
+        assert_eq!(seq, self.awaited[by], "out of order, by {by}");
+        self.awaited[by] += len;
+    }
+}
+
+/// Both sides speak at once, and the worker's queue is hardly ever empty.
 #[test]
-fn a_flow_with_a_gap_is_soon_lent_again() {
+fn nothing_is_overtaken() {
+    let Some(program) = Program::load() else { return };
+    let judge = |acts: Vec<(u8, usize)>| {
+        let mut site = settled(Some(&program), sys::clock::now());
+        // It comes back with its next packet.
+        site.gateway.publish_same(tables());
+        let mut late = Late { awaited: site.next, site, waiting: VecDeque::new() };
+        for (who, much) in acts {
+            match who {
+                0 | 1 => late.says(true, much),
+                2 | 3 => late.says(false, much),
+                _ => late.work(much % 8),
+            }
+        }
+        late.work(usize::MAX);
+        prop_assert_eq!(late.awaited, late.site.next, "something was lost");
+        // All that was lent comes back.
+        late.site.gateway.pass(Duration::from_secs(2));
+        prop_assert_eq!(late.site.lent(), 0);
+        Ok(())
+    };
+    let config = ProptestConfig { cases: 300, ..ProptestConfig::with_source_file(file!()) };
+    let acts = prop::collection::vec((0..6_u8, 1..1000_usize), 50..200);
+    TestRunner::new(config).run(&acts, judge).unwrap();
+    assert!(program.borrow().taken > 2_000, "the program has sent on {} frames only", program.borrow().taken);
+}
+
+#[test]
+fn a_side_joins_where_the_worker_has_got_to() {
     let Some(program) = Program::load() else { return };
     let mut site = just_lent(&program);
+    let taken = |by| program.borrow().taken - by;
+    let before = taken(0);
+    // What lies between may wait for the worker.
     site.says(true, 50);
-    assert_eq!((site.lent(), lent_again_after(&mut site)), (0, 20));
+    assert_eq!((site.lent(), taken(before)), (1, 0));
+    site.says(true, 51);
+    assert_eq!((site.lent(), taken(before)), (1, 1));
+}
+
+/// What was in the queue when the flow was lent has its place in front of the program's packets. What comes later has not.
+#[test]
+fn only_packets_from_the_queue_leave_a_loan_alone() {
+    let Some(program) = Program::load() else { return };
+    for (pause, remains) in [(0, true), (99, true), (100, false)] {
+        let mut site = just_lent(&program);
+        site.says(true, 0);
+        site.act(&Act::Pass(Duration::from_millis(pause)));
+        let before = site.gateway.counters[0].shortcut_packets.get();
+        let borrowed = site.program.take();
+        site.says(true, 0);
+        // What the program has sent on is counted when the flow comes back. It may have been lent again.
+        assert_eq!(site.gateway.counters[0].shortcut_packets.get() == before, remains, "after {pause} ms");
+        site.program = borrowed;
+        site.act(&Act::Pass(Duration::from_secs(2)));
+    }
+    // However late, of a side that has not joined.
+    let mut site = just_lent(&program);
+    site.act(&Act::Pass(Duration::from_millis(500)));
+    site.says(true, 50);
+    assert_eq!(site.lent(), 1);
+}
+
+/// The program knows what the worker has sent on before the other side can answer.
+#[test]
+fn answers_to_what_the_worker_sends_are_believed() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let before = program.borrow().taken;
+    site.says(true, 50);
+    let answer = Tcp { by_client: false, flags: "A", seq: 0, ack: 51, window: 500, len: 1, ttl: 64, timestamp: true };
+    site.act(&Act::Tcp(answer));
+    assert_eq!((site.lent(), program.borrow().taken - before), (1, 1));
+}
+
+/// A client that moves to another router while its side has not joined.
+#[test]
+fn answers_go_where_the_client_is() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    for (byte, seq) in [(7, 50), (8, 51), (8, 90), (9, 52)] {
+        site.act(&Act::NewMac(byte));
+        site.says(true, seq);
+        site.says(false, 0);
+        assert_eq!(site.out.last().unwrap()[..6], [2, 0, 0, 0, 0xc, byte]);
+    }
+}
+
+#[test]
+fn nothing_is_lent_before_what_is_held_up() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let taken = |by| program.borrow().taken - by;
+    let before = taken(0);
+    site.gateway.stuck.store(true, Relaxed);
+    site.says(true, 50);
+    site.says(true, 51);
+    assert_eq!((site.lent(), taken(before)), (1, 0), "the first one has not left");
+    site.gateway.stuck.store(false, Relaxed);
+    site.gateway.settle();
+    site.says(true, 52);
+    assert_eq!((site.lent(), taken(before)), (1, 1));
+    site.act(&Act::Pass(Duration::from_secs(2)));
+    site.gateway.stuck.store(true, Relaxed);
+    site.says(true, 0);
+    assert_eq!(site.lent(), 0);
+    site.gateway.stuck.store(false, Relaxed);
+    site.says(true, 0);
+    assert_eq!(site.lent(), 1);
+}
+
+/// Datagrams have no numbers by which they could join.
+#[test]
+fn datagrams_are_lent_when_nothing_waits() {
+    let Some(program) = Program::load() else { return };
+    let mut site = settled(Some(&program), sys::clock::now());
+    site.act(&Act::Pass(Duration::from_secs(2)));
+    let now = site.gateway.now;
+    let mut turn = |udp: usize| {
+        let segment = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", site.next[0], site.next[1]).ip();
+        let datagram = udp_of_client();
+        for ip in std::iter::once(&segment).chain(std::iter::repeat_n(&datagram, udp)) {
+            site.gateway.inject(0, FRONT, &ethernet(CLIENT_MAC, OUR_MACS[0], ip));
+        }
+        site.gateway.workers[0].turn(now);
+        site.lent()
+    };
+    assert_eq!(turn(sys::BURST), 1, "one datagram waits");
+    assert_eq!(turn(0), 2);
+}
+
+fn udp_of_client() -> Vec<u8> {
+    udp((CLIENT, 40_000), (VIP, 53), b"?")
+}
+
+/// For longer than a loan is for, by the program's clock too, and with the worker asleep for most of the time.
+#[test]
+fn a_flow_that_goes_on_is_lent_for_as_long() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let (before, mut then) = (program.borrow().taken, sys::clock::now());
+    for _ in 0..40 {
+        thread::sleep(Duration::from_millis(80));
+        let now = sys::clock::now();
+        site.act(&Act::Pass(now.saturating_sub(then)));
+        then = now;
+        site.says(true, 0);
+        site.says(false, 0);
+    }
+    assert_eq!((site.lent(), program.borrow().taken - before), (1, 80));
+    (0..8).for_each(|_| site.act(&Act::Pass(Duration::from_millis(240))));
+    assert_eq!(site.lent(), 0, "it is silent");
+    let flow = flows(&mut site).into_iter().find(|flow| flow.protocol == Protocol::Tcp).unwrap();
+    assert_eq!(flow.packets, [1 + 1 + 8 + 1 + 40, 1 + 8 + 40]);
+}
+
+/// New tables are the worker's to judge a flow by.
+#[test]
+fn new_tables_end_loans() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    site.gateway.publish_same(tables());
+    let before = program.borrow().taken;
+    site.says(true, 0);
+    assert_eq!((site.lent(), program.borrow().taken), (0, before));
 }
 
 #[test]

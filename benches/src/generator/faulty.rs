@@ -119,7 +119,8 @@ impl<D: Device> Device for FaultyDevice<D> {
     }
 
     fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
-        let report = TxReport { sent: out.len(), bytes: out.iter().map(|frame| frame.len() as u64).sum(), refused: 0 };
+        let bytes = out.iter().map(|frame| frame.len() as u64).sum();
+        let report = TxReport { sent: out.len(), bytes, ..TxReport::default() };
         let now = sys::clock::now();
         for frame in out.drain(..) {
             self.pass(pool, frame, now);

@@ -131,7 +131,7 @@ impl Worker {
         self.core.second = now.as_secs() as u32;
         self.core.log_time(now);
         self.refresh(now);
-        self.core.recall_due(&self.tables, now);
+        let more_due = self.core.look_after_loans(&self.tables, now);
         self.core.take_back_frames();
         let mut taken = self.take_messages(now);
         taken += self.core.send_probes(&self.tables);
@@ -139,10 +139,11 @@ impl Worker {
             taken += self.receive(slot, now);
         }
         self.pass_time(now);
-        self.flush();
-        if self.core.has_offers() {
+        self.behind |= more_due;
+        let all_sent = self.flush();
+        if self.core.has_to_lend() {
             let is_idle = !self.devices.iter().any(|slot| slot.device.has_work());
-            self.core.lend_offered(&self.tables, is_idle, now);
+            self.core.lend_offered(&self.tables, all_sent, is_idle, now);
         }
         taken
     }
@@ -252,7 +253,9 @@ impl Worker {
         self.shared.devices.force_push(states);
     }
 
-    fn flush(&mut self) {
+    /// False: some of it is held up.
+    fn flush(&mut self) -> bool {
+        let mut all_sent = true;
         for (slot, output) in self.devices.iter_mut().zip(&mut self.core.outputs) {
             let report = slot.device.tx(&mut self.core.pool, output);
             self.core.counters.tx_packets.add(report.sent as u64);
@@ -260,7 +263,9 @@ impl Worker {
             if report.refused > 0 {
                 self.core.counters.dropped_many(DropReason::DeviceFull, report.refused);
             }
+            all_sent &= !report.stuck;
         }
+        all_sent
     }
 
     /// Runs until control says stop.

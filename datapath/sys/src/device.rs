@@ -26,6 +26,8 @@ pub struct TxReport {
     pub bytes: u64,
     /// Frames that went back to the pool unsent: ring or socket full, link down, or a packet that the kernel refused.
     pub refused: usize,
+    /// Some of what it took, now or before, has not left yet and needs another call.
+    pub stuck: bool,
 }
 
 /// What `status` shows of a device.

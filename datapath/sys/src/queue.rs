@@ -93,11 +93,12 @@ impl<K: Kernel> Queue<K> {
 
     /// Received packets may wait, or packets wait to be sent that only another call gets going.
     pub(crate) fn has_work(&self) -> bool {
-        let stuck = || {
-            let ring = self.kernel.transmitting();
-            self.down.is_none() && ring.pending() > 0 && ring.needs_wakeup()
-        };
-        self.more || stuck()
+        self.more || (self.down.is_none() && self.is_stuck())
+    }
+
+    fn is_stuck(&self) -> bool {
+        let ring = self.kernel.transmitting();
+        ring.pending() > 0 && ring.needs_wakeup()
     }
 
     pub(crate) fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
@@ -194,6 +195,7 @@ impl<K: Kernel> Queue<K> {
         self.flush();
         self.reap(pool);
         self.refused += report.refused as u64;
+        report.stuck = self.is_stuck();
         report
     }
 

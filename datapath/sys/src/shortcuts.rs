@@ -20,7 +20,7 @@ use crate::clock;
 use crate::os::{self, Mapping};
 pub use loan::{Arrival, Ends, LentHeaders, LentSide, LentWay, Loan};
 
-use layout::{BUCKETS, Bucket, SHORTCUTS, Shortcut, Side, Terms, Way, raw, raw_way};
+use layout::{BUCKETS, Bucket, SHORTCUTS, Seen, Shortcut, Side, Terms, Way, raw, raw_way};
 
 /// How long a place that was given back stays empty. The program may be at a packet that it began before, and holds on for as
 /// long as its processor is kept from it.
@@ -211,8 +211,10 @@ impl Lender {
         let ways = loan.ways.each_ref().map(|way| raw_way(way, loan.protocol));
         // SAFETY: the place is ours and not live, and has rested: nobody reads its ways.
         unsafe { ptr::write_volatile(shortcut.ways.get(), ways) };
-        for (side, shown) in shortcut.sides.iter().zip(&loan.sides) {
-            side.show(shown);
+        for ((side, queued), shown) in shortcut.sides.iter().zip(&shortcut.queued).zip(&loan.sides) {
+            side.begin(shown);
+            queued.seen.show(shown);
+            queued.sent.store(shown.end, Ordering::Relaxed);
         }
         shortcut.generation.store(loan.generation, Ordering::Relaxed);
         shortcut.stamp_delta.store(loan.stamp_delta, Ordering::Relaxed);
@@ -248,10 +250,50 @@ impl Lender {
         shortcut.sides.each_ref().map(|side| side.shown(&self.table))
     }
 
+    /// Leaves a flow lent until then.
+    pub fn prolong(&self, id: LentId, until: Duration) {
+        if let Some(shortcut) = self.shortcut(id) {
+            shortcut.until.store(self.table.kernel_time(until), Ordering::Relaxed);
+        }
+    }
+
+    /// What the sides of a lent flow have shown to the program so far.
+    #[must_use]
+    pub fn shown(&self, id: LentId) -> [LentSide; 2] {
+        self.shortcut(id)
+            .map(|shortcut| shortcut.sides.each_ref().map(|side| side.shown(&self.table)))
+            .unwrap_or_default()
+    }
+
+    /// Whether the program sends on what this side of a lent TCP flow says: 0 is the client's. Until then it comes to the worker.
+    #[must_use]
+    pub fn has_joined(&self, id: LentId, side: usize) -> bool {
+        self.shortcut(id).is_some_and(|shortcut| shortcut.sides[side].seen.joined.load(Ordering::Relaxed) != 0)
+    }
+
+    /// A segment of a side that has not joined is about to leave; the side has shown this by now. To be called before it leaves: the
+    /// other side's answer may be quick.
+    pub fn show(&self, id: LentId, side: usize, shown: &LentSide) {
+        if let Some(shortcut) = self.shortcut(id) {
+            shortcut.queued[side].seen.show(shown);
+        }
+    }
+
+    /// All that this side had to say before this sequence number has left: it may join with the next.
+    pub fn sent(&self, id: LentId, side: usize, end: u32) {
+        if let Some(shortcut) = self.shortcut(id) {
+            shortcut.queued[side].sent.store(end, Ordering::Release);
+        }
+    }
+
+    fn shortcut(&self, id: LentId) -> Option<&Shortcut> {
+        self.table.flows.get(id.0 as usize)
+    }
+
     /// Whether the program still sends the flow's packets on: it ends loans by itself.
     #[must_use]
     pub fn is_live(&self, id: LentId) -> bool {
-        self.table.flows.get(id.0 as usize).is_some_and(|shortcut| shortcut.live.load(Ordering::SeqCst) != 0)
+        self.shortcut(id).is_some_and(|shortcut| shortcut.live.load(Ordering::SeqCst) != 0)
     }
 }
 
@@ -260,23 +302,30 @@ fn numbers(place: u32) -> [u32; 2] {
     [2 * place + 1, 2 * place + 2]
 }
 
-impl Side {
+impl Seen {
     fn show(&self, shown: &LentSide) {
-        self.heard.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
-        self.packets.store(0, Ordering::Relaxed);
         self.end.store(shown.end, Ordering::Relaxed);
         self.ack.store(shown.ack, Ordering::Relaxed);
         self.window.store(shown.window, Ordering::Relaxed);
-        self.scale.store(shown.scale.into(), Ordering::Relaxed);
+        self.scale.store(shown.scale, Ordering::Relaxed);
+    }
+}
+
+impl Side {
+    fn begin(&self, shown: &LentSide) {
+        self.heard.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.packets.store(0, Ordering::Relaxed);
+        self.seen.show(shown);
+        self.seen.joined.store(0, Ordering::Relaxed);
     }
 
     fn shown(&self, table: &Shortcuts) -> LentSide {
         LentSide {
-            end: self.end.load(Ordering::Relaxed),
-            ack: self.ack.load(Ordering::Relaxed),
-            window: self.window.load(Ordering::Relaxed),
-            scale: self.scale.load(Ordering::Relaxed) as u8,
+            end: self.seen.end.load(Ordering::Relaxed),
+            ack: self.seen.ack.load(Ordering::Relaxed),
+            window: self.seen.window.load(Ordering::Relaxed),
+            scale: self.seen.scale.load(Ordering::Relaxed),
             packets: self.packets.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             heard: table.our_time(self.heard.load(Ordering::Relaxed)),

@@ -184,18 +184,74 @@ fn shortcuts_keep_to_windows() {
 fn nothing_overtakes_what_came_before_the_loan() {
     let Some(mut lab) = Lab::open() else { return };
     for way in all_ways().filter(|way| way.protocol == TCP) {
-        let (good, other) = (way.packet(), way.reversed());
+        let (good, side) = (way.packet(), usize::from(way.reply));
+        let (other, other_side) = (way.reversed(), usize::from(!way.reply));
         let later = |packet: &Packet, by: u32| Packet { seq: packet.seq.wrapping_add(by), ..packet.clone() };
-        for by in [1, 5, 1000] {
-            lab.ends(way, way.loan(), &way.frame(&later(&good, by)), "a gap");
-            lab.ends(way, way.loan(), &way.frame(&Packet { payload: vec![], ..later(&good, by) }), "a gap, no data");
+        let id = lab.lend(way.loan());
+        for by in [1, 5, 1000, i32::MAX.cast_unsigned()] {
+            for payload in [vec![], vec![1; 10]] {
+                lab.refuses(&way.frame(&Packet { payload, ..later(&good, by) }), "a gap");
+            }
         }
-        for by in [0, u32::MAX, 0u32.wrapping_sub(1000)] {
+        lab.refuses(&way.frame(&Packet { flags: 0x11, ..later(&good, 1) }), "the last one, behind a gap");
+        assert!(lab.lender.is_live(id) && !lab.lender.has_joined(id, side), "{way:?}");
+        // The worker has sent a part of that on.
+        let shown = LentSide { end: good.seq + 1000, ack: good.ack, window: 7, scale: SCALE, ..LentSide::default() };
+        lab.lender.show(id, side, &shown);
+        lab.refuses(&way.frame(&later(&good, 1)), "about to leave");
+        lab.lender.sent(id, side, good.seq + 500);
+        lab.refuses(&way.frame(&later(&good, 501)), "a smaller gap");
+        // The other side may have heard the rest.
+        let answer = Packet { ack: good.seq + 1000, ..other.packet() };
+        lab.passes(other, &answer, "acknowledges what the worker has sent");
+        assert!(lab.lender.has_joined(id, other_side) && !lab.lender.has_joined(id, side));
+        lab.passes(way, &later(&good, 500), "in order");
+        assert!(lab.lender.has_joined(id, side));
+        lab.passes(way, &later(&good, 2000), "what is missing now was lost elsewhere");
+        let sides = lab.take_back(id);
+        assert_eq!((sides[side].end, sides[side].window, sides[side].packets), (good.seq + 2005, WINDOW, 2), "{way:?}");
+        assert_eq!((sides[other_side].ack, sides[other_side].packets), (good.seq + 1000, 1), "{way:?}");
+    }
+}
+
+/// By the windows that the worker has seen until a side joins.
+#[test]
+fn sides_that_have_not_joined_are_as_the_worker_says() {
+    let Some(mut lab) = Lab::open() else { return };
+    for way in all_ways().filter(|way| way.protocol == TCP) {
+        let (good, other_side) = (way.packet(), usize::from(!way.reply));
+        let other = way.loan().sides[other_side];
+        let far = Packet { seq: good.seq + 3 * WINDOW_BYTES, ..good.clone() };
+        for moved in [0, 1000, 2 * WINDOW_BYTES, 3 * WINDOW_BYTES] {
             let id = lab.lend(way.loan());
-            lab.passes(way, &later(&good, by), "in order, or again");
-            lab.passes(way, &later(&good, 1000), "what is missing now was lost elsewhere");
-            lab.gives_up(other, id, &other.frame(&later(&other.packet(), 1)), "the first of the other side");
+            lab.passes(way, &good, "joins");
+            lab.lender.show(id, other_side, &LentSide { ack: other.ack + moved, ..other });
+            if moved < 2 * WINDOW_BYTES {
+                lab.gives_up(way, id, &way.frame(&far), "beyond what the other side has offered");
+            } else {
+                lab.passes(way, &far, "inside of it");
+                lab.take_back(id);
+            }
         }
+    }
+}
+
+#[test]
+fn loans_are_prolonged() {
+    let Some(mut lab) = Lab::open() else { return };
+    for way in all_ways() {
+        let until = |millis| clock::now() + Duration::from_millis(millis);
+        let id = lab.lend(Loan { until: until(200), ..way.loan() });
+        lab.passes(way, &way.packet(), "lent");
+        let side = lab.lender.shown(id)[usize::from(way.reply)];
+        assert_eq!(side.packets, 1);
+        lab.lender.prolong(id, until(60_000));
+        thread::sleep(Duration::from_millis(250));
+        lab.passes(way, &way.packet(), "prolonged");
+        assert_eq!(lab.lender.shown(id)[usize::from(way.reply)].packets, 2);
+        lab.lender.prolong(id, until(0));
+        thread::sleep(Duration::from_millis(30));
+        lab.gives_up(way, id, &way.good_frame(), "over");
     }
 }
 

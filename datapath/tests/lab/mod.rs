@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs, reason = "test code")]
 
+mod held;
 pub mod packets;
 pub mod six;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use conntrack::{Conntrack, Idle, Timeouts};
@@ -33,6 +34,8 @@ use datapath::{EngineConfig, Lending, Output, ProbeLine, Role, Slot, SnatPorts};
 use sys::{FramePool, LinkType, MemoryDevice, Shortcuts};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
+
+use held::Held;
 
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
@@ -170,6 +173,8 @@ pub struct Gateway {
     pub surrogates: Arc<Surrogates>,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
+    /// Whether what is sent to the backends has not left yet.
+    pub stuck: Arc<AtomicBool>,
     /// By which tables flows are lent, where they are.
     shortcuts: Option<Arc<Shortcuts>>,
     /// Of every backend there ever was: counters outlive tables.
@@ -213,6 +218,7 @@ impl Gateway {
             surrogates: Arc::new(Surrogates::new(2 * flows)),
             publisher,
             generation: 1,
+            stuck: Arc::default(),
             shortcuts: None,
             stats,
         };
@@ -272,7 +278,7 @@ impl Gateway {
         let shared = Arc::new(Shared::new(desk));
         let devices = vec![
             Slot { role: roles[0], device: Box::new(front) as Box<dyn sys::Device> },
-            Slot { role: roles[1], device: Box::new(back) },
+            Slot { role: roles[1], device: Box::new(Held { inner: back, stuck: Arc::clone(&self.stuck) }) },
         ];
         self.workers.push(Worker::new(core, Arc::clone(first), devices, Arc::clone(&shared)));
         self.ends.push([front_end, back_end]);

@@ -250,7 +250,7 @@ impl Talk {
 fn datagrams(driver: Driver) -> Outcome {
     let stage = stage(Plan::new(Arms::Two), driver, |_| {})?;
     let talk = Talk::begin(&stage, &[UDP_ECHO, "--udp", "--pause-ms", "5"])?;
-    // Two packets an echo, 200 echoes a second at best: four of the second that a flow is lent for.
+    // Two packets an echo, 200 echoes a second at best: four times as long as a loan is for.
     wait_lent(&stage, 1600)?;
     talk.end()?;
     let report = stage.traffic(&["udp", UDP_ECHO, "--to", "8000", "--step", "3"])?;

@@ -1,8 +1,9 @@
 // Shortcuts: packets of flows that a worker has lent to this program. They are translated and sent on here; no worker sees them.
 //
-// A worker lends a flow for a second at most. What then moves with its packets (TCP windows, counters, the time of the last one)
-// is written here and read back by the worker when it takes the flow back. Any packet that could do more than that ends the loan
-// and goes to the worker, and so does every packet after it: none overtakes another. The rules are those of `steady` in the data
+// A worker lends a flow for a second, and prolongs that while it goes on. What then moves with its packets (TCP windows, counters,
+// the time of the last one) is written here and read by the worker. Any packet that could do more than that ends the loan and goes
+// to the worker, and so does every packet after it: none overtakes another. For the same reason each side of a TCP flow is sent on
+// here only once it has joined (`may_join`). The rules are those of `steady` in the data
 // path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
 //
 // The three tables are mapped into the process, which writes them without system calls. `src/shortcuts/layout.rs` has the same
@@ -39,15 +40,27 @@ struct bucket {
 	u64 places[WAYS_OF_A_BUCKET];
 };
 
-// What one side of a flow has shown, written by its packets only.
+// What one side of a TCP flow has shown.
+struct seen {
+	u32 end; // the sequence number after its last byte
+	u32 ack; // the highest one
+	u16 window;
+	u8 scale;
+	u8 joined; // to `side` only: its packets are sent on here
+};
+
+// One side of a flow, written by its packets only.
 struct side {
 	u64 heard; // nanoseconds of the monotonic clock
 	u64 bytes;
 	u32 packets;
-	u32 end; // the sequence number after its last byte
-	u32 ack; // the highest one
-	u16 window;
-	u16 scale;
+	struct seen seen;
+};
+
+// And what the worker knows of it, which goes on with its packets until it joins.
+struct queued {
+	struct seen seen;
+	u32 sent; // the sequence number after the last byte that has left
 };
 
 // One direction. Addresses and ports in network order.
@@ -80,7 +93,8 @@ struct shortcut {
 	u32 generation;
 	u64 until; // nanoseconds of the monotonic clock
 	u32 stamp_delta; // what is added to the client's TCP timestamps, and taken from what echoes them
-	u32 padding[11];
+	struct queued queued[2];
+	u32 padding[3];
 	struct side sides[2];
 	struct way ways[2];
 };
@@ -291,9 +305,31 @@ INLINE u16 finished(struct xdp_md *ctx, struct passage *p, u16 checksum)
 	return p->ip->protocol == UDP && !checksum ? 0xffff : checksum;
 }
 
-INLINE u32 window_of(struct side *side)
+INLINE u32 window_of(struct seen *seen)
 {
-	return (u32)side->window << (side->scale & 15);
+	return (u32)seen->window << (seen->scale & 15);
+}
+
+// What a side has shown, to whoever goes on with its packets.
+INLINE struct seen *seen_of(struct shortcut *shortcut, u32 direction)
+{
+	struct seen *seen = &shortcut->sides[direction].seen;
+
+	return *(volatile u8 *)&seen->joined ? seen : &shortcut->queued[direction].seen;
+}
+
+// A side joins with the first segment in front of which nothing is on its way to the worker: that would be overtaken. Until then
+// its segments follow one another to the worker.
+INLINE int may_join(struct passage *p, struct side *side, struct queued *queued, void *end)
+{
+	struct tcp *tcp = (void *)p->ports;
+
+	if (p->ip->protocol != TCP || !INSIDE(tcp, sizeof(*tcp), end) || side->seen.joined)
+		return 1;
+	if (is_before(*(volatile u32 *)&queued->sent, host32(tcp->seq)))
+		return 0;
+	side->seen = queued->seen;
+	return 1;
 }
 
 INLINE int has_stamps(struct tcp *tcp)
@@ -302,7 +338,7 @@ INLINE int has_stamps(struct tcp *tcp)
 }
 
 // A segment of an established connection that cannot end it and lies where it should (conntrack's `carries_on`).
-INLINE int carries_on(struct tcp *tcp, u32 length, struct side *from, struct side *to)
+INLINE int carries_on(struct tcp *tcp, u32 length, struct seen *from, struct seen *to)
 {
 	u32 header = (tcp->offset >> 4) * 4;
 	u32 window = window_of(to), span = window_of(from);
@@ -311,9 +347,6 @@ INLINE int carries_on(struct tcp *tcp, u32 length, struct side *from, struct sid
 	if (header < sizeof(*tcp) || header > length || (tcp->flags & (FIN | SYN | RST | ACK)) != ACK)
 		return 0;
 	end = seq + length - header;
-	// What lies between may wait for the worker: this one would overtake it.
-	if (!from->packets && is_before(from->end, seq))
-		return 0;
 	if (is_before(to->ack + window, seq) || is_before(end, from->end - window))
 		return 0;
 	if (span < MIN_ACK_SPAN)
@@ -340,7 +373,7 @@ INLINE int is_stamped_plainly(struct tcp *tcp, void *end)
 }
 
 // The packet can move nothing but counters, windows and time. Its side's windows are moved already.
-INLINE int is_steady(struct xdp_md *ctx, struct passage *p, struct way *way, u32 stamp_delta, struct side *from, struct side *to, void *end)
+INLINE int is_steady(struct xdp_md *ctx, struct passage *p, struct way *way, u32 stamp_delta, struct seen *from, struct seen *to, void *end)
 {
 	struct ipv4 *ip = p->ip;
 	u32 length = p->length - sizeof(*ip);
@@ -480,7 +513,7 @@ INLINE int take_shortcut(struct xdp_md *ctx)
 	u32 zero = 0, number, direction, verdict = SHORTCUT;
 	struct lending *lending = map_lookup(&terms, &zero);
 	struct shortcut *shortcut;
-	struct side *from, *to;
+	struct side *from;
 	struct way *way;
 	u64 now, *packets;
 
@@ -506,12 +539,14 @@ INLINE int take_shortcut(struct xdp_md *ctx)
 	if (!has_key(&passage, way))
 		return XDP_PASS;
 	from = &shortcut->sides[direction];
-	to = &shortcut->sides[direction ^ 1];
 	now = coarse_now();
 	packets = map_lookup(&verdicts, &verdict);
 	if (!packets || shortcut->generation != lending->generation || now > shortcut->until)
 		return end_loan(shortcut);
-	if (!came_by(&passage, way, ctx, data) || !is_steady(ctx, &passage, way, shortcut->stamp_delta, from, to, end))
+	if (!may_join(&passage, from, &shortcut->queued[direction], end))
+		return XDP_PASS;
+	if (!came_by(&passage, way, ctx, data) ||
+	    !is_steady(ctx, &passage, way, shortcut->stamp_delta, &from->seen, seen_of(shortcut, direction ^ 1), end))
 		return end_loan(shortcut);
 	if (!send_on(ctx, way, shortcut->stamp_delta, direction, passage.offset, passage.length, *packets))
 		return end_loan(shortcut);
@@ -519,5 +554,6 @@ INLINE int take_shortcut(struct xdp_md *ctx)
 	from->packets += 1;
 	from->bytes += passage.length;
 	from->heard = now;
+	*(volatile u8 *)&from->seen.joined = 1;
 	return redirect_map(&outputs, way->output, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 use super::{Arrival, Ends, LentHeaders, LentWay};
 
@@ -32,16 +32,30 @@ pub(super) struct Bucket {
     pub(super) places: [AtomicU64; WAYS_OF_A_BUCKET],
 }
 
+/// `struct seen`.
+#[repr(C)]
+pub(super) struct Seen {
+    pub(super) end: AtomicU32,
+    pub(super) ack: AtomicU32,
+    pub(super) window: AtomicU16,
+    pub(super) scale: AtomicU8,
+    pub(super) joined: AtomicU8,
+}
+
 /// `struct side`.
 #[repr(C)]
 pub(super) struct Side {
     pub(super) heard: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) packets: AtomicU32,
-    pub(super) end: AtomicU32,
-    pub(super) ack: AtomicU32,
-    pub(super) window: AtomicU16,
-    pub(super) scale: AtomicU16,
+    pub(super) seen: Seen,
+}
+
+/// `struct queued`.
+#[repr(C)]
+pub(super) struct Queued {
+    pub(super) seen: Seen,
+    pub(super) sent: AtomicU32,
 }
 
 /// `struct way`.
@@ -77,7 +91,8 @@ pub(super) struct Shortcut {
     pub(super) generation: AtomicU32,
     pub(super) until: AtomicU64,
     pub(super) stamp_delta: AtomicU32,
-    pub(super) padding: [u32; 11],
+    pub(super) queued: [Queued; 2],
+    pub(super) padding: [u32; 3],
     pub(super) sides: [Side; 2],
     pub(super) ways: UnsafeCell<[Way; 2]>,
 }
