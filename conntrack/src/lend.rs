@@ -41,6 +41,11 @@ impl Conntrack {
         }
     }
 
+    /// What a side of a lent flow has shown by now: the other one answers to that.
+    pub fn catch_up(&mut self, id: FlowId, side: Direction, shown: &Shown) {
+        tcp::take_over(self.flow_mut(id), side, shown.end, shown.ack, shown.window);
+    }
+
     /// Takes a lent flow back, with what its sides have shown by then and when it was last heard, if it was.
     pub fn take_back(&mut self, id: FlowId, sides: &[Shown; 2], heard: Option<Duration>, idle: &Idle) {
         if self.enter(id, sides, heard, idle) {

@@ -227,10 +227,10 @@ impl Core {
     /// XDP program sends on. Out of line: most gateways' bursts go without.
     #[inline(never)]
     fn steady_or_back(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit, now: Duration) -> Option<Verdict> {
-        if let Some(loan) = self.loan_behind(hit, packet.origin) {
+        if self.leaves_loan_alone(hit, packet.origin) {
             let verdict = self.steady(tables, packet, hit, now);
-            match &verdict {
-                Some(verdict) => self.show(loan, hit, verdict),
+            match verdict {
+                Some(_) => self.show(hit),
                 None => _ = self.recall(tables, hit.id),
             }
             return verdict;

@@ -2,8 +2,7 @@
 //! (`sys::Shortcuts`, `docs/decisions/024`).
 //!
 //! A flow is lent for a second, after a packet that `steady` has just sent on, and that is prolonged while it goes on; what its
-//! packets have moved meanwhile is entered then. It comes back with the first packet that the program does not take, and when it
-//! is silent. While it is lent only `steady` may move it, with packets that have their place in front of the program's: whoever
+//! packets have moved meanwhile is entered then. It comes back when the program has refused a packet, and when it is silent. While it is lent only `steady` may move it, with packets that have their place in front of the program's: whoever
 //! else wants to calls [`Core::recall`] first.
 //!
 //! What waits in a device's queue must not be overtaken by what the program sends on. A side of a TCP flow therefore joins only with
@@ -13,7 +12,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use conntrack::{Direction, Flow, FlowId, Hit, Idle, Shown};
+use conntrack::{Direction, Flow, FlowId, Hit, Idle, Shown, State};
 use hashbrown::HashMap;
 use sys::{Arrival, Ends, Lender, LentHeaders, LentId, LentSide, LentWay, Loan, SETTLED};
 use vxlan::OVERHEAD;
@@ -25,7 +24,6 @@ use crate::counters::Counters;
 use crate::packet::Origin;
 use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot, WorkerStats};
 use crate::stage::{FlowFacts, JOINED, has_six_end};
-use crate::verdict::Verdict;
 
 /// How long a flow is lent at a time: its counters are behind by as much.
 const SPAN: Duration = Duration::from_secs(1);
@@ -59,6 +57,8 @@ struct Lent {
     place: LentId,
     since: Duration,
     until: Duration,
+    /// When a packet of it was last seen here meanwhile.
+    heard: Option<Duration>,
     /// Packets and bytes of its sides that are entered already.
     counted: [(u32, u64); 2],
 }
@@ -134,29 +134,41 @@ impl Core {
         }
     }
 
-    /// The loan of this packet's flow, if the packet has its place in front of what the program sends on, and moves nothing that the
-    /// program would have to know.
-    pub(crate) fn loan_behind(&self, hit: Hit, origin: Origin) -> Option<LentId> {
+    /// Whether this packet's flow is lent and may remain so: the packet has its place in front of what the program sends on, and moves
+    /// nothing that the program would have to know. What the other side has shown to the program is known here then.
+    pub(crate) fn leaves_loan_alone(&mut self, hit: Hit, origin: Origin) -> bool {
         let flow = self.conntrack.flow(hit.id);
-        let lending = self.lending.as_ref().filter(|_| flow.is_lent())?;
-        if hit.direction == Direction::Original && origin != Origin::Link(flow.client) {
-            return None;
+        let Some(lending) = self.lending.as_ref().filter(|_| flow.is_lent()) else { return false };
+        let Some(Lent { place, since, .. }) = lending.lent.get(&hit.id) else { return false };
+        let (lender, is_tcp) = (&lending.lender, flow.original.protocol == Protocol::Tcp);
+        let is_in_front = is_tcp && !lender.has_joined(*place, hit.direction.index()) || lending.now < *since + QUEUED;
+        let is_elsewhere = hit.direction == Direction::Original && origin != Origin::Link(flow.client);
+        if !is_in_front || is_elsewhere || !lender.is_live(*place) {
+            return false;
         }
-        let Lent { place, since, .. } = *lending.lent.get(&hit.id)?;
-        let has_joined =
-            flow.original.protocol != Protocol::Tcp || lending.lender.has_joined(place, hit.direction.index());
-        let is_in_front = !has_joined || lending.now < since + QUEUED;
-        (is_in_front && lending.lender.is_live(place)).then_some(place)
+        let other = hit.direction.reversed();
+        if is_tcp && lender.has_joined(*place, other.index()) {
+            self.conntrack.catch_up(hit.id, other, &shown(&lender.shown(*place)[other.index()]));
+        }
+        true
     }
 
     /// Such a packet is about to leave.
-    pub(crate) fn show(&mut self, place: LentId, hit: Hit, verdict: &Verdict) {
+    pub(crate) fn show(&mut self, hit: Hit) {
         let (direction, flow) = (hit.direction, self.conntrack.flow(hit.id));
-        let Some(lending) = self.lending.as_mut().filter(|_| flow.original.protocol == Protocol::Tcp) else { return };
-        let shown = flow.shown(direction);
+        let Some(lending) = &mut self.lending else { return };
+        let Some(lent) = lending.lent.get_mut(&hit.id) else { return };
+        lent.heard = Some(lending.now);
+        if flow.original.protocol != Protocol::Tcp {
+            return;
+        }
+        let (place, shown) = (lent.place, flow.shown(direction));
         lending.lender.show(place, direction.index(), &lent_side(shown));
-        if matches!(verdict, Verdict::Tx(_)) && lending.leaving.len() < OFFERS {
-            lending.leaving.push((place, direction, shown.end));
+        let leaving = &mut lending.leaving;
+        match leaving.iter().position(|(other, of, _)| (*other, *of) == (place, direction)) {
+            Some(at) => leaving[at].2 = shown.end,
+            None if leaving.len() < OFFERS => leaving.push((place, direction, shown.end)),
+            None => {}
         }
     }
 
@@ -165,8 +177,8 @@ impl Core {
         self.lending.as_ref().is_some_and(|lending| !lending.offered.is_empty() || !lending.leaving.is_empty())
     }
 
-    /// Lends what was offered in this turn, if `all_sent`, that is, nothing waits to leave; UDP, if nothing waits in the devices' queues
-    /// at all (`is_idle`).
+    /// Lends what was offered, if `all_sent`, that is, no device is stuck; UDP only if nothing waits in the devices' queues at all
+    /// (`is_idle`).
     pub(crate) fn lend_offered(&mut self, tables: &Snapshot, all_sent: bool, is_idle: bool, now: Duration) {
         let Some(lending) = &mut self.lending else { return };
         if !all_sent {
@@ -199,7 +211,7 @@ impl Core {
             self.conntrack.take_back(id, &sides, None, &target.service.idle);
             return;
         };
-        lending.lent.insert(id, Lent { place, since: now, until, counted: Default::default() });
+        lending.lent.insert(id, Lent { place, since: now, until, heard: None, counted: Default::default() });
         lending.looks.push_back((now + LOOK_AFTER, id, place));
     }
 
@@ -225,7 +237,7 @@ impl Core {
         let target = tables.backend_or_retired(BackendId(self.conntrack.flow(id).backend_id));
         let any = Idle::default();
         let idle = target.as_ref().map_or(&any, |target| &target.service.idle);
-        let heard = sides.iter().filter_map(|side| side.heard).max();
+        let heard = sides.iter().filter_map(|side| side.heard).chain(lent.heard).max();
         let shown = sides.each_ref().map(shown);
         match until {
             Some(until) => self.conntrack.prolong(id, &shown, heard, idle, until),
@@ -261,13 +273,15 @@ impl Core {
         true
     }
 
-    /// False: the flow was silent, or is not the program's any more.
+    /// False: the flow was silent, is not the program's any more, or one of its next packets means something to the worker.
     fn prolong(&mut self, tables: &Snapshot, id: FlowId, now: Duration) -> bool {
         let Some(lending) = &mut self.lending else { return false };
         let Some(lent) = lending.lent.get(&id).copied() else { return false };
         let sides = lending.lender.shown(lent.place);
         let counted = sides.each_ref().map(|side| (side.packets, side.bytes));
-        let stands = now < lent.until && self.conntrack.flow(id).generation == tables.generation().0 as u32;
+        let flow = self.conntrack.flow(id);
+        let is_new = flow.state() == State::UdpNew;
+        let stands = now < lent.until && !is_new && flow.generation == tables.generation().0 as u32;
         if !stands || counted == lent.counted || !lending.lender.is_live(lent.place) {
             return false;
         }
@@ -282,8 +296,8 @@ impl Core {
 
 /// Counts what the program has sent on and is not counted yet.
 fn count(lent: &Lent, sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
-    for ((direction, side), counted) in Direction::BOTH.into_iter().zip(sides).zip(&lent.counted) {
-        let (packets, bytes) = (side.packets.wrapping_sub(counted.0), side.bytes.wrapping_sub(counted.1));
+    for ((direction, side), counted) in Direction::BOTH.into_iter().zip(sides).zip(lent.counted) {
+        let (packets, bytes) = since(side, counted);
         flow.count_many(direction, packets, bytes);
         if let Some(stats) = stats {
             stats.packets(direction, packets, bytes);
@@ -291,6 +305,13 @@ fn count(lent: &Lent, sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&Wor
         counters.shortcut_packets.add(packets.into());
         counters.shortcut_bytes.add(bytes);
     }
+}
+
+/// Packets and bytes that were not counted yet. When a flow moves from one queue to another, two processors may count it for a moment,
+/// and one's older number stands in the end: then there are none.
+fn since(side: &LentSide, counted: (u32, u64)) -> (u32, u64) {
+    let packets = side.packets.wrapping_sub(counted.0).cast_signed().max(0).cast_unsigned();
+    (packets, side.bytes.saturating_sub(counted.1))
 }
 
 /// What the program must know of both directions. `None`: something about them is beyond it.
@@ -356,4 +377,17 @@ fn lent_side(shown: Shown) -> LentSide {
 
 fn shown(side: &LentSide) -> Shown {
     Shown { end: side.end, ack: side.ack, window: side.window, scale: side.scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_wrap_around_but_never_run_backwards() {
+        let side = |packets, bytes| LentSide { packets, bytes, ..LentSide::default() };
+        assert_eq!(since(&side(7, 700), (5, 500)), (2, 200));
+        assert_eq!(since(&side(1, 1 << 40), (u32::MAX, 1 << 39)), (2, 1 << 39));
+        assert_eq!(since(&side(5, 500), (7, 700)), (0, 0));
+    }
 }

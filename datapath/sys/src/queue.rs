@@ -93,12 +93,13 @@ impl<K: Kernel> Queue<K> {
 
     /// Received packets may wait, or packets wait to be sent that only another call gets going.
     pub(crate) fn has_work(&self) -> bool {
-        self.more || (self.down.is_none() && self.is_stuck())
+        self.more || self.is_stuck()
     }
 
+    /// What cannot be sent for now is not waited for.
     fn is_stuck(&self) -> bool {
         let ring = self.kernel.transmitting();
-        ring.pending() > 0 && ring.needs_wakeup()
+        self.down.is_none() && ring.pending() > 0 && ring.needs_wakeup()
     }
 
     pub(crate) fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {

@@ -26,7 +26,8 @@ use layout::{BUCKETS, Bucket, SHORTCUTS, Seen, Shortcut, Side, Terms, Way, raw, 
 /// long as its processor is kept from it.
 const REST: Duration = Duration::from_millis(200);
 
-/// The program's clock is behind by a tick of the kernel's at most; a loan that was over this long ago has no packet in work.
+/// The program's clock is behind by a tick of the kernel's at most, and may be ahead of what the caller calls now: a loan with more
+/// than this left was not ended for its time.
 pub const SETTLED: Duration = Duration::from_millis(20);
 /// A few times what the program needs for a packet: about two microseconds.
 const PACKET_SPINS: u32 = 64;

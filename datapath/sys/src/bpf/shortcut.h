@@ -2,8 +2,8 @@
 //
 // A worker lends a flow for a second, and prolongs that while it goes on. What then moves with its packets (TCP windows, counters,
 // the time of the last one) is written here and read by the worker. Any packet that could do more than that ends the loan and goes
-// to the worker, and so does every packet after it: none overtakes another. For the same reason each side of a TCP flow is sent on
-// here only once it has joined (`may_join`). The rules are those of `steady` in the data
+// to the worker, and so does every packet after it: none overtakes another. For the same reason a side of a TCP flow must join
+// (`may_join`) before its packets are taken here; those in front of that go to the worker, whatever they are. The rules are those of `steady` in the data
 // path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
 //
 // The three tables are mapped into the process, which writes them without system calls. `src/shortcuts/layout.rs` has the same
@@ -57,7 +57,7 @@ struct side {
 	struct seen seen;
 };
 
-// And what the worker knows of it, which goes on with its packets until it joins.
+// What a side that has not joined has shown to the worker, which sends its packets on until then.
 struct queued {
 	struct seen seen;
 	u32 sent; // the sequence number after the last byte that has left
@@ -310,7 +310,7 @@ INLINE u32 window_of(struct seen *seen)
 	return (u32)seen->window << (seen->scale & 15);
 }
 
-// What a side has shown, to whoever goes on with its packets.
+// What a side has shown to whoever sends its packets on. Whoever reads `joined` before the rest has arrived refuses a packet at worst.
 INLINE struct seen *seen_of(struct shortcut *shortcut, u32 direction)
 {
 	struct seen *seen = &shortcut->sides[direction].seen;
@@ -318,15 +318,15 @@ INLINE struct seen *seen_of(struct shortcut *shortcut, u32 direction)
 	return *(volatile u8 *)&seen->joined ? seen : &shortcut->queued[direction].seen;
 }
 
-// A side joins with the first segment in front of which nothing is on its way to the worker: that would be overtaken. Until then
-// its segments follow one another to the worker.
+// A side joins with the segment that follows what the worker has sent on: others may have something in front of them that is on its
+// way to the worker. Until then its segments follow one another there.
 INLINE int may_join(struct passage *p, struct side *side, struct queued *queued, void *end)
 {
 	struct tcp *tcp = (void *)p->ports;
 
 	if (p->ip->protocol != TCP || !INSIDE(tcp, sizeof(*tcp), end) || side->seen.joined)
 		return 1;
-	if (is_before(*(volatile u32 *)&queued->sent, host32(tcp->seq)))
+	if (*(volatile u32 *)&queued->sent != host32(tcp->seq))
 		return 0;
 	side->seen = queued->seen;
 	return 1;

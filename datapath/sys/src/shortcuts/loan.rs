@@ -89,7 +89,7 @@ pub struct Loan {
     pub protocol: u8,
     /// The tables by which it was made: with others ([`Shortcuts::set_terms`](super::Shortcuts::set_terms)) it is over.
     pub generation: u32,
-    /// When it is over in any case, by [`clock::now`](crate::clock::now).
+    /// When it is over unless it is prolonged, by [`clock::now`](crate::clock::now).
     pub until: Duration,
     /// What is added to the client's TCP timestamps, and taken from what echoes them.
     pub stamp_delta: u32,
