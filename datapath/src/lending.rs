@@ -2,8 +2,9 @@
 //! (`sys::Shortcuts`, `docs/decisions/024`).
 //!
 //! A flow is lent for a second, after a packet that `steady` has just sent on, and that is prolonged while it goes on; what its
-//! packets have moved meanwhile is entered then. It comes back when the program has refused a packet, and when it is silent. While it is lent only `steady` may move it, with packets that have their place in front of the program's: whoever
-//! else wants to calls [`Core::recall`] first.
+//! packets have moved meanwhile is entered then. It comes back when the program has refused a packet, and when it is silent. While
+//! it is lent only `steady` may move it, with packets that have their place in front of the program's: whoever else wants to calls
+//! [`Core::recall`] first.
 //!
 //! What waits in a device's queue must not be overtaken by what the program sends on. A side of a TCP flow therefore joins only with
 //! the segment that follows what has left here ([`Lender::sent`]); UDP is lent only when nothing waits.

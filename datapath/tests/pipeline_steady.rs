@@ -8,6 +8,7 @@ mod lab;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -102,15 +103,21 @@ impl Site {
         site
     }
 
+    /// How a packet of this side arrives, and where.
+    fn frame(&self, by_client: bool, ip: &[u8]) -> (usize, Vec<u8>) {
+        if by_client { (FRONT, ethernet(self.mac, OUR_MACS[0], ip)) } else { (BACK, Tunnel::from_node(0).wrap(ip)) }
+    }
+
+    /// Where a segment of this side is from, and where it goes.
+    fn ends(&self, by_client: bool) -> [(Ipv4Addr, u16); 2] {
+        if by_client { [(CLIENT, 40_000), (VIP, 8080)] } else { [(TASKS[0], 8000), (OUR_OVERLAY, self.ports[0])] }
+    }
+
     fn send(&mut self, by_client: bool, ip: &[u8]) {
         if self.long {
             self.gateway.publish_same(tables());
         }
-        let (slot, frame) = if by_client {
-            (FRONT, ethernet(self.mac, OUR_MACS[0], ip))
-        } else {
-            (BACK, Tunnel::from_node(0).wrap(ip))
-        };
+        let (slot, frame) = self.frame(by_client, ip);
         match self.program.as_ref().and_then(|program| program.borrow_mut().take(&frame)) {
             Some(taken) => self.out.push(if by_client { without_id(taken) } else { taken }),
             None => self.gateway.inject(0, slot, &frame),
@@ -127,8 +134,7 @@ impl Site {
 
     fn tcp(&mut self, act: &Tcp) {
         let (own, other) = if act.by_client { (0, 1) } else { (1, 0) };
-        let ends = [(CLIENT, 40_000), (VIP, 8080), (TASKS[0], 8000), (OUR_OVERLAY, self.ports[0])];
-        let (src, dst) = if act.by_client { (ends[0], ends[1]) } else { (ends[2], ends[3]) };
+        let [src, dst] = self.ends(act.by_client);
         let shifted = |base: u32, by: i64| base.wrapping_add_signed(by as i32);
         let (seq, ack) = (shifted(self.next[own], act.seq), shifted(self.next[other], act.ack));
         let mut segment = Segment::new(src, dst, act.flags, seq, ack).with(&vec![7; act.len]);
@@ -337,14 +343,9 @@ impl Late {
 
     fn sends(&mut self, by_client: bool, seq: u32, len: usize) {
         let (own, other) = if by_client { (0, 1) } else { (1, 0) };
-        let ends = [(CLIENT, 40_000), (VIP, 8080), (TASKS[0], 8000), (OUR_OVERLAY, self.site.ports[0])];
-        let (src, dst) = if by_client { (ends[0], ends[1]) } else { (ends[2], ends[3]) };
+        let [src, dst] = self.site.ends(by_client);
         let segment = Segment::new(src, dst, "A", seq, self.awaited[other]).with(&vec![7; len]);
-        let (slot, frame) = if by_client {
-            (FRONT, ethernet(CLIENT_MAC, OUR_MACS[0], &segment.ip()))
-        } else {
-            (BACK, Tunnel::from_node(0).wrap(&segment.ip()))
-        };
+        let (slot, frame) = self.site.frame(by_client, &segment.ip());
         let taken = self.site.program.as_ref().and_then(|program| program.borrow_mut().take(&frame));
         match taken {
             Some(taken) => self.arrives(own, &taken),
@@ -523,21 +524,19 @@ fn datagrams_are_lent_when_nothing_waits() {
     let mut site = settled(Some(&program), sys::clock::now());
     site.act(&Act::Pass(Duration::from_secs(2)));
     let now = site.gateway.now;
-    let mut turn = |udp: usize| {
-        let segment = Segment::new((CLIENT, 40_000), (VIP, 8080), "A", site.next[0], site.next[1]).ip();
-        let datagram = udp_of_client();
-        for ip in std::iter::once(&segment).chain(std::iter::repeat_n(&datagram, udp)) {
-            site.gateway.inject(0, FRONT, &ethernet(CLIENT_MAC, OUR_MACS[0], ip));
+    let [src, dst] = site.ends(true);
+    let segment = Segment::new(src, dst, "A", site.next[0], site.next[1]).ip();
+    let datagram = udp((CLIENT, 40_000), (VIP, 53), b"?");
+    let mut turn = |datagrams: usize| {
+        for ip in std::iter::once(&segment).chain(std::iter::repeat_n(&datagram, datagrams)) {
+            let (slot, frame) = site.frame(true, ip);
+            site.gateway.inject(0, slot, &frame);
         }
         site.gateway.workers[0].turn(now);
         site.lent()
     };
     assert_eq!(turn(sys::BURST), 1, "one datagram waits");
     assert_eq!(turn(0), 2);
-}
-
-fn udp_of_client() -> Vec<u8> {
-    udp((CLIENT, 40_000), (VIP, 53), b"?")
 }
 
 /// For longer than a loan is for, by the program's clock too, and with the worker asleep for most of the time.

@@ -248,7 +248,7 @@ impl Lender {
             self.table.remove(way, number);
         }
         self.resting.push_back((now + REST, id.0));
-        shortcut.sides.each_ref().map(|side| side.shown(&self.table))
+        self.shown(id)
     }
 
     /// Leaves a flow lent until then.
