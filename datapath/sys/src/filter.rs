@@ -104,6 +104,19 @@ fn take<M: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static st
     M::try_from(map).map_err(|error| FilterError::table(name, error))
 }
 
+/// Hands the program to the kernel, which gives up with EAGAIN when a signal comes while it verifies: that takes a tenth of a second.
+fn verify(program: &mut Xdp) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 5;
+    let is_interrupted = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN));
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(error) if is_interrupted(&error) => {}
+            result => return result,
+        }
+    }
+    program.load()
+}
+
 /// The filter program with its tables. It is on an interface for as long as this value lives: the kernel takes it off when the
 /// process ends, however it ends.
 pub struct XdpFilter {
@@ -132,7 +145,7 @@ impl XdpFilter {
     /// No permission, or a kernel older than 5.15.
     pub fn load() -> Result<XdpFilter, FilterError> {
         let mut program = Ebpf::load(PROGRAM).map_err(FilterError::loading)?;
-        xdp(&mut program)?.load().map_err(FilterError::program)?;
+        verify(xdp(&mut program)?).map_err(FilterError::program)?;
         Ok(XdpFilter {
             interfaces: BTreeMap::new(),
             sockets: take(&mut program, "sockets")?,
@@ -191,17 +204,6 @@ impl XdpFilter {
         FdLink::try_from(program.take_link(id).map_err(wrong)?).map_err(|_| FilterError::Missing("BPF link"))
     }
 
-    /// Takes the filter off the interface.
-    ///
-    /// # Errors
-    /// There is no such interface.
-    pub fn detach(&mut self, interface: &str) -> Result<(), FilterError> {
-        if let Some(known) = self.interfaces.get_mut(&index_of(interface)?) {
-            known.attached = None;
-        }
-        Ok(())
-    }
-
     /// Packets that are taken on this queue go to the `AF_XDP` socket `fd`, which must be bound to it.
     ///
     /// # Errors
@@ -212,15 +214,6 @@ impl XdpFilter {
             return Err(no_room(interface, queue));
         }
         self.sockets.set(base + queue, fd.as_raw_fd(), 0).map_err(|error| FilterError::table("sockets", error))
-    }
-
-    /// Packets on this queue stay with the kernel from now on. To be called before dropping a device whose UMEM lives on.
-    ///
-    /// # Errors
-    /// No such interface, or no socket was set.
-    pub fn clear_socket(&mut self, interface: &str, queue: u32) -> Result<(), FilterError> {
-        let base = self.base(index_of(interface)?, interface)?;
-        self.sockets.unset(base + queue.min(QUEUES - 1)).map_err(|error| FilterError::table("sockets", error))
     }
 
     /// An interface by which shortcuts leave: its number in the kernel, and its place here.
