@@ -21,6 +21,9 @@ pub struct Shown {
     pub window: u16,
     /// Its scale, 0 to 14.
     pub scale: u8,
+    /// It may have gone on by half of the sequence space and more, so that a later number looks like an earlier one: `end` and `ack`
+    /// stand, whatever was known.
+    pub is_far: bool,
 }
 
 impl Conntrack {
@@ -67,6 +70,9 @@ impl Conntrack {
         };
         if flow.original.protocol == Protocol::Tcp {
             for (side, shown) in Direction::BOTH.into_iter().zip(sides) {
+                if shown.is_far {
+                    (flow.ends[side.index()], flow.acks[side.index()]) = (shown.end, shown.ack);
+                }
                 tcp::take_over(flow, side, shown.end, shown.ack, shown.window);
             }
         }
@@ -94,6 +100,6 @@ impl Flow {
     #[must_use]
     pub fn shown(&self, side: Direction) -> Shown {
         let (index, scale) = (side.index(), tcp::shift_of(self, side));
-        Shown { end: self.ends[index], ack: self.acks[index], window: self.windows[index], scale }
+        Shown { end: self.ends[index], ack: self.acks[index], window: self.windows[index], scale, is_far: false }
     }
 }

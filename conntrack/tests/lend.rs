@@ -77,6 +77,30 @@ fn what_was_shown_meanwhile_is_taken_over() {
     assert_eq!(lab.state(), State::TimeWait);
 }
 
+/// A fast link moves more than half of the sequence space in a second.
+#[test]
+fn numbers_that_have_gone_too_far_to_be_compared_are_taken_over() {
+    let far = 0xa000_0000;
+    for is_prolonged in [false, true] {
+        let mut lab = Lab::established();
+        let [client, backend] = lend(&mut lab).unwrap();
+        let client = Shown { ack: client.ack.wrapping_add(far), is_far: true, ..client };
+        let backend = Shown { end: backend.end.wrapping_add(far), is_far: true, ..backend };
+        if is_prolonged {
+            lab.table.prolong(lab.id, &[client, backend], Some(UNTIL), &lab.idle, UNTIL);
+        } else {
+            lab.table.take_back(lab.id, &[client, backend], Some(UNTIL), &lab.idle);
+        }
+        let shown = Direction::BOTH.map(|side| lab.table.flow(lab.id).shown(side));
+        assert_eq!(shown, [client, backend].map(|side| Shown { is_far: false, ..side }));
+        lab.now = UNTIL;
+        assert_eq!(lab.backend(FIN_ACK, backend.end, backend.ack, 0), Track::Forward);
+        assert_eq!(lab.client(FIN_ACK, client.end, backend.end.wrapping_add(1), 0), Track::Forward);
+        assert_eq!(lab.backend(ACK, backend.end.wrapping_add(1), client.end + 1, 0), Track::Forward);
+        assert_eq!(lab.state(), State::TimeWait);
+    }
+}
+
 #[test]
 fn what_was_known_before_is_not_forgotten() {
     let mut lab = Lab::established();

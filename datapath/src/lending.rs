@@ -34,6 +34,8 @@ const LOOK_AFTER: Duration = Duration::from_millis(750);
 const QUEUED: Duration = Duration::from_millis(100);
 /// Packets of a flow before it is lent: lending costs as much as a packet, and most flows of few packets are over by then.
 const LASTING: u64 = 12;
+/// If more bytes than this were sent on between two looks, sequence numbers tell no more which is the later one.
+const FAR: u64 = 1 << 30;
 /// How long a flow is kept here after a packet that the program did not take: more of the kind may come.
 const BARRED: Duration = Duration::from_secs(2);
 /// Flows that are barred share so many places; who shares one is barred, too.
@@ -202,6 +204,9 @@ impl Core {
         if packets < LASTING || !stands || !keeps_order || flow.is_lent() || *lending.bar(id) > now {
             return;
         }
+        if !lending.lender.has_room(now) {
+            return;
+        }
         let Some(target) = tables.backend(BackendId(flow.backend_id)) else { return };
         let Some(ways) = ways(tables, lending, flow, &target) else { return };
         let (protocol, generation, until) = (flow.original.protocol as u8, flow.generation, now + SPAN);
@@ -209,6 +214,8 @@ impl Core {
         let Some(sides) = self.conntrack.lend(id, &target.service.idle, until) else { return };
         let loan = Loan { protocol, generation, until, stamp_delta, sides: sides.map(lent_side), ways };
         let Some(place) = lending.lender.lend(&loan, now) else {
+            // The index is full where it belongs. Not with each of its packets again: a place that was tried rests.
+            *lending.bar(id) = now + BARRED;
             self.conntrack.take_back(id, &sides, None, &target.service.idle);
             return;
         };
@@ -239,13 +246,18 @@ impl Core {
         let any = Idle::default();
         let idle = target.as_ref().map_or(&any, |target| &target.service.idle);
         let heard = sides.iter().filter_map(|side| side.heard).chain(lent.heard).max();
-        let shown = sides.each_ref().map(shown);
+        let news = since(sides, &lent.counted);
+        let are_far = news.iter().any(|(_, bytes)| *bytes >= FAR);
+        let shown = Direction::BOTH.map(|side| {
+            let is_far = are_far && news[side.index()].0 > 0;
+            Shown { is_far, ..shown(&sides[side.index()]) }
+        });
         match until {
             Some(until) => self.conntrack.prolong(id, &shown, heard, idle, until),
             None => self.conntrack.take_back(id, &shown, heard, idle),
         }
         let stats = target.as_ref().and_then(|target| target.backend.stats.worker(self.index));
-        count(lent, sides, self.conntrack.flow_mut(id), stats, &self.counters);
+        count(&news, self.conntrack.flow_mut(id), stats, &self.counters);
     }
 
     /// A flow that was lent has left the table: what its packets did is counted.
@@ -256,7 +268,7 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         let Some(lent) = lending.lent.remove(&id) else { return };
         let sides = lending.take_back(lent.place);
-        count(&lent, &sides, flow, self.stats_of(tables, BackendId(flow.backend_id)), &self.counters);
+        count(&since(&sides, &lent.counted), flow, self.stats_of(tables, BackendId(flow.backend_id)), &self.counters);
     }
 
     /// A turn begins. Loans whose time is nearly over are prolonged or come back, some a turn. True: there are more.
@@ -295,10 +307,20 @@ impl Core {
     }
 }
 
-/// Counts what the program has sent on and is not counted yet.
-fn count(lent: &Lent, sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
-    for ((direction, side), counted) in Direction::BOTH.into_iter().zip(sides).zip(lent.counted) {
-        let (packets, bytes) = since(side, counted);
+/// What the program has sent on of either side, in packets and bytes, and is not entered yet. When a flow moves from one queue to
+/// another, two processors may count it for a moment, and one's older number stands in the end: then there is nothing.
+fn since(sides: &[LentSide; 2], counted: &[(u32, u64); 2]) -> [(u32, u64); 2] {
+    Direction::BOTH.map(|side| {
+        let (side, counted) = (&sides[side.index()], counted[side.index()]);
+        let packets = side.packets.wrapping_sub(counted.0).cast_signed().max(0).cast_unsigned();
+        (packets, side.bytes.saturating_sub(counted.1))
+    })
+}
+
+/// Counts that.
+fn count(news: &[(u32, u64); 2], flow: &mut Flow, stats: Option<&WorkerStats>, counters: &Counters) {
+    for direction in Direction::BOTH {
+        let (packets, bytes) = news[direction.index()];
         flow.count_many(direction, packets, bytes);
         if let Some(stats) = stats {
             stats.packets(direction, packets, bytes);
@@ -306,13 +328,6 @@ fn count(lent: &Lent, sides: &[LentSide; 2], flow: &mut Flow, stats: Option<&Wor
         counters.shortcut_packets.add(packets.into());
         counters.shortcut_bytes.add(bytes);
     }
-}
-
-/// Packets and bytes that were not counted yet. When a flow moves from one queue to another, two processors may count it for a moment,
-/// and one's older number stands in the end: then there are none.
-fn since(side: &LentSide, counted: (u32, u64)) -> (u32, u64) {
-    let packets = side.packets.wrapping_sub(counted.0).cast_signed().max(0).cast_unsigned();
-    (packets, side.bytes.saturating_sub(counted.1))
 }
 
 /// What the program must know of both directions. `None`: something about them is beyond it.
@@ -372,12 +387,12 @@ fn ends(to: &Rewrite) -> Ends {
 }
 
 fn lent_side(shown: Shown) -> LentSide {
-    let Shown { end, ack, window, scale } = shown;
+    let Shown { end, ack, window, scale, .. } = shown;
     LentSide { end, ack, window, scale, ..LentSide::default() }
 }
 
 fn shown(side: &LentSide) -> Shown {
-    Shown { end: side.end, ack: side.ack, window: side.window, scale: side.scale }
+    Shown { end: side.end, ack: side.ack, window: side.window, scale: side.scale, is_far: false }
 }
 
 #[cfg(test)]
@@ -386,9 +401,11 @@ mod tests {
 
     #[test]
     fn counts_wrap_around_but_never_run_backwards() {
-        let side = |packets, bytes| LentSide { packets, bytes, ..LentSide::default() };
-        assert_eq!(since(&side(7, 700), (5, 500)), (2, 200));
-        assert_eq!(since(&side(1, 1 << 40), (u32::MAX, 1 << 39)), (2, 1 << 39));
-        assert_eq!(since(&side(5, 500), (7, 700)), (0, 0));
+        let since = |counted, (packets, bytes)| {
+            since(&[LentSide::default(), LentSide { packets, bytes, ..LentSide::default() }], &[(0, 0), counted])[1]
+        };
+        assert_eq!(since((5, 500), (7, 700)), (2, 200));
+        assert_eq!(since((u32::MAX, 1 << 39), (1, 1 << 40)), (2, 1 << 39));
+        assert_eq!(since((7, 700), (5, 500)), (0, 0));
     }
 }

@@ -201,10 +201,18 @@ impl Lender {
         SHORTCUTS / self.workers
     }
 
-    /// Lends a flow. `None`: no place is free, or others have filled the index where its keys belong.
-    pub fn lend(&mut self, loan: &Loan, now: Duration) -> Option<LentId> {
+    /// Whether a place is free.
+    pub fn has_room(&mut self, now: Duration) -> bool {
         while let Some((_, rested)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
             self.free.push(rested);
+        }
+        !self.free.is_empty()
+    }
+
+    /// Lends a flow. `None`: no place is free, or others have filled the index where its keys belong.
+    pub fn lend(&mut self, loan: &Loan, now: Duration) -> Option<LentId> {
+        if !self.has_room(now) {
+            return None;
         }
         let place = *self.free.last()?;
         let table = &self.table;

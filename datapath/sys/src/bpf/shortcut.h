@@ -2,9 +2,10 @@
 //
 // A worker lends a flow for a second, and prolongs that while it goes on. What then moves with its packets (TCP windows, counters,
 // the time of the last one) is written here and read by the worker. Any packet that could do more than that ends the loan and goes
-// to the worker, and so does every packet after it: none overtakes another. For the same reason a side of a TCP flow must join
-// (`may_join`) before its packets are taken here; those in front of that go to the worker, whatever they are. The rules are those of `steady` in the data
-// path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
+// to the worker, and so does every packet after it: none overtakes another. (Not those in which the flow is not looked for, as with IP
+// options: the worker takes the flow back when it sees one, and what came meanwhile is in front of it.) For the same reason a side of a
+// TCP flow must join (`may_join`) before its packets are taken here; those in front of that go to the worker, whatever they are. The
+// rules are those of `steady` in the data path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
 //
 // The three tables are mapped into the process, which writes them without system calls. `src/shortcuts/layout.rs` has the same
 // structures; numbers are in the host's order unless said otherwise.
@@ -251,14 +252,21 @@ INLINE int has_key(struct passage *p, struct way *way)
 	       p->ip->protocol == way->protocol;
 }
 
+// Through a tunnel where its way is plain, or the other way round. Workers drop such packets, so they have no place in the flow's
+// order and leave the loan alone: nobody ends it from outside of its network.
+INLINE int is_astray(struct passage *p, struct way *way)
+{
+	return (p->offset == ETHERNET_LENGTH) != !way->from_vtep;
+}
+
 // It came as the packets of its way come.
 INLINE int came_by(struct passage *p, struct way *way, struct xdp_md *ctx, struct ethernet *ethernet)
 {
 	u32 outer_ecn = p->outer_tos & 3;
 
 	if (p->offset == ETHERNET_LENGTH)
-		return !way->from_vtep && (way->any_neighbour || (ctx->ingress_ifindex == way->interface &&
-								 is_same_mac(ethernet->source, way->neighbour)));
+		return way->any_neighbour ||
+		       (ctx->ingress_ifindex == way->interface && is_same_mac(ethernet->source, way->neighbour));
 	// RFC 6040: what the outer header says of congestion is not passed on here.
 	return p->outer_source == way->from_vtep && p->vni == way->vni && is_same_mac(p->inner_mac, way->inner_mac) &&
 	       (!outer_ecn || outer_ecn == (p->ip->tos & 3));
@@ -505,7 +513,8 @@ INLINE int is_padded(struct passage *p, void *data, void *end)
 	return p->offset == ETHERNET_LENGTH && p->length < SHORTEST - ETHERNET_LENGTH && data + SHORTEST == end;
 }
 
-// Sends a packet of a lent flow on. Anything else than XDP_REDIRECT: it is none, or one for the worker; it is as it was.
+// Sends a packet of a lent flow on. XDP_PASS: it is none, or one for the worker; it is as it was, but for padding and an unfinished
+// checksum. XDP_ABORTED: the interface that it should leave by is gone.
 INLINE int take_shortcut(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -536,7 +545,7 @@ INLINE int take_shortcut(struct xdp_md *ctx)
 	if (!shortcut || !*(volatile u32 *)&shortcut->live)
 		return XDP_PASS;
 	way = &shortcut->ways[direction];
-	if (!has_key(&passage, way))
+	if (!has_key(&passage, way) || is_astray(&passage, way))
 		return XDP_PASS;
 	from = &shortcut->sides[direction];
 	now = coarse_now();
