@@ -32,8 +32,8 @@ bench: setup
 	cargo test --quiet --package benches --test allocations
 	QUICK=$(QUICK) cargo run --release --quiet --package benches --bin report
 
-# Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn, then the settings of both; root. Less than ten minutes.
-# Results: docs/benchmarks/.
+# Sluicegate against a bare forwarder on the same AF_XDP sockets, in turn, then the settings of both; root. At most eleven minutes
+# after the build. Results: docs/benchmarks/.
 bench-driver: setup
 	cargo build --release --package control --package benches --bins
 	timeout --kill-after=10 330 ./target/release/driver

@@ -6,15 +6,17 @@
 //!
 //! # A flow's life
 //! [`Conntrack::open`] makes an entry in [`State::SynSent`] or [`State::UdpNew`] and picks the SNAT port. From then on
-//! every segment goes through [`Conntrack::segment`] (or [`Conntrack::datagram`]), the first one included: it moves
-//! the state and the deadline and says whether to forward. A flow ends by [`Conntrack::expire`], by
-//! [`Conntrack::close`], or by giving way, once it is closed ([`State::is_closed`]), to a new flow that needs its
-//! place or its port. Flows that are not closed never give way.
+//! its segments go through [`Conntrack::segment`] (or [`Conntrack::datagram`]), the first one included: it moves the
+//! state and the deadline and says whether to forward. Most go through [`Conntrack::goes_on`] instead, which takes those
+//! that move no more than windows and deadline; those that a borrower sends on ([`Conntrack::lend`]) through none: what
+//! they have shown is told afterwards. A flow ends by [`Conntrack::expire`], by [`Conntrack::close`], or by giving way,
+//! once it is closed ([`State::is_closed`]), to a new flow that needs its place or its port. Flows that are not closed
+//! never give way.
 //!
 //! # Files
 //! `flow` the entry · `state` names · `timeouts` · `hash` keyed hash · `index` keys to entries · `burst` lookup of many
 //! keys at once · `lists` and `timers` who expires when · `ports` and `rested` SNAT ports · `tcp` the tracker · `table` ties
-//! them together: `open` makes flows, `follow` moves them, `expiry` ends them.
+//! them together: `open` makes flows, `follow` moves them, `lend` lends them, `expiry` ends them.
 #![forbid(unsafe_code)]
 
 mod burst;

@@ -71,7 +71,7 @@ pub struct FlowEvent {
     pub service: ServiceId,
     /// Packets from the client and to it.
     pub packets: [u64; 2],
-    /// Bytes likewise.
+    /// IP bytes likewise.
     pub bytes: [u64; 2],
 }
 

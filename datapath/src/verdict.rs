@@ -1,4 +1,5 @@
-//! The end of every packet: one [`Verdict`], and for dropped ones a reason that is a counter by construction.
+//! The end of every packet that a worker takes: one [`Verdict`], and for dropped ones a reason that is a counter by
+//! construction.
 
 use wire::{Malformed, Untranslatable};
 

@@ -126,7 +126,7 @@ pub struct GatewayConfig {
     pub api: PathBuf,
     /// Where Prometheus may ask.
     pub metrics: Option<SocketAddr>,
-    /// Source addresses for backends without a VTEP; empty: the kernel's choice for the route (AF_XDP) or the VIP (TUN).
+    /// Source addresses for backends without a VTEP; empty: the kernel's choice for the route.
     pub snat: Vec<IpAddr>,
     /// Whether the XDP program may send packets of established flows on by itself.
     pub shortcuts: ShortcutMode,

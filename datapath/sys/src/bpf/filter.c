@@ -1,9 +1,9 @@
 // The XDP filter: which packets are ours. It sends them to the AF_XDP socket of the queue on which they came; everything else,
 // and whatever it does not understand, stays with the kernel.
 //
-// It decides, and changes nothing. Checksums and lengths are the data path's business: here only as much is read as the decision
-// needs. No header of the system is included, so that clang alone can build it. `src/filter.rs` fills the maps and knows the numbers
-// below. IPv6 is in six.h.
+// Packets of flows that are lent are translated and sent on by shortcut.h, which looks at them first. Of the rest it only decides:
+// checksums and lengths are the data path's business, and only as much is read as the decision needs. No header of the system is
+// included, so that clang alone can build it. `src/filter.rs` fills the maps and knows the numbers below. IPv6 is in six.h.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
