@@ -28,6 +28,9 @@ pub struct SnatRange<'a> {
 /// All pools of one table.
 pub(crate) struct Ports {
     backends: HashMap<(SocketAddrV4, Protocol), BackendPorts>,
+    /// Their keys, and which of them is looked at next.
+    order: Vec<(SocketAddrV4, Protocol)>,
+    next: usize,
     seed: HashKey,
 }
 
@@ -55,7 +58,7 @@ struct Pool {
 
 impl Ports {
     pub(crate) fn new(seed: HashKey) -> Self {
-        Self { backends: HashMap::new(), seed }
+        Self { backends: HashMap::new(), order: Vec::new(), next: 0, seed }
     }
 
     /// Takes the port that has rested longest, of the SNAT address whose turn it is; of the next one if that has none.
@@ -66,7 +69,10 @@ impl Ports {
         range: &SnatRange,
         tick: u32,
     ) -> Option<SocketAddrV4> {
-        let ports = self.backends.entry((backend, protocol)).or_default();
+        let ports = self.backends.entry((backend, protocol)).or_insert_with(|| {
+            self.order.push((backend, protocol));
+            BackendPorts::default()
+        });
         for _ in 0..range.addresses.len() {
             let address = *range.addresses.get(ports.turn % range.addresses.len())?;
             ports.turn = ports.turn.wrapping_add(1);
@@ -105,16 +111,23 @@ impl Ports {
         range.addresses.iter().map(free_of).sum()
     }
 
-    /// Forgets the pools of backends that `keep` refuses, if no port is out and none was used since `idle_since`.
-    pub(crate) fn retain(&mut self, idle_since: u32, mut keep: impl FnMut(SocketAddrV4, Protocol) -> bool) {
-        self.backends.retain(|&(backend, protocol), ports| {
-            keep(backend, protocol) || ports.pools.iter().any(|pool| pool.open > 0 || pool.used > idle_since)
-        });
+    /// Looks at the pools of the next backend, and forgets them if no port is out and none was used since `idle_since`.
+    pub(crate) fn forget_unused(&mut self, idle_since: u32) {
+        self.next = if self.next < self.order.len() { self.next } else { 0 };
+        let Some(key) = self.order.get(self.next) else { return };
+        let is_used = |pool: &Pool| pool.open > 0 || pool.used > idle_since;
+        if self.backends.get(key).is_some_and(|ports| ports.pools.iter().any(is_used)) {
+            self.next += 1;
+        } else {
+            self.backends.remove(key);
+            self.order.swap_remove(self.next);
+        }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
         let queues = self.backends.values().flat_map(|ports| &ports.pools).map(|pool| pool.rested.memory_bytes());
-        self.backends.allocation_size() + queues.map(|queue| queue + size_of::<Pool>()).sum::<usize>()
+        let order = self.order.capacity() * size_of::<(SocketAddrV4, Protocol)>();
+        self.backends.allocation_size() + order + queues.map(|queue| queue + size_of::<Pool>()).sum::<usize>()
     }
 }
 
@@ -230,14 +243,12 @@ mod tests {
         let of = range(&ADDRESSES[..1], 1..=9);
         let mut ports = Ports::new(HashKey::new(4));
         let port = take(&mut ports, &of).unwrap();
-        ports.retain(100, |_, _| false);
+        ports.forget_unused(100);
         assert_eq!(ports.free(BACKEND, Protocol::Tcp, &of), 8, "a port is out");
         ports.rest(BACKEND, Protocol::Tcp, SocketAddrV4::new(ADDRESSES[0], port), 101);
-        ports.retain(100, |_, _| false);
+        ports.forget_unused(100);
         assert_eq!(ports.backends.len(), 1, "used lately");
-        ports.retain(101, |_, _| true);
-        assert_eq!(ports.backends.len(), 1, "wanted");
-        ports.retain(101, |_, _| false);
-        assert_eq!(ports.backends.len(), 0);
+        ports.forget_unused(101);
+        assert_eq!((ports.backends.len(), ports.order.len()), (0, 0));
     }
 }

@@ -172,12 +172,12 @@ impl Conntrack {
         self.ports.free(backend, protocol, range)
     }
 
-    /// Forgets the SNAT ports of backends that `keep` refuses. Those with ports in use, or used within twice the
-    /// `TIME_WAIT` timeout, are kept all the same: a backend that comes back must not see a port too early.
-    pub fn retain_backends(&mut self, now: Duration, keep: impl FnMut(SocketAddrV4, Protocol) -> bool) {
+    /// Looks at the next backend's SNAT ports, one after another with each call, and forgets them if none is in use and none was
+    /// within twice the `TIME_WAIT` timeout: until then the backend must not see one again too early.
+    pub fn forget_unused_ports(&mut self, now: Duration) {
         let rest = self.timeouts[State::TimeWait as usize].saturating_mul(2);
         if let Some(idle_since) = tick::floor(now).checked_sub(rest) {
-            self.ports.retain(idle_since, keep);
+            self.ports.forget_unused(idle_since);
         }
     }
 

@@ -11,7 +11,17 @@ use std::collections::{HashMap, HashSet};
 use wire::Protocol;
 
 fn connect(table: &mut Conntrack, number: u32, range: SnatRange, now: Duration) -> Result<FlowId, OpenError> {
-    let id = open_to(table, client(number, Protocol::Tcp), BACKEND, range, now)?;
+    connect_to(table, BACKEND, number, range, now)
+}
+
+fn connect_to(
+    table: &mut Conntrack,
+    backend: SocketAddrV4,
+    number: u32,
+    range: SnatRange,
+    now: Duration,
+) -> Result<FlowId, OpenError> {
+    let id = open_to(table, client(number, Protocol::Tcp), backend, range, now)?;
     table.segment(id, Direction::Original, &segment(SYN, 100, 0, 0), None, &Idle::default(), now);
     table.segment(id, Direction::Reply, &segment(SYN_ACK, 300, 101, 0), None, &Idle::default(), now);
     table.segment(id, Direction::Original, &segment(ACK, 101, 301, 0), None, &Idle::default(), now);
@@ -125,21 +135,50 @@ fn a_full_table_refuses_and_breaks_nobody() {
 }
 
 #[test]
-fn the_pool_of_a_backend_that_is_gone_can_be_forgotten() {
+fn unused_pools_are_forgotten() {
     let mut table = Conntrack::new(64, Timeouts::default(), 1);
     let range = SnatRange { addresses: &[SNAT], ports: 1..=4 };
     let id = connect(&mut table, 0, range.clone(), Duration::ZERO).unwrap();
     let hour = Duration::from_secs(3600);
-    table.retain_backends(hour, |_, _| false);
+    table.forget_unused_ports(hour);
     assert_eq!(table.free_ports(BACKEND, Protocol::Tcp, &range), 3, "a flow is open");
     close_by_fins(&mut table, id, hour);
-    table.retain_backends(hour + Duration::from_secs(239), |_, _| false);
+    table.forget_unused_ports(hour + Duration::from_secs(239));
     let second = connect(&mut table, 1, range.clone(), hour).unwrap();
     assert_ne!(table.flow(second).binding.snat, table.flow(id).binding.snat, "the first port still rests");
     close_by_fins(&mut table, second, hour);
-    table.retain_backends(hour + Duration::from_secs(241), |_, _| false);
+    table.forget_unused_ports(hour + Duration::from_secs(241));
     let third = connect(&mut table, 2, range, hour).unwrap();
     assert_eq!(table.flow(third).binding.snat, table.flow(id).binding.snat, "the walk begins anew");
+}
+
+/// One backend a call, round after round.
+#[test]
+fn pools_are_looked_at_one_by_one() {
+    let mut table = Conntrack::new(64, Timeouts::default(), 1);
+    // One connection to each of eight backends, and the SNAT addresses that they got.
+    let open = |table: &mut Conntrack, round: u32, now| -> Vec<(FlowId, SocketAddrV4)> {
+        let open = |port: u16| {
+            let backend = SocketAddrV4::new(*BACKEND.ip(), port);
+            let id = connect_to(table, backend, 8 * round + u32::from(port), all_ports(), now).unwrap();
+            (id, table.flow(id).binding.snat)
+        };
+        (1..=8).map(open).collect()
+    };
+    let first = open(&mut table, 0, Duration::ZERO);
+    first[2..].iter().for_each(|(id, _)| close_by_fins(&mut table, *id, Duration::ZERO));
+    let hour = Duration::from_secs(3600);
+    // Two that stay, and three that go; three more are left.
+    (0..5).for_each(|_| table.forget_unused_ports(hour));
+    let begin_anew = |flows: &[(FlowId, SocketAddrV4)]| -> Vec<bool> {
+        flows.iter().zip(&first).map(|(flow, first)| flow.1 == first.1).collect()
+    };
+    let second = begin_anew(&open(&mut table, 1, hour));
+    assert_eq!(second[..2], [false; 2], "they were in use");
+    assert_eq!(second.iter().filter(|anew| **anew).count(), 3);
+    // Those that were forgotten are known again, and now all are in use.
+    (0..20).for_each(|_| table.forget_unused_ports(2 * hour));
+    assert_eq!(begin_anew(&open(&mut table, 2, 2 * hour)), [false; 8]);
 }
 
 /// The share of ports changes while flows are open: no port is given out twice.

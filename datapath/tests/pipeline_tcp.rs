@@ -244,6 +244,21 @@ fn idle_flows_end_with_a_reset_to_both_ends() {
     gateway.assert_frames_conserved();
 }
 
+/// What is known of the SNAT ports of a backend does not stay for ever: tasks come and go.
+#[test]
+fn unused_snat_ports_are_forgotten() {
+    let mut gateway = Gateway::new(web(&[1]));
+    let port_after = |gateway: &mut Gateway, client, seconds| {
+        gateway.pass(Duration::from_secs(seconds));
+        let snat = connect(gateway, client).1.ports().0;
+        one(&gateway.forward(&Segment::new((CLIENT, client), (VIP, 8080), "R", 1001, 0).sent_by_client()));
+        snat
+    };
+    let first = port_after(&mut gateway, 40_000, 0);
+    assert_ne!(port_after(&mut gateway, 40_001, 200), first);
+    assert_eq!(port_after(&mut gateway, 40_002, 250), first, "the walk begins anew");
+}
+
 #[test]
 fn a_full_table_refuses_new_flows_and_keeps_the_old() {
     let mut gateway = Gateway::with(web(&[1]), 1, [sys::LinkType::Ethernet; 2], 8);

@@ -248,6 +248,7 @@ impl Worker {
         self.shared.flows.store(self.core.conntrack.len() as u64, Ordering::Relaxed);
         for (info, slot) in self.core.slots.iter_mut().zip(&self.devices) {
             info.ready = slot.device.is_ready();
+            self.core.conntrack.forget_unused_ports(now);
         }
         let states = self.devices.iter().map(|slot| slot.device.state()).collect();
         self.shared.devices.force_push(states);
