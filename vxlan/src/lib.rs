@@ -1,16 +1,14 @@
-//! VXLAN (RFC 7348): encapsulation from a prepared template, decapsulation, the forwarding table, MTU arithmetic.
+//! VXLAN (RFC 7348): encapsulation from a prepared template, decapsulation.
 //!
 //! Pure: no I/O, no clock.
 #![forbid(unsafe_code)]
 
 mod decap;
 mod encap;
-mod fdb;
 mod vni;
 
 pub use decap::{Vxlan, decap_ecn, parse};
 pub use encap::{Encap, Tunnel, entropy};
-pub use fdb::{Endpoint, Fdb};
 pub use vni::{Vni, VniTooLarge};
 
 /// The UDP port that IANA gave to VXLAN.
@@ -25,18 +23,10 @@ pub const OVERHEAD: usize = 20 + 8 + HEADER_LEN + wire::ETHERNET_LEN;
 /// The flag that says that the VNI counts.
 const FLAG_I: u8 = 0x08;
 
-/// The longest inner IP packet over an underlay with `underlay_mtu`.
-#[must_use]
-pub const fn inner_mtu(underlay_mtu: usize) -> usize {
-    underlay_mtu.saturating_sub(OVERHEAD)
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn docker_overlay_mtu() {
         assert_eq!(super::OVERHEAD, 50);
-        assert_eq!(super::inner_mtu(1500), 1450);
-        assert_eq!(super::inner_mtu(20), 0);
     }
 }

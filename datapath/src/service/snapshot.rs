@@ -435,12 +435,6 @@ impl Snapshot {
         self.six.surrogate(address)
     }
 
-    /// The IPv6 address of the tables that this one stands for.
-    #[must_use]
-    pub fn six_address(&self, surrogate: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.six.address(surrogate)
-    }
-
     /// An address of the tables as others know it.
     #[must_use]
     pub fn real_address(&self, address: Ipv4Addr) -> IpAddr {

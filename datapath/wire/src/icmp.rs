@@ -101,13 +101,6 @@ impl Icmp {
         )
     }
 
-    /// Whether this says that a packet with DF was too long; [`mtu`](Self::mtu) is then the length that fits.
-    #[must_use]
-    #[inline]
-    pub const fn is_fragmentation_needed(&self) -> bool {
-        self.kind == kind::UNREACHABLE && self.code == CODE_FRAGMENTATION_NEEDED
-    }
-
     /// The MTU of the next hop (RFC 1191); 0 from routers older than that.
     #[must_use]
     #[inline]
@@ -134,8 +127,6 @@ mod tests {
     fn which_messages_mean_what() {
         assert!(message(8, 0).is_echo_request());
         assert!(!message(8, 1).is_echo_request() && !message(0, 0).is_echo_request());
-        assert!(message(3, 4).is_fragmentation_needed());
-        assert!(!message(3, 3).is_fragmentation_needed() && !message(11, 4).is_fragmentation_needed());
         assert_eq!(message(3, 4).mtu(), 0x05aa);
     }
 }

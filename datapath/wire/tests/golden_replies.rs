@@ -45,7 +45,7 @@ fn fragmentation_needed() {
     assert_error_as_the_kernel("icmp_fragmentation_needed", IcmpError::FragmentationNeeded { mtu: 1450 });
     let error = Golden::read("icmp_fragmentation_needed").packet("error");
     let L4::Icmp(icmp) = parse(&error).l4 else { panic!("not ICMP") };
-    assert!(icmp.is_fragmentation_needed());
+    assert_eq!((icmp.kind, icmp.code), (3, 4));
     assert_eq!(icmp.mtu(), 1450);
 }
 
