@@ -19,7 +19,7 @@ pub const PAIRS: [(&str, Option<&str>); 4] = [
     ("64 B, both ways", None),
     ("1450 B, both ways", Some("1450+50 B, both ways")),
 ];
-const CONTEST: &str = "Sluicegate and a bare forwarder (same AF_XDP sockets, filter, rings, bursts, sleep; swaps MACs) in turn on the \
+const CONTEST: &str = "Sluicegate (`shortcuts = \"never\"`) and a bare forwarder (same AF_XDP sockets, filter, rings, bursts, sleep; swaps MACs) in turn on the \
     same two veths, one worker on CPU 1, the generator on CPU 0. CPU time is the contestant's, kernel work in its context included; \
     packets are counted at the generator's interfaces. \"To tasks\": clients send, tasks take. \"Both ways\": tasks send each datagram \
     back, and a packet of either direction counts as one. \"+50 B\": the bare forwarder with frames as long as Sluicegate's are in \

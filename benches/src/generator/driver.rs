@@ -293,7 +293,8 @@ fn config(profile: &Profile, cpus: &[usize]) -> Config {
         interfaces: vec!["eth0".into(), "eth1".into()],
         mode: None,
         metrics: None,
-        shortcuts: None,
+        // What the page is about: workers beside the bare forwarder.
+        shortcuts: Some("never".into()),
         overlay: Some(format!(
             "vni     = {VNI}\nport    = {TUNNEL_PORT}\nvtep    = \"{GATEWAY_VTEP}\"\naddress = \"{GATEWAY_OVERLAY}/24\"\nmtu     = 1450"
         )),
