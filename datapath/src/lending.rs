@@ -7,7 +7,8 @@
 //! [`Core::recall`] first.
 //!
 //! What waits in a device's queue must not be overtaken by what the program sends on. A side of a TCP flow therefore joins only with
-//! the segment that follows what has left here ([`Lender::sent`]); UDP is lent only when nothing waits.
+//! the segment that follows what has left here ([`Lender::sent`]), that is, of which the device has given the frames back; UDP is lent
+//! only when nothing waits.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -20,11 +21,12 @@ use vxlan::OVERHEAD;
 use wire::{ETHERNET_LEN, FiveTuple, Protocol, Rewrite, ethertype};
 
 use crate::adjacency::{PreparedHop, link_header};
-use crate::core::Core;
+use crate::core::{Core, slot_on};
 use crate::counters::Counters;
 use crate::packet::Origin;
 use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot, WorkerStats};
 use crate::stage::{FlowFacts, JOINED, has_six_end};
+use crate::verdict::SlotIndex;
 
 /// How long a flow is lent at a time: its counters are behind by as much.
 const SPAN: Duration = Duration::from_secs(1);
@@ -42,8 +44,12 @@ const BARRED: Duration = Duration::from_secs(2);
 const BARS: usize = 1024;
 /// Loans that are looked at per turn when it is time.
 const LOOKS_PER_TURN: usize = 64;
-/// Flows that are offered in one turn, and segments of sides that have not joined.
+/// Flows that are offered in one turn.
 const OFFERS: usize = 64;
+/// Sides of which something is about to leave.
+const DEPARTURES: usize = 2 * OFFERS;
+/// How long the worker stays awake for that. Network cards need some microseconds.
+const AWAKE: Duration = Duration::from_millis(1);
 
 /// An interface as the XDP program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +60,31 @@ pub struct Output {
     pub place: u32,
 }
 
+/// How many frames a device has taken since the start, and how many of them have left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Departures {
+    pub(crate) taken: u64,
+    pub(crate) left: u64,
+}
+
+/// What a side of a lent flow that has not joined has said up to `end` leaves with this turn.
+#[derive(Clone, Copy)]
+struct Leaving {
+    place: LentId,
+    side: Direction,
+    end: u32,
+    /// By which device. None: another worker's, to which it is handed.
+    slot: Option<SlotIndex>,
+    /// With which of the device's frames. None: still to be told.
+    frame: Option<u64>,
+}
+
 /// A flow that is lent.
 #[derive(Clone, Copy)]
 struct Lent {
     place: LentId,
+    /// By which device each side's packets leave, as in [`Leaving`].
+    slots: [Option<SlotIndex>; 2],
     since: Duration,
     until: Duration,
     /// When a packet of it was last seen here meanwhile.
@@ -76,8 +103,11 @@ pub struct Lending {
     looks: VecDeque<(Duration, FlowId, LentId)>,
     /// Their packets were sent on in this turn.
     offered: Vec<FlowId>,
-    /// Segments of sides that have not joined: they leave with this turn, or with the one after a device was held up.
-    leaving: Vec<(LentId, Direction, u32)>,
+    /// The same of UDP.
+    datagrams: Vec<FlowId>,
+    leaving: Vec<Leaving>,
+    /// Since when the newest of them are waited for.
+    awaited: Duration,
     barred: Box<[Duration]>,
     /// This turn's time.
     now: Duration,
@@ -90,9 +120,10 @@ impl Lending {
         // Room for all at once: nothing is allocated later, but for loans that come back long before their time.
         let places = lender.places();
         let (lent, looks) = (HashMap::with_capacity(places), VecDeque::with_capacity(2 * places));
-        let (offered, leaving) = (Vec::with_capacity(OFFERS), Vec::with_capacity(OFFERS));
-        let barred = vec![Duration::ZERO; BARS].into();
-        Self { lender, outputs, lent, looks, offered, leaving, barred, now: Duration::ZERO }
+        let (offered, datagrams) = (Vec::with_capacity(OFFERS), Vec::with_capacity(OFFERS));
+        let (leaving, barred) = (Vec::with_capacity(DEPARTURES), vec![Duration::ZERO; BARS].into());
+        let (awaited, now) = (Duration::ZERO, Duration::ZERO);
+        Self { lender, outputs, lent, looks, offered, datagrams, leaving, awaited, barred, now }
     }
 
     /// The table.
@@ -106,8 +137,40 @@ impl Lending {
 
     fn take_back(&mut self, place: LentId) -> [LentSide; 2] {
         // The place may be another flow's before they have left.
-        self.leaving.retain(|(leaving, ..)| *leaving != place);
+        self.leaving.retain(|leaving| leaving.place != place);
         self.lender.take_back(place, self.now)
+    }
+
+    /// All that the side has said before `end` leaves with this turn. An acknowledgment without data moves nothing.
+    fn leaves(&mut self, lent: &Lent, side: Direction, end: u32) {
+        let (place, slot) = (lent.place, lent.slots[side.index()]);
+        let new = Leaving { place, side, end, slot, frame: None };
+        let known = self.leaving.iter().position(|leaving| (leaving.place, leaving.side) == (place, side));
+        match known {
+            Some(at) if self.leaving[at].end == end => {}
+            Some(at) => self.leaving[at] = new,
+            None if self.leaving.len() < DEPARTURES => self.leaving.push(new),
+            // It joins later.
+            None => {}
+        }
+    }
+
+    /// A turn ends: sides may join of which all has left.
+    fn see_off(&mut self, departures: &[Departures]) {
+        let Self { lender, leaving, awaited, now, .. } = self;
+        leaving.retain_mut(|leaving| {
+            if let Some(device) = leaving.slot.and_then(|slot| departures.get(slot)) {
+                let frame = *leaving.frame.get_or_insert_with(|| {
+                    *awaited = *now;
+                    device.taken
+                });
+                if device.left < frame {
+                    return true;
+                }
+            }
+            lender.sent(leaving.place, leaving.side.index(), leaving.end);
+            false
+        });
     }
 
     fn bar(&mut self, id: FlowId) -> &mut Duration {
@@ -132,8 +195,12 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         if let Some(bar) = bar {
             *lending.bar(id) = lending.now + bar;
-        } else if lending.offered.len() < OFFERS {
-            lending.offered.push(id);
+            return;
+        }
+        let is_tcp = self.conntrack.flow(id).original.protocol == Protocol::Tcp;
+        let offers = if is_tcp { &mut lending.offered } else { &mut lending.datagrams };
+        if offers.len() < OFFERS {
+            offers.push(id);
         }
     }
 
@@ -162,52 +229,58 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         let Some(lent) = lending.lent.get_mut(&hit.id) else { return };
         lent.heard = Some(lending.now);
+        let lent = *lent;
         if flow.original.protocol != Protocol::Tcp {
             return;
         }
-        let (place, shown) = (lent.place, flow.shown(direction));
-        lending.lender.show(place, direction.index(), &lent_side(shown));
-        let leaving = &mut lending.leaving;
-        match leaving.iter().position(|(other, of, _)| (*other, *of) == (place, direction)) {
-            Some(at) => leaving[at].2 = shown.end,
-            None if leaving.len() < OFFERS => leaving.push((place, direction, shown.end)),
-            None => {}
-        }
+        let shown = flow.shown(direction);
+        lending.lender.show(lent.place, direction.index(), &lent_side(shown));
+        lending.leaves(&lent, direction, shown.end);
     }
 
     /// Whether this turn leaves anything to do for [`Core::lend_offered`].
     pub(crate) fn has_to_lend(&self) -> bool {
-        self.lending.as_ref().is_some_and(|lending| !lending.offered.is_empty() || !lending.leaving.is_empty())
+        self.lending.as_ref().is_some_and(|lending| {
+            !(lending.offered.is_empty() && lending.datagrams.is_empty() && lending.leaving.is_empty())
+        })
     }
 
-    /// Lends what was offered, if `all_sent`, that is, no device is stuck; UDP only if nothing waits in the devices' queues at all
-    /// (`is_idle`).
-    pub(crate) fn lend_offered(&mut self, tables: &Snapshot, all_sent: bool, is_idle: bool, now: Duration) {
-        let Some(lending) = &mut self.lending else { return };
-        if !all_sent {
-            return;
-        }
-        for (place, direction, end) in lending.leaving.drain(..) {
-            lending.lender.sent(place, direction.index(), end);
-        }
+    /// Whether something is about to leave for which a side could join, but for so long only.
+    pub(crate) fn awaits_departures(&self) -> bool {
+        self.lending
+            .as_ref()
+            .is_some_and(|lending| !lending.leaving.is_empty() && lending.now < lending.awaited + AWAKE)
+    }
+
+    /// Lends what was offered; UDP only if nothing came in this turn and nothing waits in the devices' queues at all (`is_idle`).
+    /// Sides may join whose segments have left.
+    pub(crate) fn lend_offered(&mut self, tables: &Snapshot, departures: &[Departures], is_idle: bool, now: Duration) {
         while let Some(id) = self.lending.as_mut().and_then(|lending| lending.offered.pop()) {
-            self.lend(tables, id, is_idle, now);
+            self.lend(tables, id, now);
+        }
+        let is_idle = is_idle && departures.iter().all(|device| device.left == device.taken);
+        while let Some(id) = self.lending.as_mut().filter(|_| is_idle).and_then(|lending| lending.datagrams.pop()) {
+            self.lend(tables, id, now);
+        }
+        if let Some(lending) = &mut self.lending {
+            lending.see_off(departures);
         }
     }
 
-    fn lend(&mut self, tables: &Snapshot, id: FlowId, is_idle: bool, now: Duration) {
+    fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
         let Some(lending) = &mut self.lending else { return };
         let Some(flow) = self.conntrack.get(id) else { return };
         let packets = flow.packets(Direction::Original) + flow.packets(Direction::Reply);
         let stands = flow.generation == tables.generation().0 as u32;
-        let keeps_order = is_idle || flow.original.protocol == Protocol::Tcp;
-        if packets < LASTING || !stands || !keeps_order || flow.is_lent() || *lending.bar(id) > now {
+        if packets < LASTING || !stands || flow.is_lent() || *lending.bar(id) > now {
             return;
         }
         if !lending.lender.has_room(now) {
             return;
         }
         let Some(target) = tables.backend(BackendId(flow.backend_id)) else { return };
+        let PreparedHop::Ethernet { interface, .. } = target.adjacency.hop else { return };
+        let slots = [interface, InterfaceIndex(flow.client.interface)].map(|interface| slot_on(&self.slots, interface));
         let Some(ways) = ways(tables, lending, flow, &target) else { return };
         let (protocol, generation, until) = (flow.original.protocol as u8, flow.generation, now + SPAN);
         let stamp_delta = flow.timestamp_delta;
@@ -219,7 +292,11 @@ impl Core {
             self.conntrack.take_back(id, &sides, None, &target.service.idle);
             return;
         };
-        lending.lent.insert(id, Lent { place, since: now, until, heard: None, counted: Default::default() });
+        let lent = Lent { place, slots, since: now, until, heard: None, counted: Default::default() };
+        lending.lent.insert(id, lent);
+        for side in Direction::BOTH.into_iter().filter(|_| protocol == Protocol::Tcp as u8) {
+            lending.leaves(&lent, side, sides[side.index()].end);
+        }
         lending.looks.push_back((now + LOOK_AFTER, id, place));
     }
 

@@ -500,21 +500,50 @@ fn nothing_is_lent_before_what_is_held_up() {
     let mut site = just_lent(&program);
     let taken = |by| program.borrow().taken - by;
     let before = taken(0);
-    site.gateway.stuck.store(true, Relaxed);
+    let held = |site: &mut Site, frames| {
+        site.gateway.held.store(frames, Relaxed);
+        site.gateway.settle();
+    };
+    held(&mut site, 1);
     site.says(true, 50);
     site.says(true, 51);
     assert_eq!((site.lent(), taken(before)), (1, 0), "the first one has not left");
-    site.gateway.stuck.store(false, Relaxed);
-    site.gateway.settle();
+    held(&mut site, 0);
     site.says(true, 52);
     assert_eq!((site.lent(), taken(before)), (1, 1));
+    // The same where the loan begins.
     site.act(&Act::Pass(Duration::from_secs(2)));
-    site.gateway.stuck.store(true, Relaxed);
-    site.says(true, 0);
-    assert_eq!(site.lent(), 0);
-    site.gateway.stuck.store(false, Relaxed);
-    site.says(true, 0);
-    assert_eq!(site.lent(), 1);
+    held(&mut site, 1);
+    site.says(true, 53);
+    site.says(true, 54);
+    assert_eq!((site.lent(), taken(before)), (1, 1));
+    // The other side has nothing on its way.
+    site.says(false, 0);
+    assert_eq!(taken(before), 2);
+    held(&mut site, 0);
+    site.says(true, 55);
+    assert_eq!(taken(before), 3);
+}
+
+/// Others may be held up behind it.
+#[test]
+fn a_side_joins_when_its_own_has_left() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let before = program.borrow().taken;
+    site.gateway.held.store(2, Relaxed);
+    let sends_another = |site: &mut Site| {
+        site.act(&Act::Datagram { by_client: true, len: 3, ttl: 64, in_pieces: false });
+    };
+    for seq in 50..53 {
+        site.says(true, seq);
+        sends_another(&mut site);
+        assert_eq!(program.borrow().taken, before, "the last two have not left");
+    }
+    // Saying something again adds nothing to that.
+    site.says(true, 50);
+    site.says(true, 53);
+    assert_eq!(program.borrow().taken, before + 1, "the last two are others");
 }
 
 /// Datagrams have no numbers by which they could join.
@@ -527,16 +556,17 @@ fn datagrams_are_lent_when_nothing_waits() {
     let [src, dst] = site.ends(true);
     let segment = Segment::new(src, dst, "A", site.next[0], site.next[1]).ip();
     let datagram = udp((CLIENT, 40_000), (VIP, 53), b"?");
-    let mut turn = |datagrams: usize| {
-        for ip in std::iter::once(&segment).chain(std::iter::repeat_n(&datagram, datagrams)) {
-            let (slot, frame) = site.frame(true, ip);
-            site.gateway.inject(0, slot, &frame);
-        }
-        site.gateway.workers[0].turn(now);
-        site.lent()
-    };
-    assert_eq!(turn(sys::BURST), 1, "one datagram waits");
-    assert_eq!(turn(0), 2);
+    let (slot, frame) = site.frame(true, &segment);
+    site.gateway.inject(0, slot, &frame);
+    let (slot, frame) = site.frame(true, &datagram);
+    (0..sys::BURST).for_each(|_| site.gateway.inject(0, slot, &frame));
+    let turn = |site: &mut Site| (site.gateway.workers[0].turn(now), site.lent());
+    assert_eq!(turn(&mut site), (sys::BURST, 1), "one datagram waits");
+    assert_eq!(turn(&mut site), (1, 1), "more may have come behind it");
+    site.gateway.held.store(1, Relaxed);
+    assert_eq!(turn(&mut site), (0, 1), "one has not left");
+    site.gateway.held.store(0, Relaxed);
+    assert_eq!(turn(&mut site), (0, 2));
 }
 
 /// For longer than a loan is for, by the program's clock too, and with the worker asleep for most of the time.

@@ -19,6 +19,7 @@ use teacher::Teacher;
 
 use crate::core::{Core, Role};
 use crate::handover::Desk;
+use crate::lending::Departures;
 use crate::lifetime::Sweep;
 use crate::packet::Packet;
 use crate::query::Queries;
@@ -108,6 +109,8 @@ pub struct Worker {
     repeats_due: Duration,
     /// More flows may have come to their end than the last turn looked at.
     behind: bool,
+    /// Of each device.
+    departures: Vec<Departures>,
 }
 
 impl Worker {
@@ -117,8 +120,22 @@ impl Worker {
         let teacher = Teacher::new(core.index);
         let (burst, packets) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let (reported, repeats_due) = (Duration::ZERO, Duration::ZERO);
-        let limit = BURST;
-        Self { core, tables, devices, shared, teacher, burst, limit, packets, reported, repeats_due, behind: false }
+        let (limit, behind) = (BURST, false);
+        let departures = vec![Departures::default(); devices.len()];
+        Self {
+            core,
+            tables,
+            devices,
+            shared,
+            teacher,
+            burst,
+            limit,
+            packets,
+            reported,
+            repeats_due,
+            behind,
+            departures,
+        }
     }
 
     /// The same worker, taking other bursts.
@@ -140,10 +157,10 @@ impl Worker {
         }
         self.pass_time(now);
         self.behind |= more_due;
-        let all_sent = self.flush();
+        self.flush();
         if self.core.has_to_lend() {
-            let is_idle = !self.devices.iter().any(|slot| slot.device.has_work());
-            self.core.lend_offered(&self.tables, all_sent, is_idle, now);
+            let is_idle = taken == 0 && !self.devices.iter().any(|slot| slot.device.has_work());
+            self.core.lend_offered(&self.tables, &self.departures, is_idle, now);
         }
         taken
     }
@@ -151,7 +168,7 @@ impl Worker {
     /// Whether work is left for which nothing will wake the worker.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.behind || self.core.sweep.is_some()
+        self.behind || self.core.sweep.is_some() || self.core.awaits_departures()
     }
 
     /// Newer tables, if some wait.
@@ -231,6 +248,7 @@ impl Worker {
             self.repeats_due = now + REPEATS_EVERY;
             self.core.repeat_headers(&self.tables, now);
             self.core.repeat_syns(&self.tables, now);
+            self.core.conntrack.forget_unused_ports(now);
         }
         self.teacher.teach(&mut self.core, &self.tables, now);
         self.shared.queries.answer(&self.core, &self.tables, now);
@@ -248,25 +266,23 @@ impl Worker {
         self.shared.flows.store(self.core.conntrack.len() as u64, Ordering::Relaxed);
         for (info, slot) in self.core.slots.iter_mut().zip(&self.devices) {
             info.ready = slot.device.is_ready();
-            self.core.conntrack.forget_unused_ports(now);
         }
         let states = self.devices.iter().map(|slot| slot.device.state()).collect();
         self.shared.devices.force_push(states);
     }
 
-    /// False: some of it is held up.
-    fn flush(&mut self) -> bool {
-        let mut all_sent = true;
-        for (slot, output) in self.devices.iter_mut().zip(&mut self.core.outputs) {
+    fn flush(&mut self) {
+        let slots = self.devices.iter_mut().zip(&mut self.core.outputs);
+        for ((slot, output), departures) in slots.zip(&mut self.departures) {
             let report = slot.device.tx(&mut self.core.pool, output);
+            departures.taken += report.sent as u64;
+            departures.left = departures.taken.saturating_sub(report.held as u64);
             self.core.counters.tx_packets.add(report.sent as u64);
             self.core.counters.tx_bytes.add(report.bytes);
             if report.refused > 0 {
                 self.core.counters.dropped_many(DropReason::DeviceFull, report.refused);
             }
-            all_sent &= !report.stuck;
         }
-        all_sent
     }
 
     /// Runs until control says stop.

@@ -26,8 +26,9 @@ pub struct TxReport {
     pub bytes: u64,
     /// Frames that went back to the pool unsent: ring or socket full, link down, or a packet that the kernel refused.
     pub refused: usize,
-    /// Some of what it took, now or before, has not left yet and needs another call.
-    pub stuck: bool,
+    /// Frames that it took, now or before, and has not given back: they may not have left yet. Given back they are in the order in
+    /// which they were taken. Those that cannot leave for now, as with the link down, are not waited for and not among them.
+    pub held: usize,
 }
 
 /// What `status` shows of a device.

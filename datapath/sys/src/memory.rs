@@ -188,7 +188,7 @@ mod tests {
         let (mut left, mut right) = memory_pair(3);
         let (mut left_pool, mut right_pool) = (FramePool::heap(8, 2048), FramePool::heap(8, 2048));
         let report = send(&mut left, &mut left_pool, &[b"one", b"two", b"three", b"four"]);
-        assert_eq!(report, TxReport { sent: 3, bytes: 11, refused: 1, stuck: false });
+        assert_eq!(report, TxReport { sent: 3, bytes: 11, refused: 1, held: 0 });
         assert_eq!((left.state().tx_refused, left_pool.free()), (1, 8));
 
         let mut burst = Vec::new();

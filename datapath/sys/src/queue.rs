@@ -196,7 +196,7 @@ impl<K: Kernel> Queue<K> {
         self.flush();
         self.reap(pool);
         self.refused += report.refused as u64;
-        report.stuck = self.is_stuck();
+        report.held = if self.down.is_none() { self.sending } else { 0 };
         report
     }
 

@@ -211,7 +211,7 @@ fn a_link_that_is_down_refuses_keeps_and_recovers() {
     let (mut pool, mut queue) = (pool(FRAMES), queue(4, 0));
     queue.kernel.fails_with = Some(libc::ENETDOWN);
     let report = transmit(&mut queue, &mut pool, 10);
-    assert_eq!((report.sent, report.refused, queue.refused, report.stuck), (4, 6, 6, false));
+    assert_eq!((report.sent, report.refused, queue.refused, report.held), (4, 6, 6, 0));
     assert_eq!(queue.trouble().and_then(io::Error::raw_os_error), Some(libc::ENETDOWN));
     assert!(!queue.has_work());
     assert_conserved(&queue, &pool, 0);
@@ -230,10 +230,10 @@ fn passing_errors_are_tried_again() {
         let (mut pool, mut queue) = (pool(FRAMES), queue(16, 0));
         queue.kernel.fails_with = Some(error);
         let report = transmit(&mut queue, &mut pool, 3);
-        assert_eq!((report.sent, report.stuck), (3, true));
+        assert_eq!((report.sent, report.held), (3, 3));
         assert!(queue.trouble().is_none() && queue.has_work());
         queue.kernel.fails_with = None;
-        assert!(!transmit(&mut queue, &mut pool, 0).stuck);
+        assert_eq!(transmit(&mut queue, &mut pool, 0).held, 0);
         queue.rx(&mut pool, &mut Vec::new(), 64);
         assert_eq!((queue.kernel.sent.len(), pool.free()), (3, FRAMES));
         assert!(!queue.has_work() || queue.more);

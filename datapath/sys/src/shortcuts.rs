@@ -209,7 +209,8 @@ impl Lender {
         !self.free.is_empty()
     }
 
-    /// Lends a flow. `None`: no place is free, or others have filled the index where its keys belong.
+    /// Lends a flow. Its sides may join when [`Lender::sent`] says so, UDP at once. `None`: no place is free, or others have filled the
+    /// index where its keys belong.
     pub fn lend(&mut self, loan: &Loan, now: Duration) -> Option<LentId> {
         if !self.has_room(now) {
             return None;
@@ -223,7 +224,8 @@ impl Lender {
         for ((side, queued), shown) in shortcut.sides.iter().zip(&shortcut.queued).zip(&loan.sides) {
             side.begin(shown);
             queued.seen.show(shown);
-            queued.sent.store(shown.end, Ordering::Relaxed);
+            // Half of the sequence space away: nothing that a side may say begins there.
+            queued.sent.store(shown.end ^ 1 << 31, Ordering::Relaxed);
         }
         shortcut.generation.store(loan.generation, Ordering::Relaxed);
         shortcut.stamp_delta.store(loan.stamp_delta, Ordering::Relaxed);

@@ -360,6 +360,8 @@ fn places_rest_before_they_are_used_again() {
     let mut loan = way.loan();
     loan.ways.iter_mut().for_each(|way| way.output = lab.output);
     let id = lenders[9].lend(&loan, now).unwrap();
+    lab.refuses(&way.good_frame(), "what is in front of it may not have left");
+    lenders[9].sent(id, 0, ENDS[0]);
     lab.passes(way, &way.packet(), "lent");
     assert!(!lenders[9].has_room(now));
     assert_eq!(lenders[9].lend(&loan, now), None, "it has no more places");
@@ -374,7 +376,8 @@ fn places_rest_before_they_are_used_again() {
     let id = lenders[9].lend(&loan, now + REST).unwrap();
     assert_eq!(entries(&lab.table), 2);
     assert_eq!(lenders[9].take_back(id, now + REST), loan.sides, "nothing is left of the last loan");
-    lenders[9].lend(&loan, now + 2 * REST).unwrap();
+    let id = lenders[9].lend(&loan, now + 2 * REST).unwrap();
+    lenders[9].sent(id, 0, ENDS[0]);
     lab.passes(way, &way.packet(), "lent again");
 }
 

@@ -302,7 +302,9 @@ impl Lab {
 
     fn lend(&mut self, mut loan: Loan) -> LentId {
         loan.ways.iter_mut().for_each(|way| way.output = self.output);
-        self.lender.lend(&loan, self.now).unwrap()
+        let id = self.lender.lend(&loan, self.now).unwrap();
+        (0..2).for_each(|side| self.lender.sent(id, side, loan.sides[side].end));
+        id
     }
 
     fn take_back(&mut self, id: LentId) -> [LentSide; 2] {

@@ -2,13 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sys::{Device, DeviceState, Frame, FramePool, LinkType, MemoryDevice, TxReport};
 
 pub struct Held {
     pub inner: MemoryDevice,
-    pub stuck: Arc<AtomicBool>,
+    /// So many of those that it took last.
+    pub held: Arc<AtomicUsize>,
 }
 
 impl Device for Held {
@@ -21,7 +22,7 @@ impl Device for Held {
     }
 
     fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
-        TxReport { stuck: self.stuck.load(Ordering::Relaxed), ..self.inner.tx(pool, out) }
+        TxReport { held: self.held.load(Ordering::Relaxed), ..self.inner.tx(pool, out) }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use conntrack::{Conntrack, Idle, Timeouts};
@@ -173,8 +173,8 @@ pub struct Gateway {
     pub surrogates: Arc<Surrogates>,
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
     generation: u64,
-    /// Whether what is sent to the backends has not left yet.
-    pub stuck: Arc<AtomicBool>,
+    /// How many of the frames that were sent to the backends last have not left yet.
+    pub held: Arc<AtomicUsize>,
     /// By which tables flows are lent, where they are.
     shortcuts: Option<Arc<Shortcuts>>,
     /// Of every backend there ever was: counters outlive tables.
@@ -218,7 +218,7 @@ impl Gateway {
             surrogates: Arc::new(Surrogates::new(2 * flows)),
             publisher,
             generation: 1,
-            stuck: Arc::default(),
+            held: Arc::default(),
             shortcuts: None,
             stats,
         };
@@ -278,7 +278,7 @@ impl Gateway {
         let shared = Arc::new(Shared::new(desk));
         let devices = vec![
             Slot { role: roles[0], device: Box::new(front) as Box<dyn sys::Device> },
-            Slot { role: roles[1], device: Box::new(Held { inner: back, stuck: Arc::clone(&self.stuck) }) },
+            Slot { role: roles[1], device: Box::new(Held { inner: back, held: Arc::clone(&self.held) }) },
         ];
         self.workers.push(Worker::new(core, Arc::clone(first), devices, Arc::clone(&shared)));
         self.ends.push([front_end, back_end]);
