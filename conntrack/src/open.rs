@@ -129,8 +129,8 @@ impl Conntrack {
                 Some(Hit { id, direction: Direction::Reply }) if self.flow(id).state().is_closed() => {
                     return Some((binding, Some(self.remove(id.0))));
                 }
-                // An open flow has it (the pool was forgotten or changed meanwhile): it comes back with that flow.
-                Some(Hit { direction: Direction::Reply, .. }) => {}
+                // An open flow has it (the pool was changed meanwhile): it comes back with that flow, once.
+                Some(Hit { direction: Direction::Reply, .. }) => self.ports.leave(backend, protocol, snat),
                 // A client's own key looks like this reply: some other time, perhaps.
                 _ => self.ports.rest(backend, protocol, snat, tick),
             }

@@ -96,6 +96,13 @@ impl Ports {
         }
     }
 
+    /// A port that was taken is somebody else's.
+    pub(crate) fn leave(&mut self, backend: SocketAddrV4, protocol: Protocol, snat: SocketAddrV4) {
+        if let Some(pool) = self.pool_mut(backend, protocol, *snat.ip()) {
+            pool.open = pool.open.saturating_sub(1);
+        }
+    }
+
     fn pool_mut(&mut self, backend: SocketAddrV4, protocol: Protocol, address: Ipv4Addr) -> Option<&mut Pool> {
         let ports = self.backends.get_mut(&(backend, protocol))?;
         ports.pools.iter_mut().find(|pool| pool.address == address)

@@ -173,9 +173,10 @@ impl Conntrack {
     }
 
     /// Looks at the next backend's SNAT ports, one after another with each call, and forgets them if none is in use and none was
-    /// within twice the `TIME_WAIT` timeout: until then the backend must not see one again too early.
+    /// for four minutes, or twice the `TIME_WAIT` timeout if that is longer: the backend's own `TIME_WAIT` must be over, whatever ours is.
     pub fn forget_unused_ports(&mut self, now: Duration) {
-        let rest = self.timeouts[State::TimeWait as usize].saturating_mul(2);
+        const TWO_MSL_TWICE: u32 = 240 * tick::PER_SECOND;
+        let rest = self.timeouts[State::TimeWait as usize].saturating_mul(2).max(TWO_MSL_TWICE);
         if let Some(idle_since) = tick::floor(now).checked_sub(rest) {
             self.ports.forget_unused(idle_since);
         }

@@ -152,6 +152,35 @@ fn unused_pools_are_forgotten() {
     assert_eq!(table.flow(third).binding.snat, table.flow(id).binding.snat, "the walk begins anew");
 }
 
+/// With whatever timeouts: the backend has its own, of 60 seconds in Linux.
+#[test]
+fn pools_rest_longer_than_backends_remember() {
+    let timeouts = Timeouts { tcp_time_wait: Duration::from_secs(1), ..Timeouts::default() };
+    let mut table = Conntrack::new(64, timeouts, 1);
+    let first = connect(&mut table, 0, all_ports(), Duration::ZERO).unwrap();
+    close_by_fins(&mut table, first, Duration::ZERO);
+    table.forget_unused_ports(Duration::from_secs(239));
+    let second = connect(&mut table, 1, all_ports(), Duration::from_secs(239)).unwrap();
+    assert_ne!(table.flow(second).binding.snat, table.flow(first).binding.snat);
+}
+
+/// Ports that the walk of a new range meets are still of the flows that have them.
+#[test]
+fn a_pool_of_another_range_is_forgotten_too() {
+    let mut table = Conntrack::new(64, Timeouts::default(), 1);
+    let range = |ports| SnatRange { addresses: &[SNAT], ports };
+    let mut open: Vec<FlowId> =
+        (0..4).map(|number| connect(&mut table, number, range(1..=4), Duration::ZERO).unwrap()).collect();
+    open.extend((4..8).map(|number| connect(&mut table, number, range(1..=8), Duration::ZERO).unwrap()));
+    let first = table.flow(open[4]).binding.snat;
+    for id in open {
+        close_by_fins(&mut table, id, Duration::ZERO);
+    }
+    table.forget_unused_ports(Duration::from_secs(3600));
+    let anew = connect(&mut table, 8, range(1..=8), Duration::from_secs(3600)).unwrap();
+    assert_eq!(table.flow(anew).binding.snat, first);
+}
+
 /// One backend a call, round after round.
 #[test]
 fn pools_are_looked_at_one_by_one() {

@@ -44,12 +44,15 @@ const BARRED: Duration = Duration::from_secs(2);
 const BARS: usize = 1024;
 /// Loans that are looked at per turn when it is time.
 const LOOKS_PER_TURN: usize = 64;
-/// Flows that are offered in one turn.
+/// TCP flows that are offered in one turn, and UDP flows until one in which nothing comes.
 const OFFERS: usize = 64;
 /// Sides of which something is about to leave.
 const DEPARTURES: usize = 2 * OFFERS;
 /// How long the worker stays awake for that. Network cards need some microseconds.
 const AWAKE: Duration = Duration::from_millis(1);
+/// A side of which something is on its way for so long after the flow was lent joins all the same: rather may a few segments be overtaken
+/// once than a busy flow stay with the worker for good.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// An interface as the XDP program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,7 @@ pub(crate) struct Departures {
     pub(crate) left: u64,
 }
 
-/// What a side of a lent flow that has not joined has said up to `end` leaves with this turn.
+/// All that a side of a lent flow has said before `end` leaves: it may join with what follows.
 #[derive(Clone, Copy)]
 struct Leaving {
     place: LentId,
@@ -77,6 +80,8 @@ struct Leaving {
     slot: Option<SlotIndex>,
     /// With which of the device's frames. None: still to be told.
     frame: Option<u64>,
+    /// From then on it is not waited for.
+    enough: Duration,
 }
 
 /// A flow that is lent.
@@ -103,10 +108,10 @@ pub struct Lending {
     looks: VecDeque<(Duration, FlowId, LentId)>,
     /// Their packets were sent on in this turn.
     offered: Vec<FlowId>,
-    /// The same of UDP.
+    /// UDP flows that wait for a turn in which nothing comes.
     datagrams: Vec<FlowId>,
     leaving: Vec<Leaving>,
-    /// Since when the newest of them are waited for.
+    /// Since when the newest of both are waited for.
     awaited: Duration,
     barred: Box<[Duration]>,
     /// This turn's time.
@@ -144,11 +149,14 @@ impl Lending {
     /// All that the side has said before `end` leaves with this turn. An acknowledgment without data moves nothing.
     fn leaves(&mut self, lent: &Lent, side: Direction, end: u32) {
         let (place, slot) = (lent.place, lent.slots[side.index()]);
-        let new = Leaving { place, side, end, slot, frame: None };
+        let new = Leaving { place, side, end, slot, frame: None, enough: lent.since + PATIENCE };
         let known = self.leaving.iter().position(|leaving| (leaving.place, leaving.side) == (place, side));
+        if known.is_some_and(|known| self.leaving[known].end == end) || self.lender.has_sent(place, side.index(), end) {
+            return;
+        }
+        self.lender.leaves(place, side.index(), end);
         match known {
-            Some(at) if self.leaving[at].end == end => {}
-            Some(at) => self.leaving[at] = new,
+            Some(known) => self.leaving[known] = new,
             None if self.leaving.len() < DEPARTURES => self.leaving.push(new),
             // It joins later.
             None => {}
@@ -164,7 +172,7 @@ impl Lending {
                     *awaited = *now;
                     device.taken
                 });
-                if device.left < frame {
+                if device.left < frame && *now < leaving.enough {
                     return true;
                 }
             }
@@ -197,10 +205,14 @@ impl Core {
             *lending.bar(id) = lending.now + bar;
             return;
         }
-        let is_tcp = self.conntrack.flow(id).original.protocol == Protocol::Tcp;
-        let offers = if is_tcp { &mut lending.offered } else { &mut lending.datagrams };
-        if offers.len() < OFFERS {
-            offers.push(id);
+        let flow = self.conntrack.flow(id);
+        if flow.original.protocol == Protocol::Tcp {
+            if lending.offered.len() < OFFERS {
+                lending.offered.push(id);
+            }
+        } else if has_lasted(flow) && lending.datagrams.len() < OFFERS && !lending.datagrams.contains(&id) {
+            lending.datagrams.push(id);
+            lending.awaited = lending.now;
         }
     }
 
@@ -245,11 +257,12 @@ impl Core {
         })
     }
 
-    /// Whether something is about to leave for which a side could join, but for so long only.
+    /// Whether something is about to leave after which a side could join or a UDP flow be lent, but for so long only.
     pub(crate) fn awaits_departures(&self) -> bool {
-        self.lending
-            .as_ref()
-            .is_some_and(|lending| !lending.leaving.is_empty() && lending.now < lending.awaited + AWAKE)
+        self.lending.as_ref().is_some_and(|lending| {
+            let awaits = !(lending.leaving.is_empty() && lending.datagrams.is_empty());
+            awaits && lending.now < lending.awaited + AWAKE
+        })
     }
 
     /// Lends what was offered; UDP only if nothing came in this turn and nothing waits in the devices' queues at all (`is_idle`).
@@ -270,9 +283,8 @@ impl Core {
     fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
         let Some(lending) = &mut self.lending else { return };
         let Some(flow) = self.conntrack.get(id) else { return };
-        let packets = flow.packets(Direction::Original) + flow.packets(Direction::Reply);
         let stands = flow.generation == tables.generation().0 as u32;
-        if packets < LASTING || !stands || flow.is_lent() || *lending.bar(id) > now {
+        if !has_lasted(flow) || !stands || flow.is_lent() || *lending.bar(id) > now {
             return;
         }
         if !lending.lender.has_room(now) {
@@ -324,11 +336,8 @@ impl Core {
         let idle = target.as_ref().map_or(&any, |target| &target.service.idle);
         let heard = sides.iter().filter_map(|side| side.heard).chain(lent.heard).max();
         let news = since(sides, &lent.counted);
-        let are_far = news.iter().any(|(_, bytes)| *bytes >= FAR);
-        let shown = Direction::BOTH.map(|side| {
-            let is_far = are_far && news[side.index()].0 > 0;
-            Shown { is_far, ..shown(&sides[side.index()]) }
-        });
+        let far = far(&news);
+        let shown = Direction::BOTH.map(|side| Shown { is_far: far[side.index()], ..shown(&sides[side.index()]) });
         match until {
             Some(until) => self.conntrack.prolong(id, &shown, heard, idle, until),
             None => self.conntrack.take_back(id, &shown, heard, idle),
@@ -382,6 +391,16 @@ impl Core {
         self.enter(tables, id, &lent, &sides, Some(until));
         true
     }
+}
+
+fn has_lasted(flow: &Flow) -> bool {
+    flow.packets(Direction::Original) + flow.packets(Direction::Reply) >= LASTING
+}
+
+/// Of which sides the program has moved so much that later numbers look like earlier ones.
+fn far(news: &[(u32, u64); 2]) -> [bool; 2] {
+    let are_far = news.iter().any(|(_, bytes)| *bytes >= FAR);
+    news.map(|(packets, _)| are_far && packets > 0)
 }
 
 /// What the program has sent on of either side, in packets and bytes, and is not entered yet. When a flow moves from one queue to
@@ -484,5 +503,13 @@ mod tests {
         assert_eq!(since((5, 500), (7, 700)), (2, 200));
         assert_eq!(since((u32::MAX, 1 << 39), (1, 1 << 40)), (2, 1 << 39));
         assert_eq!(since((7, 700), (5, 500)), (0, 0));
+    }
+
+    #[test]
+    fn sides_are_far_when_either_has_sent_that_much_and_they_have_moved() {
+        assert_eq!(far(&[(9, FAR), (9, 400)]), [true, true]);
+        assert_eq!(far(&[(9, 400), (9, FAR)]), [true, true]);
+        assert_eq!(far(&[(0, 0), (9, FAR)]), [false, true], "it has not joined");
+        assert_eq!(far(&[(9, FAR - 1), (9, FAR - 1)]), [false, false]);
     }
 }

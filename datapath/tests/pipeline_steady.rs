@@ -322,6 +322,9 @@ struct Late {
     /// The sequence numbers that client and task began with, and the next ones that wait at the other end.
     first: [u32; 2],
     awaited: [u32; 2],
+    /// What the tasks' link has taken and not sent yet: so many at most.
+    on_the_way: VecDeque<Vec<u8>>,
+    held: usize,
 }
 
 impl Late {
@@ -358,11 +361,15 @@ impl Late {
         for (slot, frame) in self.waiting.drain(..count.min(self.waiting.len())) {
             self.site.gateway.inject(0, slot, &frame);
         }
+        self.site.gateway.held.store(self.held, Relaxed);
         self.site.gateway.settle();
-        for (by, slot) in [(0, BACK), (1, FRONT)] {
-            for frame in self.site.gateway.collect(0, slot) {
-                self.arrives(by, &frame);
-            }
+        for frame in self.site.gateway.collect(0, FRONT) {
+            self.arrives(1, &frame);
+        }
+        self.on_the_way.extend(self.site.gateway.collect(0, BACK));
+        let left = self.on_the_way.len().saturating_sub(self.held);
+        for frame in self.on_the_way.drain(..left).collect::<Vec<_>>() {
+            self.arrives(0, &frame);
         }
     }
 
@@ -376,7 +383,7 @@ impl Late {
     }
 }
 
-/// Both sides speak at once, and the worker's queue is hardly ever empty.
+/// Both sides speak at once, the worker's queue is hardly ever empty, and what leaves for the tasks takes its time.
 #[test]
 fn nothing_is_overtaken() {
     let Some(program) = Program::load() else { return };
@@ -384,14 +391,18 @@ fn nothing_is_overtaken() {
         let mut site = settled(Some(&program), sys::clock::now());
         // It comes back with its next packet.
         site.gateway.publish_same(tables());
-        let mut late = Late { first: site.next, awaited: site.next, site, waiting: VecDeque::new() };
+        let (first, awaited) = (site.next, site.next);
+        let (waiting, on_the_way) = (VecDeque::new(), VecDeque::new());
+        let mut late = Late { site, waiting, first, awaited, on_the_way, held: 0 };
         for (who, much) in acts {
             match who {
                 0..4 => late.says(who % 2 == 0, if much % 5 == 0 { 0 } else { much }),
                 4 => late.repeats(much % 2 == 0, much),
+                5 => late.held = much % 8,
                 _ => late.work(much % 8),
             }
         }
+        late.held = 0;
         late.work(usize::MAX);
         prop_assert_eq!(late.awaited, late.site.next, "something was lost");
         // All that was lent comes back.
@@ -400,7 +411,7 @@ fn nothing_is_overtaken() {
         Ok(())
     };
     let config = ProptestConfig { cases: 300, ..ProptestConfig::with_source_file(file!()) };
-    let acts = prop::collection::vec((0..7_u8, 1..1000_usize), 50..200);
+    let acts = prop::collection::vec((0..8_u8, 1..1000_usize), 50..200);
     TestRunner::new(config).run(&acts, judge).unwrap();
     assert!(program.borrow().taken > 2_000, "the program has sent on {} frames only", program.borrow().taken);
 }
@@ -508,6 +519,9 @@ fn nothing_is_lent_before_what_is_held_up() {
     site.says(true, 50);
     site.says(true, 51);
     assert_eq!((site.lent(), taken(before)), (1, 0), "the first one has not left");
+    assert!(site.gateway.workers[0].has_more(), "nothing wakes the worker when it has");
+    site.act(&Act::Pass(Duration::from_millis(1)));
+    assert!(!site.gateway.workers[0].has_more(), "it does not wait for ever");
     held(&mut site, 0);
     site.says(true, 52);
     assert_eq!((site.lent(), taken(before)), (1, 1));
@@ -523,6 +537,37 @@ fn nothing_is_lent_before_what_is_held_up() {
     held(&mut site, 0);
     site.says(true, 55);
     assert_eq!(taken(before), 3);
+}
+
+/// It begins where it might have joined before.
+#[test]
+fn what_is_on_its_way_is_not_joined_with_when_it_is_said_again() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let before = program.borrow().taken;
+    site.gateway.held.store(1, Relaxed);
+    // The program had left it to the worker.
+    let aside = site.program.take();
+    site.says(true, 0);
+    site.program = aside;
+    site.says(true, -1);
+    assert_eq!((site.lent(), program.borrow().taken), (1, before));
+}
+
+/// A side that always has something on its way.
+#[test]
+fn a_busy_side_joins_at_last() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let before = program.borrow().taken;
+    site.gateway.held.store(1, Relaxed);
+    for millis in 1..=50 {
+        site.says(true, 49 + millis);
+        assert_eq!(program.borrow().taken, before, "after {millis} ms");
+        site.act(&Act::Pass(Duration::from_millis(1)));
+    }
+    site.says(true, 100);
+    assert_eq!(program.borrow().taken, before + 1);
 }
 
 /// Others may be held up behind it.
@@ -565,8 +610,10 @@ fn datagrams_are_lent_when_nothing_waits() {
     assert_eq!(turn(&mut site), (1, 1), "more may have come behind it");
     site.gateway.held.store(1, Relaxed);
     assert_eq!(turn(&mut site), (0, 1), "one has not left");
+    assert!(site.gateway.workers[0].has_more());
     site.gateway.held.store(0, Relaxed);
     assert_eq!(turn(&mut site), (0, 2));
+    assert!(!site.gateway.workers[0].has_more());
 }
 
 /// For longer than a loan is for, by the program's clock too, and with the worker asleep for most of the time.

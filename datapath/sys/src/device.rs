@@ -26,8 +26,8 @@ pub struct TxReport {
     pub bytes: u64,
     /// Frames that went back to the pool unsent: ring or socket full, link down, or a packet that the kernel refused.
     pub refused: usize,
-    /// Frames that it took, now or before, and has not given back: they may not have left yet. Given back they are in the order in
-    /// which they were taken. Those that cannot leave for now, as with the link down, are not waited for and not among them.
+    /// How many of the frames that it took, now or before, it has not given back: the last ones, since they leave in order. They may
+    /// not have left yet. 0 with the link down: what cannot leave for now is not waited for.
     pub held: usize,
 }
 

@@ -224,8 +224,7 @@ impl Lender {
         for ((side, queued), shown) in shortcut.sides.iter().zip(&shortcut.queued).zip(&loan.sides) {
             side.begin(shown);
             queued.seen.show(shown);
-            // Half of the sequence space away: nothing that a side may say begins there.
-            queued.sent.store(shown.end ^ 1 << 31, Ordering::Relaxed);
+            queued.sent.store(nowhere_near(shown.end), Ordering::Relaxed);
         }
         shortcut.generation.store(loan.generation, Ordering::Relaxed);
         shortcut.stamp_delta.store(loan.stamp_delta, Ordering::Relaxed);
@@ -290,11 +289,23 @@ impl Lender {
         }
     }
 
+    /// What this side has said before this sequence number is about to leave: it may not join until that has left, not even with
+    /// something that it says again.
+    pub fn leaves(&self, id: LentId, side: usize, end: u32) {
+        self.sent(id, side, nowhere_near(end));
+    }
+
     /// All that this side had to say before this sequence number has left: it may join with the next.
     pub fn sent(&self, id: LentId, side: usize, end: u32) {
         if let Some(shortcut) = self.shortcut(id) {
             shortcut.queued[side].sent.store(end, Ordering::Release);
         }
+    }
+
+    /// Whether [`Lender::sent`] has said that last.
+    #[must_use]
+    pub fn has_sent(&self, id: LentId, side: usize, end: u32) -> bool {
+        self.shortcut(id).is_some_and(|shortcut| shortcut.queued[side].sent.load(Ordering::Relaxed) == end)
     }
 
     fn shortcut(&self, id: LentId) -> Option<&Shortcut> {
@@ -306,6 +317,11 @@ impl Lender {
     pub fn is_live(&self, id: LentId) -> bool {
         self.shortcut(id).is_some_and(|shortcut| shortcut.live.load(Ordering::SeqCst) != 0)
     }
+}
+
+/// Half of the sequence space away: nothing that a side may say begins there.
+fn nowhere_near(end: u32) -> u32 {
+    end ^ 1 << 31
 }
 
 /// What stands in the index for the two ways of a place.
