@@ -160,11 +160,6 @@ pub struct CoreParts {
     pub epoch_millis: u32,
 }
 
-/// The device of a worker on this interface.
-pub(crate) fn slot_on(slots: &[SlotInfo], interface: InterfaceIndex) -> Option<SlotIndex> {
-    slots.iter().position(|slot| slot.ready && slot.role == Role::Interface(interface))
-}
-
 impl Core {
     /// Puts a worker together.
     #[must_use]
@@ -341,7 +336,7 @@ impl Core {
 
     /// The first device that we have on an interface and that takes packets.
     pub(crate) fn slot_on(&self, interface: InterfaceIndex) -> Option<SlotIndex> {
-        slot_on(&self.slots, interface)
+        self.slots.iter().position(|slot| slot.ready && slot.role == Role::Interface(interface))
     }
 
     /// The worker whose slice of SNAT ports this one is in.

@@ -21,7 +21,7 @@ use vxlan::OVERHEAD;
 use wire::{ETHERNET_LEN, FiveTuple, Protocol, Rewrite, ethertype};
 
 use crate::adjacency::{PreparedHop, link_header};
-use crate::core::{Core, slot_on};
+use crate::core::Core;
 use crate::counters::Counters;
 use crate::packet::Origin;
 use crate::service::{BackendId, BackendRef, InterfaceIndex, Path, Snapshot, WorkerStats};
@@ -149,12 +149,12 @@ impl Lending {
     /// All that the side has said before `end` leaves with this turn. An acknowledgment without data moves nothing.
     fn leaves(&mut self, lent: &Lent, side: Direction, end: u32) {
         let (place, slot) = (lent.place, lent.slots[side.index()]);
-        let new = Leaving { place, side, end, slot, frame: None, enough: lent.since + PATIENCE };
         let known = self.leaving.iter().position(|leaving| (leaving.place, leaving.side) == (place, side));
         if known.is_some_and(|known| self.leaving[known].end == end) || self.lender.has_sent(place, side.index(), end) {
             return;
         }
         self.lender.leaves(place, side.index(), end);
+        let new = Leaving { place, side, end, slot, frame: None, enough: lent.since + PATIENCE };
         match known {
             Some(known) => self.leaving[known] = new,
             None if self.leaving.len() < DEPARTURES => self.leaving.push(new),
@@ -241,10 +241,10 @@ impl Core {
         let Some(lending) = &mut self.lending else { return };
         let Some(lent) = lending.lent.get_mut(&hit.id) else { return };
         lent.heard = Some(lending.now);
-        let lent = *lent;
         if flow.original.protocol != Protocol::Tcp {
             return;
         }
+        let lent = *lent;
         let shown = flow.shown(direction);
         lending.lender.show(lent.place, direction.index(), &lent_side(shown));
         lending.leaves(&lent, direction, shown.end);
@@ -280,24 +280,26 @@ impl Core {
         }
     }
 
-    fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
-        let Some(lending) = &mut self.lending else { return };
-        let Some(flow) = self.conntrack.get(id) else { return };
+    fn may_lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) -> bool {
+        let Some(lending) = &mut self.lending else { return false };
+        let Some(flow) = self.conntrack.get(id) else { return false };
         let stands = flow.generation == tables.generation().0 as u32;
-        if !has_lasted(flow) || !stands || flow.is_lent() || *lending.bar(id) > now {
+        has_lasted(flow) && stands && !flow.is_lent() && *lending.bar(id) <= now && lending.lender.has_room(now)
+    }
+
+    fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+        if !self.may_lend(tables, id, now) {
             return;
         }
-        if !lending.lender.has_room(now) {
-            return;
-        }
+        let (Some(lending), flow) = (&self.lending, self.conntrack.flow(id)) else { return };
         let Some(target) = tables.backend(BackendId(flow.backend_id)) else { return };
-        let PreparedHop::Ethernet { interface, .. } = target.adjacency.hop else { return };
-        let slots = [interface, InterfaceIndex(flow.client.interface)].map(|interface| slot_on(&self.slots, interface));
-        let Some(ways) = ways(tables, lending, flow, &target) else { return };
-        let (protocol, generation, until) = (flow.original.protocol as u8, flow.generation, now + SPAN);
+        let Some((ways, interfaces)) = ways(tables, lending, flow, &target) else { return };
+        let slots = interfaces.map(|interface| self.slot_on(interface));
+        let (protocol, generation, until) = (flow.original.protocol, flow.generation, now + SPAN);
         let stamp_delta = flow.timestamp_delta;
+        let Some(lending) = &mut self.lending else { return };
         let Some(sides) = self.conntrack.lend(id, &target.service.idle, until) else { return };
-        let loan = Loan { protocol, generation, until, stamp_delta, sides: sides.map(lent_side), ways };
+        let loan = Loan { protocol: protocol as u8, generation, until, stamp_delta, sides: sides.map(lent_side), ways };
         let Some(place) = lending.lender.lend(&loan, now) else {
             // The index is full where it belongs. Not with each of its packets again: a place that was tried rests.
             *lending.bar(id) = now + BARRED;
@@ -306,10 +308,12 @@ impl Core {
         };
         let lent = Lent { place, slots, since: now, until, heard: None, counted: Default::default() };
         lending.lent.insert(id, lent);
-        for side in Direction::BOTH.into_iter().filter(|_| protocol == Protocol::Tcp as u8) {
-            lending.leaves(&lent, side, sides[side.index()].end);
-        }
         lending.looks.push_back((now + LOOK_AFTER, id, place));
+        if protocol == Protocol::Tcp {
+            for side in Direction::BOTH {
+                lending.leaves(&lent, side, sides[side.index()].end);
+            }
+        }
     }
 
     /// Takes a flow back if it is lent. Gives for how long it should not be lent again if nothing special is seen here in the
@@ -426,8 +430,13 @@ fn count(news: &[(u32, u64); 2], flow: &mut Flow, stats: Option<&WorkerStats>, c
     }
 }
 
-/// What the program must know of both directions. `None`: something about them is beyond it.
-fn ways(tables: &Snapshot, lending: &Lending, flow: &Flow, target: &BackendRef<'_>) -> Option<[LentWay; 2]> {
+/// What the program must know of both directions, and by which interfaces they leave. `None`: something about them is beyond it.
+fn ways(
+    tables: &Snapshot,
+    lending: &Lending,
+    flow: &Flow,
+    target: &BackendRef<'_>,
+) -> Option<([LentWay; 2], [InterfaceIndex; 2])> {
     let PreparedHop::Ethernet { interface, header } = target.adjacency.hop else { return None };
     if has_six_end(flow.original.src, target.adjacency) {
         return None;
@@ -453,7 +462,7 @@ fn ways(tables: &Snapshot, lending: &Lending, flow: &Flow, target: &BackendRef<'
         headers: LentHeaders::Link(link_header(tables.interfaces(), client, flow.client.mac, ethertype::IPV4)),
         output: to_client.place,
     };
-    Some([original, reply])
+    Some(([original, reply], [interface, client]))
 }
 
 fn headers(flow: &Flow, target: &BackendRef<'_>, link: [u8; ETHERNET_LEN]) -> LentHeaders {
