@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use wire::{Protocol, Tcp, TcpOptions};
 
-use crate::tcp::{Invalid, Track, carries_on, track};
+use crate::tcp::{Invalid, Scene, Track, carries_on, end_of, track};
 use crate::tick;
 use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 
@@ -32,8 +32,13 @@ impl Conntrack {
         let before = flow.state();
         let last_heard = flow.deadline.saturating_sub(idle.or(before, &self.timeouts));
         let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
-        let step = track(flow, direction, tcp, options, quiet);
+        let answers_syn = tcp.flags().syn() && self.syns.is_answered(id.0, tcp.ack());
+        let step = track(flow, direction, tcp, options, Scene { quiet, answers_syn });
         let after = flow.state();
+        let passed = tcp.flags().syn() && step.track == Track::Forward && after != State::SynSent;
+        if passed && direction == Direction::Original {
+            self.syns.note(id.0, end_of(tcp));
+        }
         if after != before || (step.refresh && !after.is_closed()) {
             self.moved(id.0, before, idle, now);
         }

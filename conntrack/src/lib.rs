@@ -31,6 +31,7 @@ mod open;
 mod ports;
 mod rested;
 mod state;
+mod syns;
 mod table;
 mod tcp;
 mod tick;

@@ -10,6 +10,7 @@ use crate::expiry::Round;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::ports::Ports;
+use crate::syns::Syns;
 use crate::tick;
 use crate::timers::Timers;
 use crate::{Direction, Flow, FlowId, Hit, SnatRange, State, Timeouts};
@@ -22,6 +23,7 @@ pub struct Conntrack {
     pub(crate) index: Index,
     pub(crate) timers: Timers,
     pub(crate) ports: Ports,
+    pub(crate) syns: Syns,
     pub(crate) key: HashKey,
     pub(crate) round: Round,
     pub(crate) timeouts: [u32; State::ALL.len()],
@@ -48,6 +50,7 @@ impl Conntrack {
             index: Index::new(capacity * 2),
             timers: Timers::new(capacity as u32, closed),
             ports: Ports::new(key),
+            syns: Syns::new(),
             key,
             round: Round::default(),
             timeouts,

@@ -5,9 +5,10 @@
 //! * A FIN or a RST must fit: who does not see the traffic cannot end a connection with it. A RST that is in the window
 //!   but not exact passes (the end answers with a challenge ACK, RFC 5961) and ends nothing here.
 //! * A SYN on an open connection passes and changes nothing. If the backend knows the connection, its challenge ACK
-//!   makes an honest client send the exact RST; if it has lost it, its SYN-ACK starts the connection anew.
+//!   makes an honest client send the exact RST; if it has lost it, its SYN-ACK starts the connection anew. It must
+//!   acknowledge that very SYN: anybody can send a SYN-ACK.
 //! * Unlike Linux, FINs are followed by sequence number and side: a repeated FIN does not end a half-closed connection.
-//! * SYN-ACKs of the backend are believed: they come from the inside.
+//! * While a connection is not open, a SYN-ACK of the backend is believed: if it was forged, the true one follows.
 //! * Of direct flows only the client is heard: `one_way` follows those.
 
 mod flags;
@@ -23,7 +24,7 @@ use wire::{Tcp, TcpOptions};
 use crate::{Direction, Flow, State};
 use flags::Class;
 pub use flags::opens;
-pub(crate) use window::{shift_of, take_over};
+pub(crate) use window::{end_of, shift_of, take_over};
 
 /// What to do with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,21 +111,30 @@ const fn refused(why: Invalid) -> Step {
     Step { track: Track::Drop(why), refresh: false }
 }
 
-/// Follows one segment. `quiet`: nothing believable came for a while.
-pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option<&TcpOptions>, quiet: bool) -> Step {
+/// What the table knows of a flow beside the flow itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene {
+    /// Nothing believable came for a while.
+    pub(crate) quiet: bool,
+    /// The segment acknowledges a SYN of the client that passed when the flow was open.
+    pub(crate) answers_syn: bool,
+}
+
+/// Follows one segment.
+pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option<&TcpOptions>, scene: Scene) -> Step {
     let Some(class) = Class::of(tcp.flags()) else { return refused(Invalid::BadFlags) };
     if flow.state() == State::Reset {
         return after_our_reset(class, from);
     }
     if flow.is_direct() {
-        return one_way::track(flow, from, class, tcp, options, quiet);
+        return one_way::track(flow, from, class, tcp, options, scene.quiet);
     }
     match (class, from) {
         (Class::Rst, _) => reset::rst(flow, from, tcp),
-        (Class::Syn, Direction::Original) => handshake::client_syn(flow, tcp, options, quiet),
+        (Class::Syn, Direction::Original) => handshake::client_syn(flow, tcp, options, scene.quiet),
         (Class::Syn, Direction::Reply) => handshake::backend_syn(flow, tcp, options),
         (Class::SynAck, Direction::Original) => handshake::client_syn_ack(flow, tcp),
-        (Class::SynAck, Direction::Reply) => handshake::backend_syn_ack(flow, tcp, options),
+        (Class::SynAck, Direction::Reply) => handshake::backend_syn_ack(flow, tcp, options, scene.answers_syn),
         (Class::Fin | Class::Ack, _) => segment(flow, from, tcp),
     }
 }

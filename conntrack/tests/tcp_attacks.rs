@@ -52,6 +52,25 @@ fn an_exact_rst_ends_the_connection_in_every_state_and_from_both_sides() {
     }
 }
 
+/// A task can send as another one, and anybody as a plainly routed backend.
+#[test]
+fn a_blind_syn_ack_starts_nothing_anew() {
+    for (state, mut lab, next_client, next_backend) in states() {
+        let left = lab.left();
+        for (seq, ack) in [(2_000_000_000, 3_000_000_001), (next_backend + 100_000, next_client), (9, 0x8000_0000)] {
+            assert_eq!(lab.backend(SYN_ACK, seq, ack, 0), Track::Forward, "{state}: it may be late");
+        }
+        assert_eq!((lab.state(), lab.left()), (state, left));
+    }
+    let mut lab = Lab::established();
+    // Nor after a SYN of the client, if it does not acknowledge that one.
+    assert_eq!(lab.client(SYN, 70_000, 0, 0), Track::Forward);
+    lab.backend(SYN_ACK, 2_000_000_000, 70_002, 0);
+    assert_eq!(lab.state(), State::Established);
+    assert_eq!(lab.client(FIN_ACK, 101, 301, 0), Track::Forward);
+    assert_eq!(lab.state(), State::FinWait);
+}
+
 #[test]
 fn a_blind_rst_ends_nothing() {
     for side in Direction::BOTH {

@@ -69,7 +69,8 @@ pub(super) fn client_syn_ack(flow: &mut Flow, tcp: &Tcp) -> Step {
     }
 }
 
-pub(super) fn backend_syn_ack(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>) -> Step {
+/// `answers_syn`: it acknowledges a SYN of the client that passed when the flow was open.
+pub(super) fn backend_syn_ack(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>, answers_syn: bool) -> Step {
     if flow.windows[CLIENT.index()] == 0 {
         return refused(Invalid::UnexpectedSynAck);
     }
@@ -84,7 +85,9 @@ pub(super) fn backend_syn_ack(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOp
         }
         State::Established | State::FinWait | State::CloseWait | State::LastAck if repeats(flow, tcp) => PASSED,
         State::SynSent | State::SynSent2 | State::SynReceived => accept(flow, tcp, options),
-        State::Established | State::FinWait | State::CloseWait | State::LastAck => start_anew(flow, tcp, options),
+        State::Established | State::FinWait | State::CloseWait | State::LastAck if answers_syn => {
+            start_anew(flow, tcp, options)
+        }
         _ => PASSED,
     }
 }
@@ -97,7 +100,7 @@ fn repeats(flow: &Flow, tcp: &Tcp) -> bool {
 }
 
 /// The backend takes up a connection that we took for open: it has lost the old one, and a SYN that we let pass opened
-/// a new one. We have not kept that SYN; the SYN-ACK tells enough of it.
+/// a new one. Of that SYN only its number was kept; the SYN-ACK tells enough of the rest.
 fn start_anew(flow: &mut Flow, tcp: &Tcp, options: Option<&TcpOptions>) -> Step {
     flow.restart(State::SynSent);
     flow.ends[CLIENT.index()] = tcp.ack();

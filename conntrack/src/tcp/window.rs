@@ -19,7 +19,7 @@ pub(super) fn before(a: u32, b: u32) -> bool {
 }
 
 /// The sequence number after the segment.
-pub(super) fn end_of(tcp: &Tcp) -> u32 {
+pub(crate) fn end_of(tcp: &Tcp) -> u32 {
     let flags = u32::from(tcp.flags().syn()) + u32::from(tcp.flags().fin());
     tcp.seq().wrapping_add(tcp.payload_len() as u32).wrapping_add(flags)
 }
