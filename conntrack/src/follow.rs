@@ -45,6 +45,13 @@ impl Conntrack {
         step.track
     }
 
+    /// When the flow was last heard by what is believed: its deadline counts from there. `idle` is the service's.
+    #[must_use]
+    pub fn heard(&self, id: FlowId, idle: &Idle) -> Duration {
+        let flow = self.flow(id);
+        tick::start(flow.deadline.saturating_sub(idle.or(flow.state(), &self.timeouts)))
+    }
+
     /// A UDP datagram of the flow: moves its state and its deadline. `idle` is the service's.
     pub fn datagram(&mut self, id: FlowId, direction: Direction, idle: &Idle, now: Duration) {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return };

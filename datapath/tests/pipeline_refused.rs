@@ -99,6 +99,41 @@ fn a_plain_backend_may_be_a_client_itself() {
     assert_eq!(gateway.drops(), []);
 }
 
+/// Also of a VIP from whose ports it is spoken to.
+#[test]
+fn a_plain_backend_may_be_a_client_of_our_snat_address() {
+    let mut service = lab::service(1, Protocol::Tcp, 8080, &[]);
+    let mut backend = lab::plain_backend(9);
+    let Path::Plain { snat, .. } = &mut backend.path else { unreachable!() };
+    *snat = vec![VIP];
+    backend.port = None;
+    service.backends.push(backend);
+    let mut gateway = Gateway::new(lab::tables(vec![service]));
+    let syn = Segment::new((SERVER, 80), (VIP, 8080), "S", 1000, 0);
+    assert_eq!(gateway.forward(&ethernet(SERVER_MAC, OUR_MACS[0], &syn.ip())).len(), 1);
+    assert_eq!(gateway.drops(), []);
+    // A reply is none the less one.
+    let stray = Segment::new((SERVER, 81), (VIP, 8080), "SA", 1000, 1);
+    assert!(gateway.forward(&ethernet(SERVER_MAC, OUR_MACS[0], &stray.ip())).is_empty());
+    assert_eq!(gateway.drops(), [("no_flow", 1)]);
+}
+
+/// Strangers know the overlay's addresses, and would reach every client of a task by trying ports.
+#[test]
+fn errors_must_come_to_who_has_sent_what_they_are_about() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    let asked = see(&gateway.forward(&ask(5000, b"?"))[0]);
+    let stranger = "203.0.113.66".parse().unwrap();
+    for to in [VIP, OUR_OVERLAY] {
+        let error = icmp_error(stranger, to, 3, 3, 0, &asked.bytes);
+        assert!(answers(&mut gateway, &from_client(&error)).is_empty(), "to {to}");
+        assert!(gateway.collect(0, BACK).is_empty());
+    }
+    assert_eq!(gateway.drops().iter().map(|(_, count)| count).sum::<u64>(), 2, "{:?}", gateway.drops());
+    let error = icmp_error(TASKS[0], OUR_OVERLAY, 3, 3, 0, &asked.bytes);
+    assert_eq!(gateway.backward(&Tunnel::from_node(0).wrap(&error)).len(), 1, "the task itself is believed");
+}
+
 #[test]
 fn the_last_hop_but_one_is_passed() {
     let mut gateway = Gateway::new(web());

@@ -79,12 +79,42 @@ fn a_syn_sent_again_to_a_task_that_rests_goes_to_another() {
     let mut resting = full.clone();
     resting.services[0].backends[0].weight = 0;
     gateway.publish(resting);
+    gateway.pass(Duration::from_secs(1));
     let second = one(&gateway.forward(&Segment::syn(40_000).sent_by_client()));
     assert_ne!(first.dst(), second.dst());
     let totals = full.services[0].backends[0].stats.totals();
     assert_eq!((totals.answered, totals.unanswered, totals.refused), (0, 1, 0));
     one(&gateway.backward(&answer_of(1, &second, "SA", 5000, 1001).sent_by_task(1)));
     assert_eq!(full.services[0].backends[1].stats.totals().answered, 1);
+}
+
+/// RFC 6298: an honest client waits for 1 s, then for 2, for 4. What comes sooner says nothing of the task, nor what it cannot take.
+#[test]
+fn only_a_client_that_has_waited_says_that_a_task_is_silent() {
+    let tables = web(&[1]);
+    let mut gateway = Gateway::new(tables.clone());
+    let unanswered = || tables.services[0].backends[0].stats.totals().unanswered;
+    let syn = |port| Segment::syn(port).sent_by_client();
+    let times = |gateway: &mut Gateway, port, waits: &[u64]| {
+        one(&gateway.forward(&syn(port)));
+        for wait in waits {
+            gateway.pass(Duration::from_secs(*wait));
+            one(&gateway.forward(&syn(port)));
+        }
+    };
+    times(&mut gateway, 40_000, &[0, 0, 0, 0, 0]);
+    assert_eq!(unanswered(), 0, "all at once");
+    times(&mut gateway, 40_001, &[1, 2, 4]);
+    assert_eq!(unanswered(), 3);
+    times(&mut gateway, 40_002, &[1, 0, 0]);
+    assert_eq!(unanswered(), 4);
+    let mut broken = syn(40_003);
+    one(&gateway.forward(&broken));
+    // The checksum's last byte.
+    broken[14 + 20 + 17] ^= 1;
+    gateway.pass(Duration::from_secs(1));
+    assert_eq!(gateway.forward(&broken).len(), 1, "the receiver judges it");
+    assert_eq!(unanswered(), 4);
 }
 
 #[test]

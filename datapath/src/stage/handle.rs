@@ -5,6 +5,7 @@ use std::time::Duration;
 use conntrack::Hit;
 use wire::{FiveTuple, L4};
 
+use super::schedule::opens;
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
@@ -66,7 +67,8 @@ impl Core {
             Origin::Overlay => true,
             Origin::Link(_) => tables.is_source(key.dst) && tables.is_plain_backend(key.src, key.src_port),
         };
-        if !is_reply {
+        // A backend's host may be a client, too, also of a VIP that is our SNAT address.
+        if !is_reply || asks_for_service(tables, packet, key) {
             return None;
         }
         match self.port_owner(tables, key.dst, key.dst_port) {
@@ -86,4 +88,12 @@ impl Core {
         }
         Some(Verdict::HandOver { worker: (self.index + 1) % workers, purpose: Purpose::Search(searched) })
     }
+}
+
+/// No reply is a plain SYN.
+fn asks_for_service(tables: &Snapshot, packet: &Packet, key: &FiveTuple) -> bool {
+    let L4::Tcp(tcp) = &packet.headers.l4 else { return false };
+    matches!(packet.origin, Origin::Link(_))
+        && opens(tcp.flags())
+        && tables.lookup(key.dst, key.dst_port, key.protocol).is_some()
 }

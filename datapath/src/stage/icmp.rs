@@ -5,7 +5,7 @@ use std::time::Duration;
 use conntrack::Direction;
 use wire::{FiveTuple, Icmp, L4, Rewrite};
 
-use super::known::FlowFacts;
+use super::known::{FlowFacts, comes_wrong};
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
 use crate::service::Snapshot;
@@ -45,6 +45,10 @@ impl Core {
         if is_surrogate(inner.tuple.src) && !is_surrogate(packet.headers.ip.dst()) {
             return Verdict::Drop(DropReason::ReservedAddress);
         }
+        // Errors go to who has sent what they are about. Otherwise anybody could tell a flow's ends anything, by way of any VIP.
+        if inner.tuple.src != packet.headers.ip.dst() {
+            return Verdict::Drop(DropReason::IcmpNoFlow);
+        }
         // The packet inside went the other way: it is what we sent.
         let key = inner.tuple.reversed();
         let hit = self.conntrack.lookup(&key);
@@ -59,6 +63,9 @@ impl Core {
         let Some(target) = tables.backend(facts.backend) else {
             return Verdict::Drop(DropReason::BackendGone);
         };
+        if comes_wrong(packet, &facts, direction, &target) {
+            return Verdict::Drop(DropReason::WrongPath);
+        }
         if packet.headers.ip.ttl() <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }

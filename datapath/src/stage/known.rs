@@ -17,6 +17,10 @@ use crate::verdict::{DropReason, Verdict};
 /// IPv4 and TCP headers without options: MTU less this is the MSS.
 pub(super) const TCP_IP_HEADERS: usize = 40;
 
+/// Clients send a SYN again after a second, and then after twice as long each time (RFC 6298, 2 and 5.5); half of that, for clocks of
+/// all sorts. Who does it sooner does not wait for an answer.
+const SOONEST_REPEAT: Duration = Duration::from_millis(500);
+
 /// What the later stages need of a flow, by value.
 #[derive(Clone, Copy)]
 pub(crate) struct FlowFacts {
@@ -94,15 +98,13 @@ impl Core {
         let Some(target) = tables.backend_or_retired(facts.backend) else {
             return Verdict::Drop(DropReason::BackendGone);
         };
-        let through_overlay = packet.origin == Origin::Overlay;
-        if (hit.direction == Direction::Reply && through_overlay != target.adjacency.encap.is_some())
-            || (hit.direction == Direction::Original && through_overlay)
-            || (hit.direction == Direction::Reply && facts.is_direct())
-        {
+        if comes_wrong(packet, &facts, hit.direction, &target) {
             return Verdict::Drop(DropReason::WrongPath);
         }
         if self.is_repeated_syn(packet, hit) {
-            if let Some(stats) = target.backend.stats.worker(self.index) {
+            if self.had_time_to_answer(packet, hit, &target, now)
+                && let Some(stats) = target.backend.stats.worker(self.index)
+            {
                 stats.unanswered();
             }
             if target.backend.weight == 0 && has_other(&target) {
@@ -161,6 +163,21 @@ impl Core {
             && tcp.flags().syn()
             && !tcp.flags().ack()
             && self.conntrack.flow(hit.id).state() == State::SynSent
+    }
+
+    /// Whether the repeated SYN says that the backend is silent: an honest client has waited for longer before each repetition, and
+    /// what has a wrong checksum nobody answers. Of a direct flow we do not hear the answer: it may be the client who is silent, so
+    /// each counts once.
+    fn had_time_to_answer(&self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> bool {
+        let flow = self.conntrack.flow(hit.id);
+        let sent = flow.packets(Direction::Original).min(8) as u32;
+        if flow.is_direct() && sent > 1 {
+            return false;
+        }
+        let waited = now.saturating_sub(self.conntrack.heard(hit.id, &target.service.idle));
+        let (frame, headers) = (packet.frame.bytes(), &packet.headers);
+        waited >= SOONEST_REPEAT * ((1 << sent) - 1)
+            && (wire::l4_checksum_ok(frame, headers) || wire::is_checksum_unfinished(frame, headers))
     }
 
     pub(super) fn track(&mut self, packet: &Packet, hit: Hit, target: &BackendRef<'_>, now: Duration) -> Track {
@@ -235,6 +252,16 @@ impl Core {
         }
         translate(packet, &facts.rewrite(hit.direction));
         self.forward(tables, &mut packet.frame, facts, hit.direction, target)
+    }
+}
+
+/// Whether a packet of this direction does not come from where it should: what comes through the overlay is a task's, and of a direct
+/// flow nothing comes back.
+pub(super) fn comes_wrong(packet: &Packet, facts: &FlowFacts, direction: Direction, target: &BackendRef<'_>) -> bool {
+    let through_overlay = packet.origin == Origin::Overlay;
+    match direction {
+        Direction::Original => through_overlay,
+        Direction::Reply => through_overlay != target.adjacency.encap.is_some() || facts.is_direct(),
     }
 }
 
