@@ -163,7 +163,8 @@ impl Splice {
         let progress = if self.inserted == 0 { Progress::Acknowledged } else { Progress::Unsent };
         let begun =
             Self { backend_isn, progress, scale: scale.unwrap_or(0).min(14), ..Self::new(self.inserted, start) };
-        *self = Self { backend_shift: self.backend_shift, scales: self.scales, ..begun };
+        // Windows are not converted any more: both ends have told each other their scales.
+        *self = Self { backend_shift: self.backend_shift, ..begun };
     }
 
     /// A connection that was answered by a cookie: the backend's SYN-ACK is here.

@@ -180,6 +180,23 @@ fn a_backend_without_scaling_is_understood_by_a_client_that_scales() {
     );
 }
 
+/// Both ends have lost the connection and open it anew on the same ports: now they tell each other their scales.
+#[test]
+fn windows_of_a_connection_that_begins_anew_are_as_its_ends_say() {
+    let mut gateway = Gateway::new(web(SynCookies::Always));
+    let Open { task, .. } = connect(&mut gateway, 40_000);
+    let syn = one(&gateway.forward(&Segment { seq: 500_000_000, ..Segment::syn(40_000) }.sent_by_client()));
+    let options = vec![TcpOptionElement::MaximumSegmentSize(1410), TcpOptionElement::WindowScale(9)];
+    let synack = Segment { options, ..answer_of(task, &syn, "SA", 77_000, 500_000_001) };
+    let told = one(&gateway.backward(&synack.sent_by_task(task)));
+    assert_eq!(scale(&told), Some(9));
+    let ack = from_client(40_000, "A", 500_000_001, told.tcp().sequence_number.wrapping_add(1));
+    one(&gateway.forward(&ack.sent_by_client()));
+    let window = Segment { window: 1_000, ..answer_of(task, &syn, "A", 77_001, 500_000_001) };
+    assert_eq!(one(&gateway.backward(&window.sent_by_task(task))).tcp().window_size, 1_000);
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+}
+
 #[test]
 fn forged_ends_of_handshakes_are_refused() {
     let tables = web(SynCookies::Always);
