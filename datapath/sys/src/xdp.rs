@@ -99,11 +99,12 @@ impl XdpDevice {
             return Err(wrong(BindCause::WrongPool));
         }
         let tuning = tuning.into();
-        let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let open = || -> io::Result<(XdpKernel, LinkQuery)> {
             Ok((XdpKernel::open(umem, interface, queue, mode, tuning)?, LinkQuery::new()?))
         };
         let (kernel, link) = open().map_err(|error| wrong(BindCause::of(error, mode)))?;
+        // Not before: a busy queue is tried again and again, and there are tags for some hundred queues only.
+        let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let mode = kernel.mode(mode);
         let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
         queue_of_packets.restock(pool);
