@@ -1,6 +1,7 @@
 //! A TUN device: packets of the kernel's routes, without Ethernet headers.
 
 mod open;
+mod queue;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,6 +23,8 @@ pub struct TunDevice {
     receives: bool,
     more: bool,
     too_long: u64,
+    /// What was dropped in front of the device by the time we came, which a persistent one may have seen.
+    dropped_before: u64,
     refused: u64,
     error: Option<io::Error>,
     link: LinkQuery,
@@ -63,7 +66,8 @@ impl TunDevice {
 
     fn hold(tun: Arc<Tun>, receives: bool) -> io::Result<TunDevice> {
         let link = LinkQuery::new()?;
-        Ok(TunDevice { tun, receives, more: false, too_long: 0, refused: 0, error: None, link })
+        let dropped_before = queue::dropped(&tun.name);
+        Ok(TunDevice { tun, receives, more: false, too_long: 0, dropped_before, refused: 0, error: None, link })
     }
 
     /// The device's name, which the kernel completes when it was asked for one with `%d`.
@@ -89,6 +93,11 @@ impl TunDevice {
                 None
             }
         }
+    }
+
+    /// The kernel's queue was full. Counted where packets are received: it is one queue.
+    fn dropped_in_front(&self) -> u64 {
+        if self.receives { queue::dropped(self.name()).saturating_sub(self.dropped_before) } else { 0 }
     }
 
     /// Sends the frame; gives the length of its packet.
@@ -183,7 +192,7 @@ impl Device for TunDevice {
             name: self.name().into(),
             driver: "tun",
             mode: "-",
-            rx_dropped: self.too_long,
+            rx_dropped: self.too_long + self.dropped_in_front(),
             tx_refused: self.refused,
             up: matches!(link, Ok(true)),
             error,

@@ -45,6 +45,25 @@ fn a_tun_device_carries_packets_both_ways() {
     });
 }
 
+/// `tun_net_xmit` holds 500 packets, the device's `txqueuelen`, and drops what comes on top.
+#[test]
+fn what_a_full_tun_device_drops_is_counted() {
+    in_namespace(|| {
+        let tun = TunDevice::open("sgt0", 1500).unwrap();
+        ip("addr add 10.99.0.1/24 dev sgt0");
+        ip("link set sgt0 up");
+        assert_eq!(tun.state().rx_dropped, 0);
+        let client = UdpSocket::bind("10.99.0.1:0").unwrap();
+        for _ in 0..700 {
+            // Dropping is no error for the sender.
+            client.send_to(b"too many", "10.99.0.2:7").unwrap();
+        }
+        let dropped = tun.state().rx_dropped;
+        assert!((200..=700).contains(&dropped), "{dropped}");
+        assert_eq!(tun.sibling().unwrap().state().rx_dropped, 0, "it is counted once");
+    });
+}
+
 #[test]
 fn a_tun_device_survives_being_down() {
     in_namespace(|| {
