@@ -1,12 +1,13 @@
 //! One worker and two: what a packet costs each, by kind of work.
 //!
-//! Nothing but workers runs while time is taken: their devices are filled beforehand and all begin at once. Two workers of one
-//! gateway are compared with one, and with two gateways that have nothing in common: what these two cost one another is the
-//! machine's doing. Time is processor time of the turns in which a worker found something to do, so that others on the
-//! machine do not count; replies may come to the worker that has their flow, or to the other one.
+//! Each worker's thread feeds its devices by pieces that caches hold, lets the worker work, and empties them; all begin at once.
+//! Two workers of one gateway are compared with one, and with two gateways that have nothing in common: what these two cost
+//! one another is the machine's doing. Time is processor time of the turns in which a worker found something to do, so that
+//! neither the feeding nor others on the machine count; replies may come to the worker that has their flow, or to the other one.
 
 #![allow(clippy::cast_precision_loss, reason = "counts of a measurement")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ use crate::traffic::{Template, Traffic};
 pub const FLOWS: usize = 1_000;
 /// Packets injected at a time while flows are opened.
 const PIECE: usize = 64;
+/// Packets injected at a time while time is taken.
+const HELPING: usize = 256;
+/// Packets that may be on their way in all workers together: what is handed over waits in a mailbox, which has room for more.
+const UNDER_WAY: u64 = 1_024;
 /// A round that has not ended then has lost something without counting it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,10 +109,8 @@ impl Work {
 pub struct Round {
     /// Nanoseconds of processor time a packet.
     pub nanos: f64,
-    /// Packets a second of all workers, by the wall clock.
+    /// Packets a second of all workers, by the wall clock, in which the devices are also fed and emptied.
     pub rate: f64,
-    /// Packets that were dropped: the other worker's mailbox was full.
-    pub lost: u64,
 }
 
 /// A team with its open flows.
@@ -118,14 +121,14 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// The team, with room for so many packets in a round of each worker.
+    /// The team.
     ///
     /// # Errors
     /// The tables contradict themselves, or flows could not be opened.
-    pub fn new(team: Team, packets: usize) -> Outcome<Crew> {
+    pub fn new(team: Team) -> Outcome<Crew> {
         let gateway = |count| {
             let tables = network::tables(1, network::services_of(count));
-            workers(tables, count, 4 * FLOWS, packets + 256)
+            workers(tables, count, 4 * FLOWS, 2 * UNDER_WAY as usize)
         };
         let benches = match team {
             Team::One => gateway(1)?,
@@ -143,48 +146,41 @@ impl Crew {
     /// Does the work once: `packets` packets for each worker.
     ///
     /// # Errors
-    /// Packets vanished, or a thread could not be started.
+    /// Packets were dropped or vanished, or a thread could not be started.
     pub fn round(&mut self, work: Work, packets: usize, cpus: &[usize]) -> Outcome<Round> {
         let count = self.benches.len();
+        let mut arrivals = vec![Vec::with_capacity(packets); count];
         for index in 0..count {
             for (to, frame) in self.frames(work, index, packets) {
-                let bench = &mut self.benches[to];
-                let end = if matches!(work, Work::Replies { .. }) { &mut bench.task } else { &mut bench.client };
-                ensure!(end.inject(&frame), "the cable is too short");
+                arrivals[to].push(frame);
             }
         }
         let counters: Vec<Arc<Counters>> = self.benches.iter().map(|bench| Arc::clone(&bench.counters)).collect();
-        let done = || counters.iter().map(|one| finished(one)).sum::<u64>();
-        let lost = || counters.iter().map(|one| dropped(one)).sum::<u64>();
-        let (before, lost_before, total) = (done(), lost(), (packets * count) as u64);
-        let is_done = || done() - before >= total;
+        let dropped_before = counters.iter().map(|one| dropped(one)).sum::<u64>();
+        let tally = Tally::new(counters, (packets * count) as u64);
         let (start, begin) = (Barrier::new(count), clock::now());
         let times: Vec<Outcome<Duration>> = std::thread::scope(|scope| {
-            let (start, is_done) = (&start, &is_done);
-            let cpus = cpus.iter().copied().cycle();
-            let play = move |(bench, cpu): (&'_ mut Bench, usize)| {
+            let (start, tally) = (&start, &tally);
+            let play = move |bench: &mut Bench, frames: &[Vec<u8>], cpu: usize| {
                 let _ = sys::pin_current_thread(cpu);
                 start.wait();
-                drain(bench, is_done)
+                play(bench, frames, matches!(work, Work::Replies { .. }), tally)
             };
+            let parts = self.benches.iter_mut().zip(&arrivals).zip(cpus.iter().copied().cycle());
             let threads: Vec<_> =
-                self.benches.iter_mut().zip(cpus).map(|pair| scope.spawn(move || play(pair))).collect();
+                parts.map(|((bench, frames), cpu)| scope.spawn(move || play(bench, frames, cpu))).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Outcome<Duration>>| {
                 thread.join().unwrap_or_else(|_| Err(Failure::new("a worker failed")))
             };
             threads.into_iter().map(join).collect()
         });
         let wall = clock::now().saturating_sub(begin);
-        for bench in &mut self.benches {
-            while bench.client.collect().is_some() {}
-            while bench.task.collect().is_some() {}
-        }
         let spent = times.into_iter().sum::<Outcome<Duration>>()?;
-        Ok(Round {
-            nanos: spent.as_secs_f64() * 1e9 / total as f64,
-            rate: total as f64 / wall.as_secs_f64(),
-            lost: lost() - lost_before,
-        })
+        // A packet that is dropped costs less than one that is sent: together they would be no packet's time.
+        let dropped = tally.counters.iter().map(|one| dropped(one)).sum::<u64>() - dropped_before;
+        ensure!(dropped == 0, "{dropped} packets were dropped");
+        let total = tally.total as f64;
+        Ok(Round { nanos: spent.as_secs_f64() * 1e9 / total, rate: total / wall.as_secs_f64() })
     }
 
     /// What the clients or tasks of a worker's flows send, and to which worker it comes.
@@ -229,18 +225,58 @@ fn dropped(counters: &Counters) -> u64 {
     counters.read().drops.iter().map(|(_, n)| n).sum()
 }
 
-/// Turns until everything is done; the processor time of those that did something.
-fn drain(bench: &mut Bench, is_done: impl Fn() -> bool) -> Outcome<Duration> {
+/// How far all workers together are.
+struct Tally {
+    counters: Vec<Arc<Counters>>,
+    /// What they had finished before.
+    before: u64,
+    /// What they shall finish.
+    total: u64,
+    injected: AtomicU64,
+}
+
+impl Tally {
+    fn new(counters: Vec<Arc<Counters>>, total: u64) -> Tally {
+        let before = counters.iter().map(|one| finished(one)).sum();
+        Tally { counters, before, total, injected: AtomicU64::new(0) }
+    }
+
+    fn done(&self) -> u64 {
+        self.counters.iter().map(|one| finished(one)).sum::<u64>() - self.before
+    }
+
+    /// Whether so many more may come.
+    fn has_room(&self, more: u64) -> bool {
+        self.injected.load(Ordering::Relaxed) + more <= self.done() + UNDER_WAY
+    }
+}
+
+/// Feeds one worker and lets it work until all workers are done; the processor time of the turns that did something.
+fn play(bench: &mut Bench, frames: &[Vec<u8>], from_tasks: bool, tally: &Tally) -> Outcome<Duration> {
     let (mut spent, deadline) = (Duration::ZERO, clock::now() + PATIENCE);
+    let mut helpings = frames.chunks(HELPING).peekable();
     loop {
-        let now = clock::now();
-        let (taken, time) = timed(|| bench.worker.turn(now));
-        if taken > 0 {
-            spent += time;
-        } else if is_done() {
+        if let Some(helping) = helpings.next_if(|helping| tally.has_room(helping.len() as u64)) {
+            tally.injected.fetch_add(helping.len() as u64, Ordering::Relaxed);
+            let end = if from_tasks { &mut bench.task } else { &mut bench.client };
+            ensure!(helping.iter().all(|frame| end.inject(frame)), "the cable is too short");
+        }
+        let mut worked = false;
+        loop {
+            let now = clock::now();
+            let (taken, time) = timed(|| bench.worker.turn(now));
+            if taken == 0 {
+                ensure!(now < deadline, "packets have vanished");
+                break;
+            }
+            (worked, spent) = (true, spent + time);
+        }
+        while bench.client.collect().is_some() {}
+        while bench.task.collect().is_some() {}
+        if !worked && helpings.peek().is_none() && tally.done() >= tally.total {
             return Ok(spent);
-        } else {
-            ensure!(now < deadline, "packets have vanished");
+        }
+        if !worked {
             std::thread::yield_now();
         }
     }

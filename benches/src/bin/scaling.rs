@@ -44,7 +44,7 @@ fn run(cli: &Cli) -> Outcome {
     let cpus = sys::allowed_cpus();
     let mut crews = Vec::new();
     for team in Team::ALL {
-        crews.push((team, Crew::new(team, 2 * cli.packets)?));
+        crews.push((team, Crew::new(team)?));
     }
     let mut all = Rounds::new();
     for round in 0..=cli.rounds {
@@ -70,16 +70,14 @@ fn run(cli: &Cli) -> Outcome {
 fn page(cli: &Cli, place: &Place, name: &str, all: &Rounds) -> String {
     let head = place.head("One worker and two, in memory", "make bench-scaling");
     let rows = all.iter().map(|((work, team), rounds)| {
-        let lost: u64 = rounds.iter().map(|round| round.lost).sum();
         vec![
             work.name().to_owned(),
             team.name().to_owned(),
             told(spread(rounds, |round| round.nanos)),
             told(spread(rounds, |round| round.rate / 1e6)),
-            lost.to_string(),
         ]
     });
-    let table = sheet::table(&["work", "who", "ns of CPU a packet", "M packets/s", "lost in all rounds"], rows);
+    let table = sheet::table(&["work", "who", "ns of CPU a packet", "M packets/s"], rows);
     let ratios = Work::ALL.map(|work| {
         let against = |base: Work, team: Team| told(ratio(all, (work, Team::Two), (base, team)));
         let home = if matches!(work, Work::Replies { .. }) { Work::Replies { away: 0 } } else { work };

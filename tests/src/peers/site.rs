@@ -145,9 +145,13 @@ impl Site {
         self.namespaces().try_for_each(|namespace| namespace.run("/bin/sh", ["-c", script, word]).map(drop))
     }
 
+    /// Connects a machine to the switch. Everybody's links have GRO, as network cards do: kernels join segments before they look
+    /// at them, and a veth takes redirected frames only then. It notices that only while it is up.
     fn plug(&self, host: &Namespace, interface: &str, port: &str) -> Outcome {
         link((host, interface), (&self.switch, port), 1)?;
-        self.switch.ip(&format!("link set {port} master underlay up"))
+        self.switch.ip(&format!("link set {port} master underlay up"))?;
+        set_gro(host, interface, true)?;
+        set_gro(&self.switch, port, true)
     }
 
     fn add_node(&mut self, index: usize) -> Outcome {
@@ -181,9 +185,8 @@ impl Site {
         ))?;
         self.client
             .ip(&format!("addr add {far}/24 dev {front}\nlink set {front} up\nroute add {} via {near}", seat.vip()))?;
-        // As NICs do. A veth takes redirected frames only then, and notices it only while it is up.
+        set_gro(&seat.namespace, "eth0", true)?;
         set_gro(&self.client, &front, true)?;
-        set_gro(&self.switch, &format!("g{number}"), true)?;
         if contestant.has_kernel_vxlan() {
             self.add_vxlan(&seat)?;
         }
