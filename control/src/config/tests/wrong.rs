@@ -101,6 +101,7 @@ fn interfaces() {
         interface("no queue", "name = \"eth0\"\nqueues = []"),
         interface("a negative queue", "name = \"eth0\"\nqueues = [-1]"),
         ("no interface", OVERLAY.to_owned()),
+        ("an empty list of interfaces", format!("interface = []\n{OVERLAY}")),
     ]));
 }
 
@@ -392,6 +393,7 @@ fn swarm_table() {
     let vips = "vips = \"198.18.0.1\"";
     assert_words!(cases(&[
         swarm("no VIPs", ""),
+        swarm("an empty list of VIPs", "vips = []"),
         swarm("a VIP twice", "vips = [\"198.18.0.1\", \"198.18.0.1\"]"),
         swarm("no such endpoint", &format!("{vips}\nendpoints = \"http://manager:2375\"")),
         swarm("a relative socket", &format!("{vips}\nengine = \"unix://docker.sock\"")),
