@@ -45,10 +45,16 @@ impl Fabric {
         let chosen = chosen.map_err(|why| ApiError::Nonsense(manager.name().to_owned(), why))?;
         let main = verbose(manager, &chosen.id).await?;
         let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
-        let before = before.map(|before| (before.member, before.joined.first().and_then(|main| main.own)));
         let (member, own) = match config.member {
             Some(false) => (false, None),
-            asked => membership(engine, &main, asked, is_local).await.or(before).unwrap_or((false, None)),
+            asked => {
+                let (was_member, known) =
+                    before.map_or((false, None), |before| (before.member, before.place_in(&main)));
+                match membership(engine, &main, asked, is_local).await {
+                    None => (was_member, known),
+                    Some((member, place)) => (member, place.or(known.filter(|_| member))),
+                }
+            }
         };
         let vtep = config.overlay.vtep.or(own.map(|own| own.vtep));
         let main = Joined { network: main, seed: config.overlay.clone(), own };
@@ -79,6 +85,11 @@ impl Fabric {
     /// The name of the main network.
     pub fn main(&self) -> &str {
         self.joined.first().map_or("", |main| main.network.name.as_str())
+    }
+
+    /// Our own place, if this is still the main network: one that was made again under its name is another.
+    fn place_in(&self, network: &Network) -> Option<Own> {
+        self.joined.first().filter(|main| main.network.id == network.id)?.own
     }
 
     /// The networks themselves.
@@ -132,7 +143,8 @@ async fn verbose(manager: &mut Connection, id: &str) -> Result<Network, ApiError
     manager.read(&format!("/networks/{id}?verbose=true")).await
 }
 
-/// What this machine's own engine says; `None` when there is none, or it does not answer now.
+/// What this machine's own engine says; `None` is no news: there is none, it does not answer now, or it is on its way into the
+/// swarm, or back. A member's place may not be shown, or not yet.
 async fn membership(
     engine: &Engine,
     network: &Network,
@@ -141,10 +153,14 @@ async fn membership(
 ) -> Option<(bool, Option<Own>)> {
     let mut own = engine.connect().await.ok()?;
     let info: Info = own.read("/info").await.ok()?;
-    let active = info.swarm.local_node_state == "active";
+    match info.swarm.local_node_state.as_str() {
+        "active" => {}
+        "inactive" => return Some((false, None)),
+        // `pending`, `error` and `locked` come and go while its node starts, or looks for a manager.
+        _ => return None,
+    }
     // An engine that is reached over the network, or over a socket from elsewhere, is not this machine's.
-    let here = asked == Some(true) || info.swarm.node_addr.parse().is_ok_and(is_local);
-    if !active || !here {
+    if asked != Some(true) && !is_local(info.swarm.node_addr.parse().ok()?) {
         return Some((false, None));
     }
     let place = verbose(&mut own, &network.id).await.ok().as_ref().and_then(overlay::own_place);

@@ -305,7 +305,7 @@ pub struct Info {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct SwarmInfo {
-    /// `active` in a swarm.
+    /// `active` in a swarm, `inactive` in none; `pending`, `error` or `locked` while it is not known.
     pub local_node_state: String,
     /// How the other nodes know it.
     pub node_addr: String,
