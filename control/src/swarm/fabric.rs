@@ -15,7 +15,7 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// What was learned of the networks. The first is the main one.
 pub struct Fabric {
     joined: Vec<Joined>,
-    /// Networks that are wanted, but not there.
+    /// Networks that are wanted, but not there, or cannot be read; a sentence each.
     missing: Vec<String>,
     port: u16,
     /// Whether this machine is in the swarm.
@@ -40,7 +40,7 @@ impl Fabric {
         is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
         now: Duration,
     ) -> Result<Fabric, ApiError> {
-        let networks: Vec<Network> = manager.read("/networks").await?;
+        let (networks, missing) = manager.read_list::<Network>("/networks", "network").await?;
         let chosen = overlay::choose(&networks, config.network.as_deref());
         let chosen = chosen.map_err(|why| ApiError::Nonsense(manager.name().to_owned(), why))?;
         let main = verbose(manager, &chosen.id).await?;
@@ -58,7 +58,7 @@ impl Fabric {
         };
         let vtep = config.overlay.vtep.or(own.map(|own| own.vtep));
         let main = Joined { network: main, seed: config.overlay.clone(), own };
-        let mut fabric = Fabric { joined: vec![main], missing: Vec::new(), port, member, asked_at: now, stale: false };
+        let mut fabric = Fabric { joined: vec![main], missing, port, member, asked_at: now, stale: false };
         for more in &config.more {
             match overlay::choose(&networks, Some(&more.network)) {
                 Ok(chosen) => {
@@ -116,7 +116,7 @@ impl Fabric {
         served
     }
 
-    /// Networks that are wanted, but not there; a sentence each.
+    /// Networks that are wanted, but not there, or cannot be read; a sentence each.
     pub fn missing(&self) -> &[String] {
         &self.missing
     }

@@ -103,10 +103,10 @@ pub struct Endpoint {
 pub struct Port {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// In the container.
-    pub target_port: u16,
+    /// In the container. Docker takes any number.
+    pub target_port: u32,
     /// Outside; 0 while it is not given yet, or differs from task to task.
-    pub published_port: u16,
+    pub published_port: u32,
     /// `ingress` or `host`.
     pub publish_mode: String,
 }

@@ -263,7 +263,15 @@ async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
 async fn nonsense_and_sudden_emptiness_change_nothing() {
     let mut scene = Scene::start();
     scene.wishes().await;
-    for (path, body) in [("/tasks", "[]"), ("/tasks", "{\"message\": 1}"), ("/services", "[]"), ("/nodes", "\u{0}")] {
+    let (vanished, nonsense) = ("vanished", "not what Docker should answer");
+    let cases = [
+        ("/tasks", "[]", vanished),
+        ("/tasks", "{\"message\": 1}", nonsense),
+        ("/services", "[]", vanished),
+        ("/services", "[{\"ID\": 7}]", nonsense),
+        ("/nodes", "\u{0}", nonsense),
+    ];
+    for (path, body, words) in cases {
         let kept = scene.answers[0].get(path).1;
         for answers in &scene.answers {
             answers.set(path, body);
@@ -273,7 +281,7 @@ async fn nonsense_and_sudden_emptiness_change_nothing() {
             }
         }
         let Said::Failed(why) = scene.next().await else { panic!("{path} {body:?} was believed") };
-        assert!(why.contains("vanished") || why.contains("not what Docker should answer"), "{why}");
+        assert!(why.contains(words), "{path} {body:?}: {why}");
         for answers in &scene.answers {
             answers.set(path, &kept);
             answers.set("/services", sample!("services"));
@@ -336,4 +344,26 @@ async fn who_has_left_the_swarm_has_no_place() {
     engine.set("/info", &sample!("info-worker").replace("\"active\"", "\"inactive\""));
     let (wishes, place) = scene.wishes().await;
     assert_eq!((&wishes.overlays[..], place.member), (&[][..], false));
+}
+
+#[tokio::test]
+async fn one_odd_element_of_each_list_costs_nobody_else() {
+    let mut scene = Scene::start();
+    let before = scene.wishes().await.0;
+    for (path, sample, odd) in [
+        ("/services", sample!("services"), "[{\"ID\": \"s\", \"Spec\": {\"Name\": 1}},"),
+        ("/tasks", sample!("tasks"), "[{\"ID\": \"t\", \"NetworksAttachments\": 2},"),
+        ("/nodes", sample!("nodes"), "[{\"ID\": \"n\", \"Status\": 3},"),
+        ("/networks", sample!("networks"), "[{\"Id\": \"o\", \"Name\": \"odd\", \"Options\": 4},"),
+    ] {
+        scene.answers[0].set(path, &sample.replacen('[', odd, 1));
+    }
+    let said = |wishes: &Wishes| wishes.problems.iter().map(|why| why[..why.find(':').unwrap()].to_owned()).collect();
+    let mut all: Vec<String> = Vec::new();
+    while all.len() < 4 {
+        let (wishes, _) = scene.wishes().await;
+        assert_eq!((&wishes.services, &wishes.overlays), (&before.services, &before.overlays));
+        all = said(&wishes);
+    }
+    assert_eq!(all, ["network odd", "node n", "service s", "task t"]);
 }
