@@ -191,6 +191,25 @@ fn a_refused_file_or_edit_changes_nothing() {
     });
 }
 
+/// Its backends fit the overlay that it describes, but that one does not run before a restart.
+#[test]
+fn a_file_with_backends_for_another_overlay_is_refused() {
+    running("gateway::tests_running::a_file_with_backends_for_another_overlay_is_refused", |running| {
+        running.write(&CONFIG.replace("10.0.0.", "10.1.0."));
+        let problems = running.gateway.reload().unwrap_err();
+        assert_eq!(
+            problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
+            [
+                "[overlay] differs in the file: service web: backend 10.1.0.11:8000: `10.1.0.11` is outside the overlay's \
+              subnet 10.0.0.0/24: restart needed"
+            ]
+        );
+        assert!(problems[0].hint.as_ref().unwrap().contains("restart the gateway"));
+        let backend = running.gateway.catalog().services()[0].backends[0].config.address.to_string();
+        assert_eq!((backend.as_str(), running.live()), ("10.0.0.11:8000", 1));
+    });
+}
+
 #[test]
 fn only_a_change_of_ways_makes_new_tables() {
     running("gateway::tests_running::only_a_change_of_ways_makes_new_tables", |running| {
