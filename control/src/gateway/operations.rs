@@ -33,7 +33,7 @@ impl Operations for Gateway {
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
         let mut catalog = self.catalog.clone();
         catalog.apply(&edit)?;
-        self.adopt(catalog).map_err(|error| refused(&error))
+        self.adopt_with_swarm(catalog).map_err(|error| refused(&error))
     }
 
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
@@ -49,8 +49,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
-        self.follow_again(&mut catalog);
-        self.adopt(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
+        self.adopt_with_swarm(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
         for key in &needs_restart {
