@@ -20,6 +20,8 @@ mod tests;
 mod tests_running;
 #[cfg(test)]
 mod tests_six;
+#[cfg(test)]
+mod tests_swarm;
 mod tun_routes;
 
 use std::collections::BTreeMap;
@@ -234,6 +236,7 @@ impl Gateway {
     /// Takes over what the kernel says now; a new generation only when packets must travel otherwise.
     pub fn kernel_changed(&mut self, view: KernelView) {
         self.view = view;
+        self.follow_again();
         self.republish("the kernel's network state changed");
     }
 
@@ -255,6 +258,7 @@ impl Gateway {
         self.watch_tasks();
         self.take_findings();
         self.grow_older();
+        self.follow_late();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {

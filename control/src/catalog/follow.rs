@@ -14,7 +14,6 @@ impl Catalog {
     /// Makes the swarm's services these. What still stands keeps its ids, turn and counters. Gives a sentence for everything
     /// that cannot be so.
     pub fn follow(&mut self, overlays: &[OverlayConfig], peers: &BTreeSet<Ipv4Addr>, wanted: &[Wanted]) -> Vec<String> {
-        let mut problems = Vec::new();
         self.peers.clone_from(peers);
         if !overlays.is_empty() {
             self.overlays = overlays.to_vec();
@@ -23,6 +22,11 @@ impl Catalog {
         let (ours, mut old): (Vec<_>, Vec<_>) =
             services.into_iter().partition(|service| service.origin == Origin::Operator);
         self.services = ours;
+        let places = self.services.iter().map(|service| {
+            let backends = service.backends.iter().map(|backend| &backend.config);
+            self.misplaced(&service.name, &service.listens, backends)
+        });
+        let mut problems = places.collect::<Vec<_>>().concat();
         for wish in wanted {
             let listens = self.free_listens(wish, &mut problems);
             if listens.is_empty() && !wish.service.listens.is_empty() {

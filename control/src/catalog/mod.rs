@@ -6,6 +6,7 @@ mod edit;
 mod ejection;
 mod follow;
 mod life;
+mod places;
 mod replace;
 mod surrogates;
 mod tables;

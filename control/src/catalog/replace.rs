@@ -11,10 +11,10 @@ use crate::config::{BackendConfig, Config, ServiceConfig};
 
 impl Catalog {
     /// Puts the config's overlay and services in the place of the present ones and says what changed. What the swarm
-    /// wants stays.
+    /// wants stays; until it has spoken, the file's overlay stands.
     pub fn replace(&mut self, config: &Config) -> Changes {
         let mut changes = Changes::default();
-        if config.swarm.is_none() {
+        if config.swarm.is_none() || self.overlays.is_empty() {
             self.overlays = config.overlay.iter().cloned().collect();
         }
         let services = std::mem::take(&mut self.services);

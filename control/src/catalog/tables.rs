@@ -10,7 +10,7 @@ use datapath::service::{self, Backend, Generation, Hop, Overlay, Path, Tables, V
 use vxlan::Vni;
 
 use super::{BackendEntry, Catalog, Resolve, ServiceEntry};
-use crate::config::{Listen, OverlayConfig};
+use crate::config::{Listen, OverlayConfig, rules};
 
 impl Catalog {
     /// The tables of this moment. `resolve` says where packets must go.
@@ -49,11 +49,14 @@ impl Catalog {
 
     fn backend(&self, service: &ServiceEntry, entry: &BackendEntry, weight: u16, resolve: &dyn Resolve) -> Backend {
         let ip = entry.config.address.ip;
+        // The swarm's overlay may be another than the file had in mind.
+        let has_place = rules::backend_faults(&entry.config, self.rules_overlay()).is_empty();
         let path = match (entry.config.vtep, ip) {
             (Some(vtep), IpAddr::V4(address)) => {
                 let vni = self.vni_of(address);
                 let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
-                Path::Overlay { vni, vtep, mac, hop: resolve.hop(vtep.into()) }
+                let hop = if has_place { resolve.hop(vtep.into()) } else { Hop::Unresolved };
+                Path::Overlay { vni, vtep, mac, hop }
             }
             _ if service.settings.direct => {
                 Path::Plain { snat: self.direct_sources(service, ip, resolve), hop: resolve.direct_hop(ip) }
@@ -61,7 +64,10 @@ impl Catalog {
             _ => self.plain_path(service, ip, resolve),
         };
         // What failed its checks gets no new flows. Nor does a task that cannot be reached, or does not answer, while others may.
-        let rests = !entry.health.is_up() || entry.suspended || (entry.task.is_some() && path.hop() == Hop::Unresolved);
+        let rests = !has_place
+            || !entry.health.is_up()
+            || entry.suspended
+            || (entry.task.is_some() && path.hop() == Hop::Unresolved);
         Backend {
             id: entry.id,
             address: self.surrogates.of(ip),

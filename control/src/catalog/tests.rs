@@ -11,7 +11,9 @@ use wire::MacAddr;
 
 use super::{Catalog, Resolve};
 use crate::config::persistence::PersistenceChange;
-use crate::config::{BackendConfig, ClientPersistence, Config, ServiceConfig, Settings, SettingsChange, parse};
+use crate::config::{
+    BackendConfig, ClientPersistence, Config, OverlayConfig, ServiceConfig, Settings, SettingsChange, parse,
+};
 use crate::operations::{BackendChange, Edit};
 use crate::swarm::{Wanted, WantedTask};
 
@@ -380,6 +382,34 @@ fn the_operators_services_come_first_and_each_side_keeps_its_own() {
     catalog.replace(&config(&file));
     assert_eq!(catalog.follow(&[], &BTreeSet::new(), &wishes).len(), 1);
     assert!(catalog.service("thief").is_none() && catalog.service("web").is_some());
+}
+
+/// The swarm may name another overlay than the file had in mind.
+#[test]
+fn who_has_no_place_in_the_swarms_overlay_rests() {
+    let text = "[[service]]\nname = \"web\"\nlisten = [\"198.18.0.1:80\", \"198.18.1.9:4789/udp\"]\n\
+                [[service.backend]]\naddress = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"\n";
+    let config = config(text);
+    let mut catalog = Catalog::from_config(&config, 1);
+    let place = |catalog: &Catalog| {
+        let backend = catalog.tables(Generation(1), &OneNode).services[0].backends[0].clone();
+        (backend.weight, backend.path.hop())
+    };
+    assert_eq!(place(&catalog), (1, Hop::Kernel));
+    let files = config.overlay.unwrap();
+    let address = Ipv4Addr::new(10, 0, 1, 3);
+    let swarms = OverlayConfig { address, vtep: Ipv4Addr::new(198, 18, 1, 9), snat: Vec::new(), ..files.clone() };
+    let problems = catalog.follow(&[swarms], &BTreeSet::new(), &[]);
+    assert_eq!(
+        problems,
+        [
+            "service web: `198.18.1.9:4789/udp` takes the overlay's own tunnel port",
+            "service web: backend 10.0.0.11:80: `10.0.0.11` is outside the overlay's subnet 10.0.1.0/24",
+        ]
+    );
+    assert_eq!(place(&catalog), (0, Hop::Unresolved));
+    assert_eq!(catalog.follow(&[files], &BTreeSet::new(), &[]), [""; 0]);
+    assert_eq!(place(&catalog), (1, Hop::Kernel));
 }
 
 /// A service that remembers its clients, with these further lines.

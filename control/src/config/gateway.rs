@@ -74,12 +74,8 @@ fn warn_impossible(shortcuts: &Located<ShortcutMode>, interfaces: &[InterfaceCon
 fn read_cpus(section: &mut Section<'_>, allowed: &[usize], report: &mut Report) -> Vec<usize> {
     let mut cpus = Vec::new();
     let items = section.list("cpus", report);
-    if let (true, Some(list)) = (items.is_empty(), section.find("cpus"))
-        && matches!(list.value, super::node::Value::List(_))
-    {
-        let hint = "leave the key out to use all CPUs";
-        report.error(&list.at, Complaint::hinted("`cpus` is empty: there would be no worker", hint));
-    }
+    let empty = Complaint::hinted("`cpus` is empty: there would be no worker", "leave the key out to use all CPUs");
+    section.refuse_empty("cpus", empty, report);
     for (node, at) in items {
         let found = Located { value: &node.value, at };
         let Some(cpu) = integer::<usize>(found, 0..=65_535, report) else { continue };

@@ -14,9 +14,11 @@ const LONGEST_NAME: usize = 15;
 pub fn read_all(file: &mut Section<'_>, report: &mut Report) -> Vec<InterfaceConfig> {
     let mut interfaces: Vec<InterfaceConfig> = Vec::new();
     let items = file.list("interface", report);
-    if !file.has("interface") {
-        let hint = "e.g. [[interface]] name = \"eth0\" driver = \"af_xdp\"";
-        report.missing(&At::root(), Complaint::hinted("there is no [[interface]]", hint));
+    let none = Complaint::hinted("there is no [[interface]]", "e.g. [[interface]] name = \"eth0\" driver = \"af_xdp\"");
+    if file.has("interface") {
+        file.refuse_empty("interface", none, report);
+    } else {
+        report.missing(&At::root(), none);
     }
     for (node, at) in items {
         let Some(section) = Section::open(node, at, report) else { continue };
@@ -68,11 +70,8 @@ fn interface_name(text: &str) -> Result<String, Complaint> {
 fn read_queues(section: &mut Section<'_>, report: &mut Report) -> Vec<u32> {
     let mut queues = Vec::new();
     let items = section.list("queues", report);
-    if let (true, Some(list)) = (items.is_empty(), section.find("queues"))
-        && matches!(list.value, super::node::Value::List(_))
-    {
-        report.error(&list.at, Complaint::hinted("`queues` is empty", "leave the key out to serve all queues"));
-    }
+    let empty = Complaint::hinted("`queues` is empty", "leave the key out to serve all queues");
+    section.refuse_empty("queues", empty, report);
     for (node, at) in items {
         let found = super::report::Located { value: &node.value, at };
         let Some(queue) = super::section::integer::<u32>(found, 0..=4_095, report) else { continue };

@@ -138,7 +138,8 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
         items.into_iter().filter_map(|(node, at)| service::read(node, at, Form::File, report)).collect();
     let known = match &overlay {
         Some(overlay) => Overlay::Known(std::slice::from_ref(overlay)),
-        None if file.has("overlay") && !with_swarm => Overlay::Broken,
+        None if with_swarm && (seed.is_some() || !file.has("overlay")) => Overlay::Swarms,
+        None if file.has("overlay") => Overlay::Broken,
         None => Overlay::Absent,
     };
     rules::check_services(&drafts, known, report);

@@ -206,6 +206,11 @@ impl OverlayConfig {
         (address.to_bits() ^ self.address.to_bits()) & mask == 0
     }
 
+    /// Whether the address is one of the gateway's own.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.address == address || self.snat.contains(&address)
+    }
+
     /// All source addresses that tasks may see, `address` first.
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         std::iter::once(self.address).chain(self.snat.iter().copied()).collect()

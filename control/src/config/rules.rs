@@ -19,6 +19,8 @@ pub enum Overlay<'a> {
     Absent,
     /// There is one, but with errors of its own.
     Broken,
+    /// Only the swarm can say what it is, and it has not spoken yet.
+    Swarms,
     /// There is one, or several. Their subnets do not meet.
     Known(&'a [OverlayConfig]),
 }
@@ -35,13 +37,17 @@ pub fn overlap(a: &Listen, b: &Listen) -> bool {
 pub fn host_in_subnet(address: Ipv4Addr, of: Ipv4Addr, bits: u8) -> Result<(), Complaint> {
     let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
     let network = of.to_bits() & mask;
-    let subnet = format!("{}/{bits}", Ipv4Addr::from_bits(network));
-    let hint = format!("addresses go from {} to {}", Ipv4Addr::from_bits(network + 1), last(network, mask));
+    // Words only where something is wrong: this is asked for every backend of every table.
+    let complaint = |what: &str| {
+        let message = format!("`{address}` is {what} {}/{bits}", Ipv4Addr::from_bits(network));
+        let hint = format!("addresses go from {} to {}", Ipv4Addr::from_bits(network + 1), last(network, mask));
+        Err(Complaint::hinted(message, hint))
+    };
     if address.to_bits() & mask != network {
-        return Err(Complaint::hinted(format!("`{address}` is outside the overlay's subnet {subnet}"), hint));
+        return complaint("outside the overlay's subnet");
     }
     if address.to_bits() == network || address.to_bits() == network | !mask {
-        return Err(Complaint::hinted(format!("`{address}` is not a host's address in {subnet}"), hint));
+        return complaint("not a host's address in");
     }
     Ok(())
 }
@@ -58,6 +64,11 @@ pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<(&'s
         Overlay::Absent => {
             let hint = "add [overlay] with vni, vtep and address, or leave `vtep` out to route plainly";
             vec![("vtep", Complaint::hinted("the backend has a `vtep`, but there is no [overlay]", hint))]
+        }
+        Overlay::Swarms => {
+            let hint = "give `vtep` and `address` in [overlay]: what the file serves does not wait for the swarm; or leave \
+                        `vtep` out here to route plainly";
+            vec![("vtep", Complaint::hinted("the backend has a `vtep`, but [overlay] is left to the swarm", hint))]
         }
         Overlay::Known(overlays) => {
             let ip = match backend.address.ip {
@@ -89,7 +100,7 @@ fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<
         let hint = "give the underlay address of the node that runs the task";
         faults.push(("vtep", Complaint::hinted(format!("`{vtep}` is the gateway's own VTEP"), hint)));
     }
-    if overlay.addresses().contains(&ip) {
+    if overlay.has(ip) {
         let hint = "give the task's overlay address";
         faults.push(("address", Complaint::hinted(format!("`{ip}` is the gateway's own overlay address"), hint)));
     } else if let Err(complaint) = host_in_subnet(ip, overlay.address, overlay.prefix_bits) {

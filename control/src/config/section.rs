@@ -121,6 +121,14 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Complains when the key's list is there, but empty.
+    pub fn refuse_empty(&mut self, key: &'static str, complaint: Complaint, report: &mut Report) {
+        let empty = |found: &Found<'_>| matches!(found.value, Value::List(items) if items.is_empty());
+        if let Some(found) = self.find(key).filter(empty) {
+            report.error(&found.at, complaint);
+        }
+    }
+
     /// Complains about all keys that nobody asked for.
     pub fn close(mut self, report: &mut Report) {
         self.known.sort_unstable();

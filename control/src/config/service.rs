@@ -72,13 +72,8 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
     }
     let name = if form == Form::Change { None } else { section.text("name", report, value::service_name) };
     let listens = section.texts("listen", report, value::listen);
-    if let Some(list) =
-        section.find("listen").filter(|found| matches!(found.value, Value::List(list) if list.is_empty()))
-    {
-        let complaint =
-            Complaint::hinted("`listen` is empty: nobody could reach the service", "e.g. 198.18.0.1:8080/tcp");
-        report.error(&list.at, complaint);
-    }
+    let empty = Complaint::hinted("`listen` is empty: nobody could reach the service", "e.g. 198.18.0.1:8080/tcp");
+    section.refuse_empty("listen", empty, report);
     let settings = settings::read(&mut section, report);
     let keys = persistence::KEYS.into_iter().chain(life::KEYS).chain([
         state_times::KEY,

@@ -16,6 +16,8 @@ const MEMBER: &[(&str, Option<bool>)] = &[("auto", None), ("yes", Some(true)), (
 /// Reads the table; `None` when something that others rely on is wrong.
 pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report) -> Option<SwarmConfig> {
     section.require("vips", "[\"198.18.0.1\"]", report);
+    let empty = Complaint::hinted("`vips` is empty: published ports would be served nowhere", "e.g. [\"198.18.0.1\"]");
+    section.refuse_empty("vips", empty, report);
     let endpoints: Vec<_> = section.texts("endpoints", report, endpoint);
     let engine = section.text("engine", report, endpoint);
     let vips = gateway::distinct(section.texts("vips", report, value::host), report);

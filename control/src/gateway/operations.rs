@@ -33,7 +33,7 @@ impl Operations for Gateway {
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
         let mut catalog = self.catalog.clone();
         catalog.apply(&edit)?;
-        self.adopt(catalog).map_err(|error| refused(&error))
+        self.adopt_with_swarm(catalog).map_err(|error| refused(&error))
     }
 
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
@@ -44,12 +44,12 @@ impl Operations for Gateway {
         let loaded = config::load(&self.config_path, &self.cpus)?;
         let needs_restart = fixed_keys_that_differ(&self.config, &loaded.config);
         check_overlay(&self.config, &loaded.config)?;
+        check_places(&self.config, &self.catalog, &loaded.config)?;
         let mut wanted = self.config.clone();
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
-        self.follow_again(&mut catalog);
-        self.adopt(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
+        self.adopt_with_swarm(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
         for key in &needs_restart {
@@ -98,9 +98,24 @@ fn check_overlay(running: &Config, wanted: &Config) -> Result<(), Vec<Problem>> 
         (Some(_), None) => "[overlay] is gone from the file",
         _ => return Ok(()),
     };
-    let mut problem = problem("overlay", format!("{what}: restart needed"));
-    problem.hint = Some("nothing of the file was applied; restart the gateway to apply it".to_owned());
-    Err(vec![problem])
+    Err(vec![needs_restart("overlay", what)])
+}
+
+/// The file was checked against its own `[overlay]`. Where another one runs until a restart, all must have their place in that.
+fn check_places(running: &Config, catalog: &Catalog, wanted: &Config) -> Result<(), Vec<Problem>> {
+    if running.overlay == wanted.overlay {
+        return Ok(());
+    }
+    let services = wanted.services.iter();
+    let misplaced = services.flat_map(|service| catalog.misplaced(&service.name, &service.listens, &service.backends));
+    let problems: Vec<_> =
+        misplaced.map(|why| needs_restart("service", &format!("[overlay] differs in the file: {why}"))).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn needs_restart(field: &str, what: &str) -> Problem {
+    let hint = "nothing of the file was applied; restart the gateway to apply it";
+    Problem { hint: Some(hint.to_owned()), ..problem(field, format!("{what}: restart needed")) }
 }
 
 /// The keys that are fixed while the gateway runs and differ in the file.

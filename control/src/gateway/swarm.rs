@@ -5,12 +5,15 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Gateway;
 use super::compile::has_tun;
+use super::{Gateway, PublishError};
 use crate::catalog::Catalog;
 use crate::config::OverlayConfig;
 use crate::operations::{OverlayStatus, SwarmStatus};
 use crate::swarm::{Follower, Place, Wishes};
+
+/// How long after a failure it is tried again to put what the swarm wants into the tables.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// What is known of the swarm.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub struct SwarmState {
     place: Place,
     /// What the gateway itself could not carry out.
     refusals: BTreeSet<String>,
+    /// What is wanted could not be put into the tables, and was tried last then.
+    owed: Option<Duration>,
     heard: Option<Duration>,
     errors: u64,
     last_error: Option<String>,
@@ -67,39 +72,80 @@ impl SwarmState {
 }
 
 impl Gateway {
-    fn follow_swarm(&mut self, mut wishes: Wishes, place: Place) {
-        let mut refusals = BTreeSet::new();
+    /// The swarm wants something else now.
+    pub(super) fn follow_swarm(&mut self, mut wishes: Wishes, place: Place) {
         // All overlays share one endpoint.
         if let Some((_, OverlayConfig { vtep, port, .. })) =
             wishes.overlays.first().filter(|(_, overlay)| !self.can_open(overlay))
         {
-            refusals.insert(format!(
+            wishes.problems.insert(format!(
                 "over TUN the overlay's socket is opened at the start: set overlay.vtep = {vtep} and overlay.port = {port} \
                  and restart; on a member of the swarm use af_xdp, its kernel has that port"
             ));
             wishes.overlays.clear();
         }
-        let mut catalog = self.catalog.clone();
-        refusals.extend(carry_out(&wishes, &mut catalog));
-        if let Err(error) = self.adopt(catalog) {
-            refusals.insert(format!("the swarm's services could not be taken over: {error}"));
-        }
         let state = self.swarm.get_or_insert_default();
-        let before: BTreeSet<String> = state.problems().cloned().collect();
-        (state.wishes, state.place, state.refusals) = (wishes, place, refusals);
-        for problem in state.problems().filter(|problem| !before.contains(*problem)) {
+        for problem in wishes.problems.difference(&state.wishes.problems) {
             tracing::warn!("swarm: {problem}");
         }
+        (state.wishes, state.place) = (wishes, place);
         state.heard();
+        self.carry_out_wishes();
         self.follow_addresses();
         tracing::debug!(generation = self.generation.0, "the swarm has changed");
     }
 
-    /// Puts what the swarm wants into a catalog whose other services have changed: those come first.
-    pub(super) fn follow_again(&mut self, catalog: &mut Catalog) {
-        if let Some(state) = &mut self.swarm {
-            state.refusals = carry_out(&state.wishes, catalog);
+    /// Puts what the swarm wants into the tables.
+    fn carry_out_wishes(&mut self) {
+        let mut catalog = self.catalog.clone();
+        let Some(refusals) = self.add_wishes(&mut catalog) else { return };
+        let adopted = self.adopt(catalog);
+        self.settle_with_swarm(refusals, adopted);
+    }
+
+    /// Makes a catalog the one that counts in which the operator's services have changed: what the swarm wants may stand in
+    /// its way no longer, or in theirs. The operator's change does not wait for what of the swarm's cannot be.
+    pub(super) fn adopt_with_swarm(&mut self, catalog: Catalog) -> Result<(), PublishError> {
+        let mut both = catalog.clone();
+        let Some(refusals) = self.add_wishes(&mut both) else { return self.adopt(catalog) };
+        let adopted = self.adopt(both);
+        if adopted.is_err() {
+            self.adopt(catalog)?;
         }
+        self.settle_with_swarm(refusals, adopted);
+        Ok(())
+    }
+
+    /// Tries again what could not be put into the tables.
+    pub(super) fn follow_again(&mut self) {
+        if self.swarm.as_ref().is_some_and(|state| state.owed.is_some()) {
+            self.carry_out_wishes();
+        }
+    }
+
+    /// The same when nothing tells that it could go well now.
+    pub(super) fn follow_late(&mut self) {
+        let due = |state: &SwarmState| state.owed.is_some_and(|at| sys::clock::now().saturating_sub(at) >= TRY_AGAIN);
+        if self.swarm.as_ref().is_some_and(due) {
+            self.carry_out_wishes();
+        }
+    }
+
+    /// Puts what the swarm wants into a catalog, behind the operator's services; what cannot be so, in sentences.
+    fn add_wishes(&self, catalog: &mut Catalog) -> Option<BTreeSet<String>> {
+        Some(carry_out(&self.swarm.as_ref()?.wishes, catalog))
+    }
+
+    fn settle_with_swarm(&mut self, mut refusals: BTreeSet<String>, adopted: Result<(), PublishError>) {
+        let state = self.swarm.get_or_insert_default();
+        state.owed = adopted.is_err().then(sys::clock::now);
+        if let Err(error) = adopted {
+            refusals.insert(format!("the swarm's services could not be taken over: {error}"));
+        }
+        for refusal in refusals.difference(&state.refusals) {
+            tracing::warn!("swarm: {refusal}");
+        }
+        state.refusals = refusals;
     }
 
     /// Over TUN the socket for the overlay stands where the file said.

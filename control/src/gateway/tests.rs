@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use datapath::service::{Generation, Hop, InterfaceIndex, Path as Way, Snapshot};
 use wire::MacAddr;
 
+use super::First;
 use super::compile::{self, Compiled, taken_by_kernel};
 use super::resolve::OverlayMacs;
 use super::testing::{self, NODE_MAC, TUN};
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, parse};
 use crate::kernel::{KernelView, Link, LocalAddress, Path, ReplyPart, ReplyRule};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 11);
@@ -197,6 +198,21 @@ fn the_same_ways_need_no_new_table() {
     let mut down = here.clone();
     down.links.get_mut(&2).unwrap().up = false;
     assert!(!tables.leads_as(&compiled(&config, &down).tables));
+}
+
+/// The swarm's overlay is not known yet at the start; services of the file do not wait for it.
+#[test]
+fn the_documented_example_can_be_started() {
+    let (_, behind) = include_str!("../../../docs/config.md").split_once("```toml\n").unwrap();
+    let (example, _) = behind.split_once("```").unwrap();
+    let config =
+        parse("gw.toml", example.as_bytes(), &[0, 1]).map_err(|problems| problems[0].to_string()).unwrap().config;
+    assert!(config.swarm.is_some());
+    let compiled = compiled(&config, &view(&[(NODE, on_link(2, Some(NODE_MAC)))]));
+    let Way::Overlay { vni, .. } = ways(&compiled)[0] else { panic!("{:?}", ways(&compiled)) };
+    assert_eq!((compiled.tables.overlays.len(), vni), (1, compiled.tables.overlays[0].vni));
+    assert_eq!(compiled.tables.services[0].backends[0].weight, 1);
+    First::split(compiled).unwrap();
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::operations::{Edit, EditErrorKind, Operations};
 
 const CPUS: &[usize] = &[0, 1];
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [gateway]
 cpus = [0, 1]
 flows = 1000
@@ -41,7 +41,7 @@ vtep = "198.18.1.11"
 "#;
 
 /// As the kernel would tell it: `eth0`, and the node behind it.
-fn view(up: bool) -> KernelView {
+pub fn view(up: bool) -> KernelView {
     let link = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up };
     let node = "198.18.1.11".parse().unwrap();
     let mac = Some(MacAddr([2, 0, 0, 0, 0, 0x11]));
@@ -50,8 +50,8 @@ fn view(up: bool) -> KernelView {
 }
 
 /// A gateway, the file that it reads anew, the far ends of its devices.
-struct Running {
-    gateway: Gateway,
+pub struct Running {
+    pub gateway: Gateway,
     path: PathBuf,
     ends: Vec<MemoryDevice>,
     _directory: Directory,
@@ -100,19 +100,19 @@ impl Running {
         Running { gateway, path, ends, _directory: directory }
     }
 
-    fn write(&self, text: &str) {
+    pub fn write(&self, text: &str) {
         std::fs::write(&self.path, text).unwrap();
     }
 
     /// The generation, once all workers use it.
-    fn live(&mut self) -> u64 {
+    pub fn live(&mut self) -> u64 {
         self.wait(|running| running.gateway.is_live());
         let status = self.gateway.status();
         assert!(status.workers.iter().all(|worker| worker.alive && worker.generation == status.generation));
         status.generation
     }
 
-    fn wait(&mut self, done: impl Fn(&Running) -> bool) {
+    pub fn wait(&mut self, done: impl Fn(&Running) -> bool) {
         for _ in 0..1000 {
             self.gateway.tick();
             if done(self) {
@@ -124,7 +124,7 @@ impl Running {
     }
 
     /// The services by name.
-    fn services(&self) -> Vec<String> {
+    pub fn services(&self) -> Vec<String> {
         self.gateway.catalog().services().iter().map(|service| service.name.clone()).collect()
     }
 }
@@ -134,7 +134,7 @@ fn running(name: &str, test: impl FnOnce(&mut Running)) {
     running_on(name, CONFIG, test);
 }
 
-fn running_on(name: &str, config: &str, test: impl FnOnce(&mut Running)) {
+pub fn running_on(name: &str, config: &str, test: impl FnOnce(&mut Running)) {
     in_namespace(name, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -188,6 +188,25 @@ fn a_refused_file_or_edit_changes_nothing() {
         assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));
         running.gateway.edit(Edit::RemoveService { name: "web".to_owned() }).unwrap();
         assert_eq!((running.services(), running.live()), (vec![], 2));
+    });
+}
+
+/// Its backends fit the overlay that it describes, but that one does not run before a restart.
+#[test]
+fn a_file_with_backends_for_another_overlay_is_refused() {
+    running("gateway::tests_running::a_file_with_backends_for_another_overlay_is_refused", |running| {
+        running.write(&CONFIG.replace("10.0.0.", "10.1.0."));
+        let problems = running.gateway.reload().unwrap_err();
+        assert_eq!(
+            problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
+            [
+                "[overlay] differs in the file: service web: backend 10.1.0.11:8000: `10.1.0.11` is outside the overlay's \
+              subnet 10.0.0.0/24: restart needed"
+            ]
+        );
+        assert!(problems[0].hint.as_ref().unwrap().contains("restart the gateway"));
+        let backend = running.gateway.catalog().services()[0].backends[0].config.address.to_string();
+        assert_eq!((backend.as_str(), running.live()), ("10.0.0.11:8000", 1));
     });
 }
 

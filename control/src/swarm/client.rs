@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::list::parse_list;
 use super::tls;
 use crate::config::Endpoint;
 
@@ -153,6 +154,16 @@ impl Connection {
     pub async fn read<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ApiError> {
         let body = self.get(path).await?;
         parse(&body).map_err(|why| ApiError::Nonsense(self.what(path), why))
+    }
+
+    /// A list, as [`parse_list`] takes it.
+    pub async fn read_list<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        kind: &str,
+    ) -> Result<(Vec<T>, Vec<String>), ApiError> {
+        let body = self.get(path).await?;
+        parse_list(&body, kind).map_err(|why| ApiError::Nonsense(self.what(path), why))
     }
 
     /// An answer that never ends, piece by piece.

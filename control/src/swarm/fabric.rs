@@ -15,7 +15,7 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// What was learned of the networks. The first is the main one.
 pub struct Fabric {
     joined: Vec<Joined>,
-    /// Networks that are wanted, but not there.
+    /// Networks that are wanted, but not there, or cannot be read; a sentence each.
     missing: Vec<String>,
     port: u16,
     /// Whether this machine is in the swarm.
@@ -40,19 +40,25 @@ impl Fabric {
         is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
         now: Duration,
     ) -> Result<Fabric, ApiError> {
-        let networks: Vec<Network> = manager.read("/networks").await?;
+        let (networks, missing) = manager.read_list::<Network>("/networks", "network").await?;
         let chosen = overlay::choose(&networks, config.network.as_deref());
         let chosen = chosen.map_err(|why| ApiError::Nonsense(manager.name().to_owned(), why))?;
         let main = verbose(manager, &chosen.id).await?;
         let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
-        let before = before.map(|before| (before.member, before.joined.first().and_then(|main| main.own)));
         let (member, own) = match config.member {
             Some(false) => (false, None),
-            asked => membership(engine, &main, asked, is_local).await.or(before).unwrap_or((false, None)),
+            asked => {
+                let (was_member, known) =
+                    before.map_or((false, None), |before| (before.member, before.place_in(&main)));
+                match membership(engine, &main, asked, is_local).await {
+                    None => (was_member, known),
+                    Some((member, place)) => (member, place.or(known.filter(|_| member))),
+                }
+            }
         };
         let vtep = config.overlay.vtep.or(own.map(|own| own.vtep));
         let main = Joined { network: main, seed: config.overlay.clone(), own };
-        let mut fabric = Fabric { joined: vec![main], missing: Vec::new(), port, member, asked_at: now, stale: false };
+        let mut fabric = Fabric { joined: vec![main], missing, port, member, asked_at: now, stale: false };
         for more in &config.more {
             match overlay::choose(&networks, Some(&more.network)) {
                 Ok(chosen) => {
@@ -81,6 +87,11 @@ impl Fabric {
         self.joined.first().map_or("", |main| main.network.name.as_str())
     }
 
+    /// Our own place, if this is still the main network: one that was made again under its name is another.
+    fn place_in(&self, network: &Network) -> Option<Own> {
+        self.joined.first().filter(|main| main.network.id == network.id)?.own
+    }
+
     /// The networks themselves.
     pub fn networks(&self) -> impl Iterator<Item = &Network> {
         self.joined.iter().map(|joined| &joined.network)
@@ -105,7 +116,7 @@ impl Fabric {
         served
     }
 
-    /// Networks that are wanted, but not there; a sentence each.
+    /// Networks that are wanted, but not there, or cannot be read; a sentence each.
     pub fn missing(&self) -> &[String] {
         &self.missing
     }
@@ -132,7 +143,8 @@ async fn verbose(manager: &mut Connection, id: &str) -> Result<Network, ApiError
     manager.read(&format!("/networks/{id}?verbose=true")).await
 }
 
-/// What this machine's own engine says; `None` when there is none, or it does not answer now.
+/// What this machine's own engine says; `None` is no news: there is none, it does not answer now, or it is on its way into the
+/// swarm, or back. A member's place may not be shown, or not yet.
 async fn membership(
     engine: &Engine,
     network: &Network,
@@ -141,10 +153,14 @@ async fn membership(
 ) -> Option<(bool, Option<Own>)> {
     let mut own = engine.connect().await.ok()?;
     let info: Info = own.read("/info").await.ok()?;
-    let active = info.swarm.local_node_state == "active";
+    match info.swarm.local_node_state.as_str() {
+        "active" => {}
+        "inactive" => return Some((false, None)),
+        // `pending`, `error` and `locked` come and go while its node starts, or looks for a manager.
+        _ => return None,
+    }
     // An engine that is reached over the network, or over a socket from elsewhere, is not this machine's.
-    let here = asked == Some(true) || info.swarm.node_addr.parse().is_ok_and(is_local);
-    if !active || !here {
+    if asked != Some(true) && !is_local(info.swarm.node_addr.parse().ok()?) {
         return Some((false, None));
     }
     let place = verbose(&mut own, &network.id).await.ok().as_ref().and_then(overlay::own_place);

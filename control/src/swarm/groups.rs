@@ -160,17 +160,20 @@ impl Draft<'_> {
         let Some(protocol) = protocol(&port.protocol) else {
             return self.problem(format!("{} is not balanced", printable(&port.protocol)));
         };
+        let (Ok(target), Ok(published)) = (u16::try_from(port.target_port), u16::try_from(port.published_port)) else {
+            return self.problem(format!("{} is no port", port.target_port.max(port.published_port)));
+        };
         let host = port.publish_mode == "host";
-        if port.published_port == 0 || port.target_port == 0 {
+        if published == 0 || target == 0 {
             // An ingress port is still to come; a host port is each task's own.
             if host {
                 let ask = "give it a published port";
-                self.problem(format!("host port for {} differs by task: {ask}", port.target_port));
+                self.problem(format!("host port for {target} differs by task: {ask}"));
             }
         } else if host {
-            self.add(Way::Host(protocol), port.target_port, port.published_port, protocol);
+            self.add(Way::Host(protocol), target, published, protocol);
         } else if self.groups.network.is_some() {
-            self.through_overlay(port.target_port, port.published_port, protocol);
+            self.through_overlay(target, published, protocol);
         }
     }
 

@@ -103,10 +103,10 @@ pub struct Endpoint {
 pub struct Port {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// In the container.
-    pub target_port: u16,
+    /// In the container. Docker takes any number.
+    pub target_port: u32,
     /// Outside; 0 while it is not given yet, or differs from task to task.
-    pub published_port: u16,
+    pub published_port: u32,
     /// `ingress` or `host`.
     pub publish_mode: String,
 }
@@ -305,7 +305,7 @@ pub struct Info {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct SwarmInfo {
-    /// `active` in a swarm.
+    /// `active` in a swarm, `inactive` in none; `pending`, `error` or `locked` while it is not known.
     pub local_node_state: String,
     /// How the other nodes know it.
     pub node_addr: String,

@@ -88,7 +88,7 @@ pub fn overlay(network: &Network, port: u16, seed: &OverlaySeed, own: Option<Own
 }
 
 fn needs(network: &str, key: &str, what: &str) -> String {
-    format!("this machine is no member of the swarm: {key} must be set, {what} ({network})")
+    format!("this machine's own engine tells of no place in network {network}: without it {key} must be set, {what}")
 }
 
 fn subnet_of(address: Ipv4Addr, subnets: &[(Ipv4Addr, u8)], name: &str) -> Result<u8, String> {

@@ -5,9 +5,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use serde::de::DeserializeOwned;
 
-use super::client::{ApiError, Connection, Engine, parse};
+use super::client::{ApiError, Connection, Engine};
 use super::fabric::Fabric;
+use super::list::parse_list;
 use super::memory::Memory;
 use super::model::{Network, Node, Service, Task};
 use super::watch::{TASKS, Watch};
@@ -72,6 +74,8 @@ struct Answers {
     /// Those that shall run, then those that were known and shall not.
     tasks: Vec<Task>,
     nodes: Vec<Node>,
+    /// A sentence for each of them that could not be read.
+    odd: Vec<String>,
 }
 
 impl Rounds {
@@ -89,15 +93,14 @@ impl Rounds {
             (manager.get(SERVICES).await?, manager.get(TASKS).await?, manager.get(NODES).await?);
         let same = services == self.services && tasks == self.tasks && nodes == self.nodes;
         let nonsense = |why| ApiError::Nonsense(manager_name(manager), why);
-        let running: Vec<Task> = parse(&tasks).map_err(nonsense)?;
+        let (running, odd_tasks) = read_all::<Task>(&tasks, "task").map_err(nonsense)?;
         if same && !refreshed && !self.incomplete && self.known.len() == running.len() {
             return Ok(Outcome::Same);
         }
-        let mut answers = Answers {
-            services: parse(&services).map_err(nonsense)?,
-            tasks: running,
-            nodes: parse(&nodes).map_err(nonsense)?,
-        };
+        let (listed, odd_services) = read_all(&services, "service").map_err(nonsense)?;
+        let (joined, odd_nodes) = read_all(&nodes, "node").map_err(nonsense)?;
+        let odd = [odd_services, odd_tasks, odd_nodes].concat();
+        let mut answers = Answers { services: listed, tasks: running, nodes: joined, odd };
         self.ask_for_leaving(manager, &mut answers.tasks).await?;
         if let Some(why) = self.doubt(&answers, now) {
             return Ok(Outcome::Doubtful(why));
@@ -145,7 +148,8 @@ impl Rounds {
         let leaving: Vec<_> = self.known.iter().filter(|id| !running.contains(id.as_str())).cloned().collect();
         for ids in leaving.chunks(IDS_AT_ONCE) {
             let list = ids.iter().map(|id| format!("%22{id}%22")).collect::<Vec<_>>().join(",");
-            let found: Vec<Task> = manager.read(&format!("/tasks?filters=%7B%22id%22%3A%5B{list}%5D%7D")).await?;
+            let path = format!("/tasks?filters=%7B%22id%22%3A%5B{list}%5D%7D");
+            let (found, _) = manager.read_list::<Task>(&path, "task").await?;
             // What did not match the filter's exact id is another task.
             tasks.extend(found.into_iter().filter(|task| ids.contains(&task.id)));
         }
@@ -177,7 +181,7 @@ impl Rounds {
         answers: &Answers,
         now: Duration,
     ) -> Result<Outcome, ApiError> {
-        let Answers { services, tasks, nodes } = answers;
+        let Answers { services, tasks, nodes, odd } = answers;
         let gone = |task: &&Task| matches!(task.status.state.as_str(), "complete" | "failed" | "shutdown" | "rejected");
         let serves = |task: &&Task| task.status.state == "running" && task.desired_state == "running";
         self.known = tasks.iter().filter(|task| !gone(task)).map(|task| task.id.clone()).collect();
@@ -193,10 +197,11 @@ impl Rounds {
         }
         self.memory.learn(services, tasks, nodes, fabric.networks(), now);
         self.incomplete = !wanting(&self.memory, fabric).is_empty();
+        let missing = [fabric.missing(), odd].concat();
         let basis = Basis {
             vips: &config.vips,
             networks: &fabric.served(),
-            missing: fabric.missing(),
+            missing: &missing,
             tasks,
             memory: &self.memory,
             now,
@@ -225,6 +230,15 @@ impl Rounds {
         let differs = self.fabric.as_ref().is_none_or(|before| !before.is_like(&fabric));
         self.fabric = Some(fabric);
         Ok(differs)
+    }
+}
+
+/// Where nothing can be read, Docker's words have changed, rather than everything gone.
+fn read_all<T: DeserializeOwned>(body: &[u8], kind: &str) -> Result<(Vec<T>, Vec<String>), String> {
+    let (all, odd) = parse_list(body, kind)?;
+    match odd.first() {
+        Some(first) if all.is_empty() => Err(format!("not what Docker should answer: {first}")),
+        _ => Ok((all, odd)),
     }
 }
 

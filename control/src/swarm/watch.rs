@@ -4,7 +4,8 @@
 
 use hyper::body::Bytes;
 
-use super::client::{ApiError, Connection, parse};
+use super::client::{ApiError, Connection};
+use super::list::parse_list;
 use super::model::{Service, Task};
 use super::round::IDS_AT_ONCE;
 
@@ -47,7 +48,7 @@ impl Watch {
             Watch::Services => Ok(false),
             Watch::Tasks => Ok(manager.get(TASKS).await? != *tasks),
             Watch::Updated(services) => {
-                let now: Vec<Task> = manager.read(&of_services(services)).await?;
+                let (now, _) = manager.read_list::<Task>(&of_services(services), "task").await?;
                 Ok(sorted(now) != sorted(before(services, tasks)))
             }
         }
@@ -61,7 +62,7 @@ fn of_services(ids: &[String]) -> String {
 
 /// Tasks of these services in an answer about all. It was understood before.
 fn before(services: &[String], tasks: &Bytes) -> Vec<Task> {
-    let mut tasks: Vec<Task> = parse(tasks).unwrap_or_default();
+    let (mut tasks, _) = parse_list::<Task>(tasks, "task").unwrap_or_default();
     tasks.retain(|task| services.contains(&task.service_id));
     tasks
 }

@@ -67,7 +67,7 @@ pub struct Basis<'a> {
     pub vips: &'a [IpAddr],
     /// The networks that are served.
     pub networks: &'a [Served<'a>],
-    /// Sentences about networks that are not there.
+    /// Sentences about networks that are not there, and about what could not be read.
     pub missing: &'a [String],
     /// Tasks that run, and those that are leaving.
     pub tasks: &'a [Task],
@@ -303,14 +303,15 @@ impl Draft<'_> {
         let id = printable(&task.id);
         let is_it = |port: &&Port| {
             port.publish_mode == "host"
-                && port.target_port == target
+                && port.target_port == u32::from(target)
                 && groups::protocol(&port.protocol) == Some(protocol)
         };
         // Before its ports are known it can not be reached.
-        let port = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
+        let published = task.status.port_status.ports.iter().find(is_it).ok_or(None)?.published_port;
+        let port = u16::try_from(published).ok().and_then(NonZeroU16::new).ok_or(None)?;
         let unknown = || Some(format!("the address of the node of task {id} is not known"));
         let ip = self.basis.memory.node_address(&task.node_id).ok_or_else(unknown)?;
-        let address = BackendAddress { ip, port: NonZeroU16::new(port) };
+        let address = BackendAddress { ip, port: Some(port) };
         Ok(BackendConfig::new(address, None, weight))
     }
 }

@@ -101,6 +101,7 @@ fn interfaces() {
         interface("no queue", "name = \"eth0\"\nqueues = []"),
         interface("a negative queue", "name = \"eth0\"\nqueues = [-1]"),
         ("no interface", OVERLAY.to_owned()),
+        ("an empty list of interfaces", format!("interface = []\n{OVERLAY}")),
     ]));
 }
 
@@ -365,9 +366,23 @@ fn protection() {
 #[test]
 fn backends() {
     let good = "address = \"10.0.0.11:80\"\nvtep = \"198.18.1.11\"";
+    let swarm = "[swarm]\nvips = \"198.18.0.2\"\n";
     let no_overlay = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n[[service.backend]]\n";
     assert_words!(cases(&[
         ("a vtep without an overlay", format!("{BASE}{no_overlay}{good}\n")),
+        ("a vtep, but only the swarm knows the overlay", format!("{BASE}{swarm}{no_overlay}{good}\n")),
+        (
+            "an overlay that the swarm completes",
+            format!("{BASE}{swarm}[overlay]\nvtep = \"198.18.1.1\"\n{no_overlay}{good}\n"),
+        ),
+        (
+            "an overlay that needs no swarm",
+            format!("{BASE}{swarm}[overlay]\nvtep = \"198.18.1.1\"\naddress = \"10.0.0.3/24\"\n{no_overlay}{good}\n"),
+        ),
+        (
+            "with a swarm, a broken overlay is the only error",
+            format!("{BASE}{swarm}[overlay]\nvtep = \"::1\"\n{no_overlay}{good}\n"),
+        ),
         ("a broken overlay is the only error", format!("{BASE}[overlay]\nvni = 0\n{no_overlay}{good}\n")),
         backend("outside the subnet", "address = \"10.0.1.11:80\"\nvtep = \"198.18.1.11\""),
         backend("the subnet's broadcast address", "address = \"10.0.0.255:80\"\nvtep = \"198.18.1.11\""),
@@ -392,6 +407,7 @@ fn swarm_table() {
     let vips = "vips = \"198.18.0.1\"";
     assert_words!(cases(&[
         swarm("no VIPs", ""),
+        swarm("an empty list of VIPs", "vips = []"),
         swarm("a VIP twice", "vips = [\"198.18.0.1\", \"198.18.0.1\"]"),
         swarm("no such endpoint", &format!("{vips}\nendpoints = \"http://manager:2375\"")),
         swarm("a relative socket", &format!("{vips}\nengine = \"unix://docker.sock\"")),

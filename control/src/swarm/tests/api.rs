@@ -24,9 +24,11 @@ use crate::swarm::provider::{Follower, Provider};
 use crate::swarm::round::Place;
 use crate::swarm::wishes::Wishes;
 
-/// What a made-up manager answers, by path.
+const INGRESS: &str = "/networks/rp3zpkp4rkhej8jrp37h9jr6n";
+
+/// What a made-up manager answers, by path, and how often it was asked.
 #[derive(Clone, Default)]
-pub struct Answers(Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>);
+pub struct Answers(Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>, Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Answers {
     pub fn recorded() -> Answers {
@@ -35,7 +37,7 @@ impl Answers {
         answers.set("/tasks", sample!("tasks"));
         answers.set("/nodes", sample!("nodes"));
         answers.set("/networks", sample!("networks"));
-        answers.set("/networks/rp3zpkp4rkhej8jrp37h9jr6n", sample!("network-ingress-manager-verbose"));
+        answers.set(INGRESS, sample!("network-ingress-manager-verbose"));
         answers.set("/swarm", sample!("swarm"));
         answers.set("/info", "{}");
         answers
@@ -43,6 +45,20 @@ impl Answers {
 
     pub fn set(&self, path: &'static str, body: &str) {
         self.0.lock().unwrap().insert(path, (StatusCode::OK, body.to_owned()));
+    }
+
+    fn set_status(&self, path: &'static str, status: StatusCode) {
+        self.0.lock().unwrap().entry(path).or_default().0 = status;
+    }
+
+    fn times_asked(&self, path: &str) -> usize {
+        self.1.lock().unwrap().get(path).copied().unwrap_or_default()
+    }
+
+    /// Waits until it is asked for this once more.
+    async fn is_asked(&self, path: &str) {
+        let before = self.times_asked(path);
+        until(|| self.times_asked(path) > before).await;
     }
 
     fn refuse(&self) {
@@ -80,11 +96,21 @@ impl Answers {
             let endless = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
             return Response::new(BoxBody::new(StreamBody::new(endless)));
         }
+        *self.1.lock().unwrap().entry(path.to_owned()).or_default() += 1;
         let (status, body) = self.get(path);
         let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
         *response.status_mut() = status;
         response
     }
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let polled = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), polled).await.unwrap();
 }
 
 /// What the provider says.
@@ -142,13 +168,33 @@ struct Scene {
 
 impl Scene {
     fn start() -> Scene {
+        Scene::of(Directory::new(), |_| ())
+    }
+
+    /// On a member, with its own engine: a worker's.
+    fn member() -> (Scene, Answers) {
         let directory = Directory::new();
+        let engine = Answers::default();
+        engine.set("/info", sample!("info-worker"));
+        engine.set(INGRESS, sample!("network-ingress-worker-verbose"));
+        let path = directory.path.join("engine.sock");
+        engine.clone().serve(&path);
+        let scene = Scene::of(directory, |config| {
+            config.engine = Endpoint::Unix(path);
+            config.member = Some(true);
+            config.overlay = OverlaySeed::default();
+        });
+        (scene, engine)
+    }
+
+    fn of(directory: Directory, change: impl FnOnce(&mut SwarmConfig)) -> Scene {
         let answers = [Answers::recorded(), Answers::recorded()];
         let paths = ["a.sock", "b.sock"].map(|name| directory.path.join(name));
         for (answers, path) in answers.iter().zip(&paths) {
             answers.clone().serve(path);
         }
-        let config = config(paths.iter().cloned().map(Endpoint::Unix).collect(), None, &directory);
+        let mut config = config(paths.iter().cloned().map(Endpoint::Unix).collect(), None, &directory);
+        change(&mut config);
         let (say, said) = mpsc::unbounded_channel();
         let heard = Arc::default();
         tokio::spawn(Provider::new(&config).unwrap().run(Arc::new(Listener(say, Arc::clone(&heard)))));
@@ -201,12 +247,7 @@ async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
     scene.answers[0].refuse();
     assert!(scene.failure().await.contains("not a swarm manager"));
     // The same from the other one is no news.
-    let other_is_heard = async {
-        while !scene.heard.lock().unwrap().ends_with("b.sock") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), other_is_heard).await.unwrap();
+    until(|| scene.heard.lock().unwrap().ends_with("b.sock")).await;
     scene.answers[1].set("/services", &sample!("services").replace("my-web", "renamed"));
     let (wishes, place) = scene.wishes().await;
     assert_eq!(wishes.services[0].service.name, "renamed");
@@ -222,7 +263,15 @@ async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
 async fn nonsense_and_sudden_emptiness_change_nothing() {
     let mut scene = Scene::start();
     scene.wishes().await;
-    for (path, body) in [("/tasks", "[]"), ("/tasks", "{\"message\": 1}"), ("/services", "[]"), ("/nodes", "\u{0}")] {
+    let (vanished, nonsense) = ("vanished", "not what Docker should answer");
+    let cases = [
+        ("/tasks", "[]", vanished),
+        ("/tasks", "{\"message\": 1}", nonsense),
+        ("/services", "[]", vanished),
+        ("/services", "[{\"ID\": 7}]", nonsense),
+        ("/nodes", "\u{0}", nonsense),
+    ];
+    for (path, body, words) in cases {
         let kept = scene.answers[0].get(path).1;
         for answers in &scene.answers {
             answers.set(path, body);
@@ -232,7 +281,7 @@ async fn nonsense_and_sudden_emptiness_change_nothing() {
             }
         }
         let Said::Failed(why) = scene.next().await else { panic!("{path} {body:?} was believed") };
-        assert!(why.contains("vanished") || why.contains("not what Docker should answer"), "{why}");
+        assert!(why.contains(words), "{path} {body:?}: {why}");
         for answers in &scene.answers {
             answers.set(path, &kept);
             answers.set("/services", sample!("services"));
@@ -242,4 +291,79 @@ async fn nonsense_and_sudden_emptiness_change_nothing() {
         }
     }
     drop(scene.directory);
+}
+
+/// Half an answer of a member's own engine: nothing moves until the swarm itself has news, and its place is still there then.
+async fn keeps_its_place(scene: (Scene, Answers), spoil: impl FnOnce(&Answers), asked: &str) {
+    let (mut scene, engine) = scene;
+    let overlays = scene.wishes().await.0.overlays;
+    assert_eq!((overlays[0].1.address, overlays[0].1.vtep.octets()[3]), (Ipv4Addr::new(10, 0, 0, 3), 12));
+    spoil(&engine);
+    engine.is_asked(asked).await;
+    scene.answers[0].set("/services", &sample!("services").replace("my-web", "renamed"));
+    loop {
+        let (wishes, place) = scene.wishes().await;
+        assert_eq!((&wishes.overlays, place.member), (&overlays, true), "{:?}", wishes.problems);
+        if wishes.services[0].service.name == "renamed" {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_whose_engine_shows_no_network_keeps_its_place() {
+    let refuse = |engine: &Answers| engine.set_status(INGRESS, StatusCode::SERVICE_UNAVAILABLE);
+    keeps_its_place(Scene::member(), refuse, INGRESS).await;
+}
+
+#[tokio::test]
+async fn a_member_whose_engine_has_lost_its_manager_keeps_its_place() {
+    let pending = sample!("info-worker").replace("\"active\"", "\"pending\"");
+    assert_ne!(pending, sample!("info-worker"));
+    keeps_its_place(Scene::member(), |engine| engine.set("/info", &pending), "/info").await;
+}
+
+#[tokio::test]
+async fn a_member_has_no_place_yet_in_a_network_that_was_made_again() {
+    let (mut scene, engine) = Scene::member();
+    assert_eq!(scene.wishes().await.0.overlays.len(), 1);
+    let again = |text: &str| text.replace("rp3zpkp4rkhej8jrp37h9jr6n", "again");
+    scene.answers[0].set("/networks/again", &again(sample!("network-ingress-manager-verbose")));
+    scene.answers[0].set("/networks", &again(sample!("networks")));
+    let (wishes, place) = scene.wishes().await;
+    assert_eq!((&wishes.overlays[..], place.member), (&[][..], true));
+    engine.set("/networks/again", &again(sample!("network-ingress-worker-verbose")).replace("10.0.0.3", "10.0.0.7"));
+    let (wishes, _) = scene.wishes().await;
+    assert_eq!(wishes.overlays[0].1.address, Ipv4Addr::new(10, 0, 0, 7));
+}
+
+#[tokio::test]
+async fn who_has_left_the_swarm_has_no_place() {
+    let (mut scene, engine) = Scene::member();
+    assert_eq!(scene.wishes().await.0.overlays.len(), 1);
+    engine.set("/info", &sample!("info-worker").replace("\"active\"", "\"inactive\""));
+    let (wishes, place) = scene.wishes().await;
+    assert_eq!((&wishes.overlays[..], place.member), (&[][..], false));
+}
+
+#[tokio::test]
+async fn one_odd_element_of_each_list_costs_nobody_else() {
+    let mut scene = Scene::start();
+    let before = scene.wishes().await.0;
+    for (path, sample, odd) in [
+        ("/services", sample!("services"), "[{\"ID\": \"s\", \"Spec\": {\"Name\": 1}},"),
+        ("/tasks", sample!("tasks"), "[{\"ID\": \"t\", \"NetworksAttachments\": 2},"),
+        ("/nodes", sample!("nodes"), "[{\"ID\": \"n\", \"Status\": 3},"),
+        ("/networks", sample!("networks"), "[{\"Id\": \"o\", \"Name\": \"odd\", \"Options\": 4},"),
+    ] {
+        scene.answers[0].set(path, &sample.replacen('[', odd, 1));
+    }
+    let said = |wishes: &Wishes| wishes.problems.iter().map(|why| why[..why.find(':').unwrap()].to_owned()).collect();
+    let mut all: Vec<String> = Vec::new();
+    while all.len() < 4 {
+        let (wishes, _) = scene.wishes().await;
+        assert_eq!((&wishes.services, &wishes.overlays), (&before.services, &before.overlays));
+        all = said(&wishes);
+    }
+    assert_eq!(all, ["network odd", "node n", "service s", "task t"]);
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::swarm::client::parse;
+use crate::swarm::list::parse_list;
 
 const SAMPLES: [&str; 4] =
     [sample!("services"), sample!("tasks"), sample!("nodes"), sample!("network-ingress-manager-verbose")];
@@ -46,11 +48,12 @@ proptest! {
         places(&json, "", &mut all);
         *at(&mut json, place.get::<String>(&all)) = odd;
         let mut scene = Scene::recorded();
+        let body = json.to_string().into_bytes();
         let read = match which {
-            0 => serde_json::from_value(json).map(|services| scene.services = services),
-            1 => serde_json::from_value(json).map(|tasks| scene.tasks = tasks),
-            2 => serde_json::from_value(json).map(|nodes| scene.nodes = nodes),
-            _ => serde_json::from_value(json).map(|network| scene.network = network),
+            0 => parse_list(&body, "service").map(|(services, _)| scene.services = services),
+            1 => parse_list(&body, "task").map(|(tasks, _)| scene.tasks = tasks),
+            2 => parse_list(&body, "node").map(|(nodes, _)| scene.nodes = nodes),
+            _ => parse(&body).map(|network| scene.network = network),
         };
         if read.is_ok() {
             let wishes = scene.wishes();
@@ -78,6 +81,7 @@ fn odd_services_are_left_out_and_the_others_stand() {
     scene.services.push(odd("../../etc", json!([])));
     scene.services.push(odd("sctp", json!([{"Protocol": "sctp", "TargetPort": 1, "PublishedPort": 9}])));
     scene.services.push(odd("zero", json!([{"Protocol": "tcp", "TargetPort": 0, "PublishedPort": 9}])));
+    scene.services.push(odd("beyond", json!([{"Protocol": "tcp", "TargetPort": 65_536, "PublishedPort": 9}])));
     scene.services.push(odd("thief", json!([{"Protocol": "tcp", "TargetPort": 1, "PublishedPort": 8080}])));
     scene.services.push(odd("silent", json!(null)));
     let wishes = scene.wishes();
@@ -85,9 +89,37 @@ fn odd_services_are_left_out_and_the_others_stand() {
     assert_eq!(
         problems(&wishes),
         [
+            "service beyond: 65536 is no port",
             "service sctp: sctp is not balanced",
             "service thief: 198.18.0.1:8080/tcp is taken by service my-web",
             "swarm service: `../../etc` can't be a service's name",
+        ]
+    );
+}
+
+#[test]
+fn an_odd_port_leaves_the_service_its_others() {
+    let mut scene = Scene::running();
+    let before = scene.wishes().services;
+    let mut odd = scene.services[0].endpoint.ports[0].clone();
+    (odd.target_port, odd.published_port) = (8000, 70_000);
+    scene.services[0].endpoint.ports.push(odd);
+    let wishes = scene.wishes();
+    assert_eq!((wishes.services.clone(), problems(&wishes)), (before, vec!["service my-web: 70000 is no port"]));
+}
+
+#[test]
+fn an_odd_element_is_left_out_and_named() {
+    let list = r#"[{"ID": "1", "Spec": {"Name": "a"}}, {"ID": "2", "Spec": {"Name": "b", "Labels": 7}}, {"ID": "3", "NodeID": 4},
+                   7, {"Name": "c\u001b", "Id": "5", "CreatedAt": 6}]"#;
+    let (services, odd) = parse_list::<Service>(list.as_bytes(), "service").unwrap();
+    assert_eq!(services.iter().map(|service| service.id.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+    assert_eq!(
+        odd,
+        [
+            "service b: left out: invalid type: integer `7`, expected a map",
+            "service without a name: left out: invalid type: integer `7`, expected struct Service",
+            "service c\u{fffd}: left out: invalid type: integer `6`, expected a string",
         ]
     );
 }
@@ -105,7 +137,7 @@ fn odd_addresses_of_tasks_are_left_out() {
 
 #[test]
 fn a_worker_refuses_and_text_is_no_answer() {
-    assert!(serde_json::from_str::<Vec<Task>>(sample!("worker-tasks-error")).is_err());
-    assert!(serde_json::from_str::<Vec<Service>>("<html>").is_err());
-    assert_eq!(serde_json::from_str::<Vec<Task>>("[{}]").unwrap(), [Task::default()]);
+    assert!(parse_list::<Task>(sample!("worker-tasks-error").as_bytes(), "task").is_err());
+    assert!(parse_list::<Service>(b"<html>", "service").is_err());
+    assert_eq!(parse_list::<Task>(b"[{}]", "task").unwrap(), (vec![Task::default()], vec![]));
 }

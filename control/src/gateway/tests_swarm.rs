@@ -1,0 +1,109 @@
+//! What the swarm wants and cannot have at once: it comes when the obstacle goes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::tests_running::{CONFIG, Running, running_on, view};
+use crate::config::{BackendConfig, ServiceConfig, Settings, value};
+use crate::kernel::{KernelView, LocalAddress};
+use crate::operations::{Edit, Operations};
+use crate::swarm::{Place, Wanted, WantedTask, Wishes};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 9);
+
+/// Over TUN, where the kernel may take a VIP for itself.
+fn config() -> String {
+    let tun = CONFIG.replace("name = \"eth0\"", "name = \"eth0\"\ndriver = \"tun\"");
+    format!("{tun}\n[swarm]\nvips = [\"{VIP}\"]\n")
+}
+
+fn service(name: &str, listen: &str) -> ServiceConfig {
+    ServiceConfig {
+        name: name.to_owned(),
+        listens: vec![value::listen(listen).unwrap()],
+        settings: Settings::default(),
+        check: None,
+        backends: Vec::new(),
+    }
+}
+
+/// The swarm wants this service there, with one task.
+fn wants(running: &mut Running, name: &str, listen: &str) {
+    let address = "192.0.2.1:80".parse().unwrap();
+    let task = WantedTask { id: format!("task-{name}"), backend: BackendConfig::new(address, None, 1) };
+    let wanted = Wanted { key: name.to_owned(), service: service(name, listen), tasks: vec![task] };
+    running.gateway.follow_swarm(Wishes { services: vec![wanted], ..Wishes::default() }, Place::default());
+}
+
+/// The VIP is an address of the machine, or is not.
+fn kernel_has(vip: bool) -> KernelView {
+    let mut view = view(true);
+    let own = LocalAddress { address: IpAddr::V4(VIP), prefix_len: 32, link: 2 };
+    view.addresses.extend(vip.then_some(own));
+    view
+}
+
+fn notes(running: &Running) -> Vec<String> {
+    running.gateway.status().notes.into_iter().filter(|note| note.starts_with("swarm: ")).collect()
+}
+
+#[test]
+fn a_port_that_the_operator_gives_up_is_the_swarms() {
+    let name = "gateway::tests_swarm::a_port_that_the_operator_gives_up_is_the_swarms";
+    running_on(name, &config(), |running| {
+        let ours = service("ours", "198.18.0.9:80/tcp");
+        running.gateway.edit(Edit::AddService(ours)).unwrap();
+        wants(running, "theirs", "198.18.0.9:80/tcp");
+        assert_eq!(running.services(), ["web", "ours"]);
+        let refused = ["swarm: swarm service theirs: 198.18.0.9:80/tcp: it is taken by service ours"];
+        assert_eq!(notes(running), refused);
+        // A reload that would set the port free, but fails, takes nothing over.
+        running.gateway.kernel_changed(kernel_has(true));
+        running.write(&format!("{}[[service]]\nname = \"more\"\nlisten = \"198.18.0.9:81\"\n", config()));
+        running.gateway.reload().unwrap_err();
+        assert_eq!(
+            (running.services(), notes(running)),
+            (vec!["web".to_owned(), "ours".to_owned()], refused.map(str::to_owned).to_vec())
+        );
+        running.gateway.kernel_changed(kernel_has(false));
+        running.gateway.edit(Edit::RemoveService { name: "ours".to_owned() }).unwrap();
+        assert_eq!((running.services(), notes(running)), (vec!["web".to_owned(), "theirs".to_owned()], vec![]));
+    });
+}
+
+#[test]
+fn what_the_kernel_stood_in_the_way_of_comes_when_it_gives_way() {
+    let name = "gateway::tests_swarm::what_the_kernel_stood_in_the_way_of_comes_when_it_gives_way";
+    running_on(name, &config(), |running| {
+        running.gateway.kernel_changed(kernel_has(true));
+        wants(running, "theirs", "198.18.0.9:80/tcp");
+        let failed = "swarm: the swarm's services could not be taken over: 198.18.0.9 is an address of eth0: the kernel would \
+                      take its packets";
+        assert_eq!((running.services(), notes(running)), (vec!["web".to_owned()], vec![failed.to_owned()]));
+        // The operator's changes do not wait for that.
+        running.gateway.edit(Edit::AddService(service("ours", "198.18.0.1:81/tcp"))).unwrap();
+        assert_eq!(
+            (running.services(), notes(running)),
+            (vec!["web".to_owned(), "ours".to_owned()], vec![failed.to_owned()])
+        );
+        running.gateway.kernel_changed(kernel_has(false));
+        let all = ["web", "ours", "theirs"].map(str::to_owned).to_vec();
+        assert_eq!((running.services(), notes(running)), (all, vec![]));
+        let generation = running.live();
+        running.gateway.kernel_changed(kernel_has(false));
+        assert_eq!(running.live(), generation, "nothing is owed any more");
+    });
+}
+
+#[test]
+fn what_failed_is_tried_again_from_time_to_time() {
+    let name = "gateway::tests_swarm::what_failed_is_tried_again_from_time_to_time";
+    running_on(name, &config(), |running| {
+        running.gateway.kernel_changed(kernel_has(true));
+        wants(running, "theirs", "198.18.0.9:80/tcp");
+        assert_eq!(running.services(), ["web"]);
+        // Nobody tells that the obstacle is gone.
+        running.gateway.view = kernel_has(false);
+        running.wait(|running| running.services() == ["web", "theirs"]);
+        assert_eq!(notes(running), [""; 0]);
+    });
+}
