@@ -238,6 +238,20 @@ impl Resolve for OneNode {
     }
 }
 
+/// A dead host's ARP entry is gone long before anybody says that it is down.
+#[test]
+fn who_cannot_be_reached_rests_while_another_can() {
+    let weights = |addresses: &[&str]| {
+        let backends: String =
+            addresses.iter().map(|address| format!("[[service.backend]]\naddress = \"{address}:80\"\n")).collect();
+        let text = format!("[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n{backends}");
+        let tables = Catalog::from_config(&config(&text), 1).tables(Generation(1), &OneNode);
+        tables.services[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(&["198.18.1.12", "198.18.1.11", "198.18.1.13"]), [0, 1, 0]);
+    assert_eq!(weights(&["198.18.1.12", "198.18.1.13"]), [1, 1], "clients that are not answered come again");
+}
+
 #[test]
 fn tables_say_where_packets_go() {
     let text = "[[service]]\nname = \"web\"\nlisten = [\"198.18.0.1:80\", \"198.18.0.2:80\"]\n\
