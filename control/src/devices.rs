@@ -177,8 +177,9 @@ fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), Start
     for (index, interface) in indexed(config, Driver::Tun) {
         let failed = |error: io::Error| StartError::new(place(interface), error, "");
         let first = TunDevice::open(&interface.name, TUN_MTU).map_err(failed)?;
-        let holds_joined = workers.first().is_some_and(|worker| worker.pool.frame_size() >= sys::MAX_FRAME_BYTES);
-        if holds_joined && let Err(error) = first.receive_joined() {
+        if hold_joined(workers.iter().map(|worker| worker.pool.frame_size()))
+            && let Err(error) = first.receive_joined()
+        {
             tracing::info!("{}: packets come one by one: {error}", interface.name);
         }
         let mut siblings = Vec::new();
@@ -192,6 +193,11 @@ fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), Start
     Ok(())
 }
 
+/// Whether joined segments fit into the frames of all workers: the one that reads hands packets over to the others.
+fn hold_joined(mut frame_sizes: impl Iterator<Item = usize>) -> bool {
+    frame_sizes.all(|size| size >= sys::MAX_FRAME_BYTES)
+}
+
 fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Result<(), StartError> {
     let sockets = OverlaySocket::bind_group(overlay.vtep, overlay.port, workers.len());
     let sockets = sockets.map_err(|error| StartError::new("[overlay]", error, ""))?;
@@ -199,4 +205,16 @@ fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Resul
         worker.devices.push(Slot { role: Role::OverlaySocket, device: Box::new(socket) });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hold_joined;
+
+    #[test]
+    fn joined_segments_must_fit_every_worker() {
+        let long = sys::MAX_FRAME_BYTES;
+        assert!(hold_joined([long, long].into_iter()));
+        assert!(!hold_joined([long, 2048].into_iter()), "a worker that serves a queue of a card");
+    }
 }
