@@ -21,6 +21,8 @@ pub struct TunRoutes {
     link: u32,
     present: BTreeSet<IpAddr>,
     rules: BTreeSet<ReplyRule>,
+    /// What was added may be gone.
+    in_doubt: bool,
     /// For these the kernel has what rules need.
     prepared: BTreeSet<Family>,
     /// This machine forwards IPv6, as it must once there is an address of it.
@@ -36,6 +38,7 @@ impl TunRoutes {
             name: name.to_owned(),
             link,
             present: BTreeSet::new(),
+            in_doubt: false,
             rules: BTreeSet::new(),
             prepared: BTreeSet::new(),
             forwards_six: false,
@@ -46,6 +49,13 @@ impl TunRoutes {
 
     /// Makes routes and rules those of `wanted`.
     pub async fn set(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
+        if self.in_doubt {
+            // What is not wanted goes by what is known; then all that is wanted is put there, whether it is there or not.
+            self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
+            self.present.clear();
+            self.prepared.clear();
+            self.in_doubt = false;
+        }
         self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
         for family in wanted.replies.iter().map(|rule| Family::of(rule.backend)) {
             if !self.prepared.contains(&family) {
@@ -81,8 +91,8 @@ impl TunRoutes {
         Ok(())
     }
 
-    /// Follows `wanted` until its sender is gone. A device that was down has lost its routes: they are
-    /// added again when it is up.
+    /// Follows `wanted` until its sender is gone. A device that was down has lost its routes, and the kernel does not tell of each: they
+    /// are added again when it is up, also if nobody has seen it down.
     pub async fn follow(mut self, wanted: watch::Receiver<TunWants>) {
         self.follow_until_gone(wanted).await;
         if let Err(error) = self.clear_rules().await {
@@ -91,7 +101,7 @@ impl TunRoutes {
     }
 
     async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>) {
-        let mut view = self.kernel.view();
+        let (mut view, mut upheavals) = (self.kernel.view(), self.kernel.upheavals());
         let mut was_up = true;
         loop {
             let up = view.borrow_and_update().link_named(&self.name).is_some_and(|link| link.up);
@@ -112,6 +122,10 @@ impl TunRoutes {
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { return },
                 changed = view.changed() => if changed.is_err() { return },
+                told = upheavals.changed() => match told {
+                    Ok(()) => self.in_doubt = true,
+                    Err(_) => return,
+                },
                 () = tokio::time::sleep(RETRY), if retry => {}
             }
         }

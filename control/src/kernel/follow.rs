@@ -34,6 +34,7 @@ pub struct Kernel {
     handle: Handle,
     wanted: watch::Sender<BTreeSet<IpAddr>>,
     view: watch::Receiver<KernelView>,
+    upheavals: watch::Receiver<()>,
 }
 
 impl Kernel {
@@ -58,9 +59,9 @@ impl Kernel {
         let (wanted, wanted_here) = watch::channel(BTreeSet::new());
         let mut follower = Follower::new(handle.clone(), wanted_here);
         follower.read(Stale::ALL).await?;
-        let view = follower.published.subscribe();
+        let (view, upheavals) = (follower.published.subscribe(), follower.upheavals.subscribe());
         tokio::spawn(follower.run(events));
-        Ok(Kernel { handle, wanted, view })
+        Ok(Kernel { handle, wanted, view, upheavals })
     }
 
     /// Follows the ways to exactly these addresses; the view shows them a moment later.
@@ -75,6 +76,12 @@ impl Kernel {
     /// What the kernel knows, and news of it.
     pub fn view(&self) -> watch::Receiver<KernelView> {
         self.view.clone()
+    }
+
+    /// Told whenever routes of ours may have gone without being seen: some link or address has changed, be it for a moment that no
+    /// view shows, and every ten seconds.
+    pub fn upheavals(&self) -> watch::Receiver<()> {
+        self.upheavals.clone()
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -117,6 +124,7 @@ struct Follower {
     /// kernel asks anew.
     believed: HashMap<(u32, IpAddr), MacAddr>,
     published: watch::Sender<KernelView>,
+    upheavals: watch::Sender<()>,
     ticks: u32,
 }
 
@@ -129,6 +137,7 @@ impl Follower {
             confirmed: Neighbours::default(),
             believed: HashMap::new(),
             published: watch::channel(KernelView::default()).0,
+            upheavals: watch::channel(()).0,
             ticks: 0,
         }
     }
@@ -219,6 +228,9 @@ impl Follower {
         self.confirmed = read::neighbours(&self.handle).await?;
         let unconfirmed = self.join_neighbours();
         self.publish();
+        if stale.links {
+            self.upheavals.send_replace(());
+        }
         if unconfirmed && (stale.routes || stale.neighbours) {
             self.poke(false).await;
         }

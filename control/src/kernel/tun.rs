@@ -8,6 +8,9 @@ use rtnetlink::LinkUnspec;
 
 use super::{Kernel, KernelError, read};
 
+/// What the kernel says when a route is not there.
+const ESRCH: i32 = 3;
+
 impl Kernel {
     /// Sets the MTU of a link and switches it on; gives its index.
     pub async fn set_up(&self, name: &str, mtu: u32) -> Result<u32, KernelError> {
@@ -48,7 +51,9 @@ impl Kernel {
 
     async fn remove_route(&self, link: u32, address: IpAddr) -> Result<(), KernelError> {
         let removed = self.handle().route().del(host_route(link, address)).execute().await;
-        removed.map_err(|error| KernelError::netlink(format!("remove the route to {address}"), error))
+        let removed = removed.map_err(|error| KernelError::netlink(format!("remove the route to {address}"), error));
+        // Somebody else has done it, or the link was down in between.
+        removed.or_else(|error| if error.source.raw_os_error() == Some(ESRCH) { Ok(()) } else { Err(error) })
     }
 }
 

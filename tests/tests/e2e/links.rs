@@ -17,6 +17,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("interface_down_for_two_seconds", Load::Light, interface_down);
+    scenarios.tun("tun_down_for_a_moment", Load::Light, tun_down_for_a_moment);
     scenarios.each_driver("node_with_a_new_mac", Load::Light, node_with_a_new_mac);
     scenarios.each_driver("client_with_a_new_mac", Load::Light, client_with_a_new_mac);
     scenarios.each_driver("link_without_carrier", Load::Light, link_without_carrier);
@@ -80,6 +81,15 @@ fn interface_down(driver: Driver) -> Outcome {
     let all_up = status["devices"].as_array().is_some_and(|devices| devices.iter().all(|device| device["up"] == true));
     ensure!(all_up, "status still shows a device down: {status}");
     Ok(())
+}
+
+/// The kernel drops the routes of a device that goes down, and this one is up again before anybody looks.
+fn tun_down_for_a_moment(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| ())?;
+    works_again(&stage)?;
+    let device = stage.gateway.json(&["status"])?["devices"][0]["name"].as_str().unwrap_or_default().to_owned();
+    stage.network.gateway.ip(&format!("link set {device} down\nlink set {device} up"))?;
+    works_again(&stage)
 }
 
 /// The other end of the link goes down: `status` says so, and no longer when it is back.
