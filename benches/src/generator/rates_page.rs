@@ -100,7 +100,9 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         all.map_or("–".into(), short_time)
     };
     let mut remarks = Vec::new();
-    if found.rate <= 0.0 {
+    if let Some(doubt) = found.doubt() {
+        remarks.push(doubt);
+    } else if found.rate <= 0.0 {
         remarks.push("every rate that was tried lost more".to_owned());
     } else if found.confirmed > 0.0 {
         remarks.push(format!("confirmed over {} s", trim(found.confirmed)));
@@ -116,7 +118,7 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         case.profile,
         trim(found.accepted * 100.0),
         search.unit,
-        short(found.rate),
+        rate(found),
         found.above.map_or("–".into(), short),
         bits(found.line_bits),
         bits(found.frame_bits),
@@ -125,6 +127,11 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         search.trials.len(),
         remarks.join("; ")
     )
+}
+
+/// Nothing stands where trials contradict one another: that is no rate of 0.
+fn rate(found: &Found) -> String {
+    if found.doubt().is_some() { "–".into() } else { short(found.rate) }
 }
 
 /// A panel for each profile, a bar for each device; the thin part goes to the lowest rate that failed.
@@ -178,7 +185,7 @@ fn bar(out: &mut String, y: f64, through: Through, found: &Found, most: f64) -> 
     let end = found.above.map_or(found.rate, |above| above.max(found.rate));
     writeln!(out, "<path d=\"M{:.1} {middle}H{:.1}\" stroke=\"black\"/>", at(found.rate), at(end))?;
     let more = if found.remark().is_empty() || found.rate <= 0.0 { "" } else { " or more" };
-    writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}{more}</text>", at(end) + 5.0, short(found.rate))
+    writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}{more}</text>", at(end) + 5.0, rate(found))
 }
 
 fn capital(text: &str) -> String {
