@@ -138,10 +138,12 @@ fn connections_survive_known_losses_and_see_damage() {
     assert_eq!((good.lost, good.retransmitted, good.damaged, good.reset, good.timed_out), (0, 0, 0, 0, 0), "{good:?}");
     let lossy = through_cable(&profile, Faults { lose: 50, ..Faults::default() });
     assert!(lossy.retransmitted > 0 && lossy.damaged == 0 && lossy.reset == 0, "{lossy:?}");
+    assert!(lossy.resent > 0 && lossy.resent <= lossy.retransmitted.min(lossy.received), "{lossy:?}");
     let damaging = through_cable(&profile, Faults { corrupt: 50, ..Faults::default() });
     assert!(damaging.damaged > 0 && damaging.retransmitted > 0, "{damaging:?}");
     let dead = through_cable(&profile, Faults { lose: 1, ..Faults::default() });
     assert_eq!((dead.received, dead.reset, dead.timed_out + dead.unfinished), (0, 0, dead.sent), "{dead:?}");
+    assert_eq!((good.resent, dead.resent), (0, 0));
 }
 
 #[test]

@@ -119,6 +119,8 @@ pub struct StreamReport {
     pub request: Option<Latency>,
     /// For connections: segments sent once more.
     pub retransmitted: u64,
+    /// Connections that ended well, but needed a segment twice.
+    pub resent: u64,
     /// Connections ended by an RST.
     pub reset: u64,
     /// Connections given up, for nobody answered.

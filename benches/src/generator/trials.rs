@@ -133,11 +133,11 @@ fn base_rates(profile: &Profile) -> Outcome<Vec<f64>> {
 }
 
 /// Of connections, those count as lost that did not end well, could not begin for want of an end of others, or needed a segment
-/// to be sent twice.
+/// to be sent twice: each once, however many segments that were.
 fn judge(report: &Report, rate: f64) -> Trial {
     let sum = |of: fn(&StreamReport) -> u64| report.streams.iter().map(of).sum::<u64>();
     let offered = sum(|stream| stream.sent + stream.blocked);
-    let missing = sum(|stream| stream.lost + stream.blocked + stream.retransmitted).min(offered);
+    let missing = sum(|stream| stream.lost + stream.blocked + stream.resent).min(offered);
     let own = report.refused + report.overrun;
     let part = |count: u64| if offered == 0 { 1.0 } else { count as f64 / offered as f64 };
     let worst = |of: fn(&super::report::Latency) -> u64| {
@@ -153,5 +153,45 @@ fn judge(report: &Report, rate: f64) -> Trial {
         p50: worst(|latency| latency.p50),
         p99: worst(|latency| latency.p99),
         confirms: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::report::Machine;
+
+    fn report(stream: StreamReport) -> Report {
+        let text = "name = 'x'\n[[stream]]\nkind = 'tcp'\nname = 'a'\nrate = '1k/s'\nports = '80'\n";
+        Report {
+            profile: Profile::parse(text).unwrap(),
+            target: String::new(),
+            machine: Machine::default(),
+            seconds: 1.0,
+            refused: 0,
+            overrun: 0,
+            overflowed: 0,
+            strays: 0,
+            command: String::new(),
+            commit: String::new(),
+            streams: vec![stream],
+            ticks: Vec::new(),
+            counters: Vec::new(),
+            search: None,
+        }
+    }
+
+    #[test]
+    fn a_bad_connection_counts_once() {
+        let one = StreamReport { sent: 1000, received: 999, ..StreamReport::default() };
+        for (stream, loss) in [
+            (StreamReport { lost: 1, timed_out: 1, retransmitted: 3, ..one.clone() }, 0.001),
+            (StreamReport { received: 1000, retransmitted: 5, resent: 2, ..one.clone() }, 0.002),
+            (StreamReport { lost: 1, retransmitted: 4, resent: 1, ..one.clone() }, 0.002),
+            (StreamReport { sent: 999, blocked: 1, ..one }, 0.001),
+        ] {
+            let trial = judge(&report(stream), 1000.0);
+            assert!((trial.loss - loss).abs() < 1e-12 && (trial.sent - 1000.0).abs() < 1e-9, "{trial:?}");
+        }
     }
 }
