@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use benches::generator::faulty::Faults;
-use benches::generator::gateway::{MemoryGateway, cable};
+use benches::generator::gateway::{MemoryGateway, cable, counted};
 use benches::generator::profile::Profile;
 use benches::generator::report::{Report, commit};
 use benches::generator::run::{DRAIN, Ends, Options, run};
@@ -184,18 +184,20 @@ fn go(verb: Verb) -> Outcome {
             let options =
                 Options { run: 1, scale: common.scale, duration, drain: DRAIN, resigns: false, show: !common.quiet };
             if let Some(warmup) = common.warmup.or(profile.warmup.map(|time| time.0)).filter(|time| !time.is_zero()) {
-                run(&profile, &name, target.ends(), &Options { run: 2, duration: warmup, ..options })?;
+                run(&profile, &name, target.parts().1, &Options { run: 2, duration: warmup, ..options })?;
             }
-            let report = run(&profile, &name, target.ends(), &options)?;
-            conclude(&common, &target, report)
+            let (gateway, ends) = target.parts();
+            let report = counted(gateway, || run(&profile, &name, ends, &options))?;
+            conclude(&common, report)
         }
         Verb::Search { common, search: args } => {
             let (profile, mut target) = prepare(&common)?;
             let plan = plan(&args)?;
             let name = target.name();
-            let trials = Trials { profile: &profile, target: &name, drain: DRAIN, show: !common.quiet };
-            let report = search(&plan, &trials, target.ends())?;
-            conclude(&common, &target, report)
+            let (gateway, ends) = target.parts();
+            let trials = Trials { profile: &profile, target: &name, gateway, drain: DRAIN, show: !common.quiet };
+            let report = search(&plan, &trials, ends)?;
+            conclude(&common, report)
         }
         Verb::Forward { one, two, cpu } => forward::run(&one, &two, cpu),
         Verb::Page { report, page } => {
@@ -223,10 +225,12 @@ enum Target {
 }
 
 impl Target {
-    fn ends(&mut self) -> &mut Ends {
+    /// What has counters, and what to send through.
+    fn parts(&mut self) -> (Option<&MemoryGateway>, &mut Ends) {
         match self {
-            Target::Memory(_, ends, _) | Target::Cable(ends) => ends,
-            Target::Xdp(xdp, _) => &mut xdp.ends,
+            Target::Memory(gateway, ends, _) => (Some(gateway), ends),
+            Target::Cable(ends) => (None, ends),
+            Target::Xdp(xdp, _) => (None, &mut xdp.ends),
         }
     }
 
@@ -267,10 +271,7 @@ fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
     Ok((profile, target))
 }
 
-fn conclude(common: &Common, target: &Target, mut report: Report) -> Outcome {
-    if let Target::Memory(gateway, ..) = target {
-        report.counters = gateway.counters();
-    }
+fn conclude(common: &Common, mut report: Report) -> Outcome {
     report.command = std::env::args().skip(1).fold("generator".into(), |line, word| line + " " + &word);
     report.commit = commit();
     print::report(&report);

@@ -71,6 +71,13 @@ fn facts(report: &Report) -> String {
             report.refused, report.overrun
         );
     }
+    if report.overflowed + report.strays > 0 {
+        let _ = write!(
+            text,
+            "<p>{} frames found the queue of what is tested full: its loss. {} came damaged or astray beyond recognition.</p>",
+            report.overflowed, report.strays
+        );
+    }
     text
 }
 

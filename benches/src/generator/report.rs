@@ -38,7 +38,7 @@ pub struct Report {
     pub streams: Vec<StreamReport>,
     /// The run as time went on.
     pub ticks: Vec<Tick>,
-    /// Counters of what was tested, if it tells: those that moved.
+    /// Counters of what was tested, if it tells: those that moved during this run, and by how much.
     pub counters: Vec<(String, u64)>,
     /// A search for the highest rate, if it was one; all else is then of its last good trial.
     pub search: Option<SearchReport>,

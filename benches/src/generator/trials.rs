@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::tests::{Failure, Outcome, ensure};
 
 use super::answer::{Found, Trial};
+use super::gateway::{MemoryGateway, counted};
 use super::profile::{Profile, Stream};
 use super::report::{Report, StreamReport};
 use super::run::{Ends, Options, run};
@@ -23,6 +24,8 @@ pub struct Trials<'a> {
     pub profile: &'a Profile,
     /// The name of what is tested.
     pub target: &'a str,
+    /// What is tested, if it has counters that can be read.
+    pub gateway: Option<&'a MemoryGateway>,
     /// How long the last packets of a trial may take.
     pub drain: Duration,
     /// Show what is going on.
@@ -41,7 +44,7 @@ pub fn search(search: &Search, trials: &Trials, ends: &mut Ends) -> Outcome<Repo
     let mut send = |scale: f64, duration: Duration, ends: &mut Ends| {
         number += 1;
         let options = Options { run: number, scale, duration, drain: trials.drain, resigns: true, show: trials.show };
-        run(profile, trials.target, ends, &options)
+        counted(trials.gateway, || run(profile, trials.target, ends, &options))
     };
     // RFC 2544 §23: first what is tested is given the time to learn. Each flow is opened, at a leisurely rate.
     if !connections {
