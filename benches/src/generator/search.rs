@@ -116,7 +116,8 @@ impl Search {
     /// Whether a further trial would tell nothing: the answer is known well enough, or there is hardly anything left to send.
     fn is_narrow(&self, low: f64, high: f64) -> bool {
         let least = (self.highest * self.resolution).max(1.0 / self.trial.as_secs_f64().max(1e-3));
-        high - low <= self.resolution.max(SAME) * high || high <= least
+        // What is between them must be a rate of its own.
+        high - low <= self.resolution.max(4.0 * SAME) * high || high <= least
     }
 
     /// One long trial at the rate that was found; when it does not pass, the rate is lowered, and so on, down to what a long trial
@@ -272,6 +273,9 @@ mod tests {
         let fine = Search { highest: 100.0, resolution: 1e-9, ..search(&[0.0], 1) };
         let report = fine.run(|rate, _| Ok(sent(rate, 1.0))).unwrap();
         assert!(report.trials.len() < 12, "{} trials", report.trials.len());
+        // Nor one that no two rates are apart by.
+        let exact = Search { resolution: 0.0, ..search(&[0.0], 1) }.run(device(4e5)).unwrap();
+        assert!((exact.found[0].rate - 4e5).abs() < 0.01 && exact.trials.len() < 40, "{:?}", exact.found);
         let report = Search { within: Some(Duration::ZERO), ..search(&[0.0, 0.1], 1) }.run(device(1.5e5)).unwrap();
         let early = |found: &Found| found.bound == Bound::Time && found.rate > 0.0;
         assert!(report.found.iter().all(early) && report.trials.len() <= 6, "{report:?}");
