@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use benches::generator::answer::Bound;
 use benches::generator::faulty::Faults;
-use benches::generator::gateway::{MemoryGateway, cable};
+use benches::generator::gateway::{MemoryGateway, cable, counted};
 use benches::generator::html;
 use benches::generator::profile::Profile;
 use benches::generator::report::{Report, StreamReport};
@@ -28,7 +28,12 @@ fn udp(flows: u64, more: &str) -> Profile {
 }
 
 fn measure(profile: &Profile, ends: &mut Ends) -> Report {
-    let options = Options { run: 1, scale: 1.0, duration: SECOND_QUARTER, drain: DRAIN, resigns: false, show: false };
+    measure_as(1, profile, ends)
+}
+
+fn measure_as(number: u16, profile: &Profile, ends: &mut Ends) -> Report {
+    let options =
+        Options { run: number, scale: 1.0, duration: SECOND_QUARTER, drain: DRAIN, resigns: false, show: false };
     run(profile, "test", ends, &options).unwrap()
 }
 
@@ -138,10 +143,12 @@ fn connections_survive_known_losses_and_see_damage() {
     assert_eq!((good.lost, good.retransmitted, good.damaged, good.reset, good.timed_out), (0, 0, 0, 0, 0), "{good:?}");
     let lossy = through_cable(&profile, Faults { lose: 50, ..Faults::default() });
     assert!(lossy.retransmitted > 0 && lossy.damaged == 0 && lossy.reset == 0, "{lossy:?}");
+    assert!(lossy.resent > 0 && lossy.resent <= lossy.retransmitted.min(lossy.received), "{lossy:?}");
     let damaging = through_cable(&profile, Faults { corrupt: 50, ..Faults::default() });
     assert!(damaging.damaged > 0 && damaging.retransmitted > 0, "{damaging:?}");
     let dead = through_cable(&profile, Faults { lose: 1, ..Faults::default() });
     assert_eq!((dead.received, dead.reset, dead.timed_out + dead.unfinished), (0, 0, dead.sent), "{dead:?}");
+    assert_eq!((good.resent, dead.resent), (0, 0));
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn a_search_finds_the_capacity_of_a_cable() {
     };
     let profile = udp(10, "");
     let mut ends = cable(Faults { capacity: CAPACITY.into(), ..Faults::default() });
-    let trials = Trials { profile: &profile, target: "test", drain: DRAIN, show: false };
+    let trials = Trials { profile: &profile, target: "test", gateway: None, drain: DRAIN, show: false };
     let report = trials::search(&search, &trials, &mut ends).unwrap().search.unwrap();
     for found in &report.found {
         let most = f64::from(CAPACITY) / (1.0 - found.accepted);
@@ -254,16 +261,46 @@ fn a_gateway_in_memory_forwards_everything() {
     }
 }
 
+const FLOOD: &str = "
+[[stream]]
+kind = 'syn'
+name = 'flood'
+rate = '4kpps'
+clients = '198.18.128.0/17'
+ports = '8080'
+";
+
+/// What an earlier run has left half open, and what it has counted, is not there again in the next one.
+#[test]
+fn a_run_begins_where_no_other_was() {
+    let profile = profile(FLOOD);
+    let (gateway, mut ends) = MemoryGateway::start(&profile, &[sys::allowed_cpus()[0]]).unwrap();
+    let mut opened = 0;
+    // The warm-up has the higher number.
+    for number in [2, 1] {
+        let report = counted(Some(&gateway), || Ok(measure_as(number, &profile, &mut ends))).unwrap();
+        let flows = |counters: &[(String, u64)]| {
+            counters.iter().find(|(name, _)| name == "flows_opened").map_or(0, |(_, n)| *n)
+        };
+        assert!(report.streams[0].sent > 100);
+        assert_eq!(flows(&report.counters), report.streams[0].sent, "run {number}: {:?}", report.counters);
+        opened += report.streams[0].sent;
+        assert_eq!(flows(&gateway.counters()), opened);
+    }
+}
+
 #[test]
 fn the_page_stands_alone_and_the_report_is_read_back() {
     let profile = udp(3, "");
     let mut report = measure(&profile, &mut cable(Faults::default()));
     report.target = "<script>alert(1)</script>".into();
+    (report.overflowed, report.strays) = (4321, 8765);
     let text = serde_json::to_string(&report).unwrap();
     let back: Report = serde_json::from_str(&text).unwrap();
     let page = html::page(&back);
     assert_eq!(page, html::page(&report));
     assert!(page.contains("<svg") && page.contains("<polyline") && page.contains("p99.9"));
+    assert!(page.contains("4321 frames found the queue") && page.contains("8765 came damaged"));
     for outside in ["http:", "https:", "src=", "href=", "<script", "@import", "NaN", "inf,"] {
         assert!(!page.contains(outside), "{outside}");
     }

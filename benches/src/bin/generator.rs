@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::tests::{Failure, Outcome};
 use benches::generator::faulty::Faults;
-use benches::generator::gateway::{MemoryGateway, cable};
+use benches::generator::gateway::{MemoryGateway, cable, counted};
 use benches::generator::profile::Profile;
 use benches::generator::report::{Report, commit};
 use benches::generator::run::{DRAIN, Ends, Options, run};
@@ -17,7 +18,6 @@ use benches::generator::units::{self, Rate};
 use benches::generator::{forward, html, print, xdp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sys::XdpMode;
-use tests::{Failure, Outcome};
 
 /// Sends what a profile says, and judges what arrives.
 #[derive(Parser)]
@@ -81,13 +81,13 @@ struct Common {
     #[arg(long)]
     cpu: Option<usize>,
     /// How long to send, instead of what the profile says.
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::positive_duration)]
     duration: Option<Duration>,
     /// Send so long beforehand, uncounted, instead of what the profile says.
     #[arg(long, value_parser = units::duration)]
     warmup: Option<Duration>,
     /// All rates are multiplied by this.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_parser = units::positive, default_value = "1")]
     scale: f64,
     /// `memory`: SYNs are answered by cookies from so many half-open flows on, instead of what the profile says.
     #[arg(long)]
@@ -143,10 +143,10 @@ struct FaultArgs {
 #[derive(Args)]
 struct SearchArgs {
     /// The highest rate to try, of all streams together; of connections: `50k/s`.
-    #[arg(long, default_value = "2Mpps")]
-    highest: String,
+    #[arg(long, value_parser = highest, default_value = "2Mpps")]
+    highest: f64,
     /// How long a trial sends.
-    #[arg(long, value_parser = units::duration, default_value = "2s")]
+    #[arg(long, value_parser = units::positive_duration, default_value = "2s")]
     trial: Duration,
     /// One more trial of so long must confirm an answer, or it is lowered; RFC 2544 wants 60s. Left out: none.
     #[arg(long, value_parser = units::duration, default_value = "0s")]
@@ -155,10 +155,10 @@ struct SearchArgs {
     #[arg(long, value_parser = units::duration)]
     within: Option<Duration>,
     /// Ends when the answer is known to so many percent.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, value_parser = units::positive, default_value = "2")]
     resolution: f64,
     /// Losses that are accepted, in percent; 0 asks for the non-drop rate.
-    #[arg(long, value_delimiter = ',', default_value = "0,0.1")]
+    #[arg(long, value_parser = loss, value_delimiter = ',', default_value = "0,0.1")]
     loss: Vec<f64>,
     /// A rate fails only when so many trials did.
     #[arg(long, default_value_t = 2)]
@@ -184,18 +184,20 @@ fn go(verb: Verb) -> Outcome {
             let options =
                 Options { run: 1, scale: common.scale, duration, drain: DRAIN, resigns: false, show: !common.quiet };
             if let Some(warmup) = common.warmup.or(profile.warmup.map(|time| time.0)).filter(|time| !time.is_zero()) {
-                run(&profile, &name, target.ends(), &Options { run: 2, duration: warmup, ..options })?;
+                run(&profile, &name, target.parts().1, &Options { run: 2, duration: warmup, ..options })?;
             }
-            let report = run(&profile, &name, target.ends(), &options)?;
-            conclude(&common, &target, report)
+            let (gateway, ends) = target.parts();
+            let report = counted(gateway, || run(&profile, &name, ends, &options))?;
+            conclude(&common, report)
         }
         Verb::Search { common, search: args } => {
             let (profile, mut target) = prepare(&common)?;
-            let plan = plan(&args)?;
+            let plan = plan(&args);
             let name = target.name();
-            let trials = Trials { profile: &profile, target: &name, drain: DRAIN, show: !common.quiet };
-            let report = search(&plan, &trials, target.ends())?;
-            conclude(&common, &target, report)
+            let (gateway, ends) = target.parts();
+            let trials = Trials { profile: &profile, target: &name, gateway, drain: DRAIN, show: !common.quiet };
+            let report = search(&plan, &trials, ends)?;
+            conclude(&common, report)
         }
         Verb::Forward { one, two, cpu } => forward::run(&one, &two, cpu),
         Verb::Page { report, page } => {
@@ -205,14 +207,23 @@ fn go(verb: Verb) -> Outcome {
     }
 }
 
-fn plan(args: &SearchArgs) -> Outcome<Search> {
-    let highest = Rate::try_from(args.highest.clone()).map_err(Failure::new)?;
-    let Rate::PerSecond(highest) = highest else {
-        return Err(Failure::new("--highest is a number of packets a second, 2Mpps for example"));
-    };
+fn plan(args: &SearchArgs) -> Search {
     let accepted = args.loss.iter().map(|percent| percent / 100.0).collect();
-    let SearchArgs { attempts, trial, confirm, within, .. } = *args;
-    Ok(Search { highest, resolution: args.resolution / 100.0, accepted, attempts, trial, confirm, within })
+    let SearchArgs { highest, attempts, trial, confirm, within, .. } = *args;
+    Search { highest, resolution: args.resolution / 100.0, accepted, attempts, trial, confirm, within }
+}
+
+fn highest(text: &str) -> Result<f64, String> {
+    match Rate::try_from(text.to_owned())? {
+        Rate::PerSecond(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err(format!("`{text}` is no number of packets a second above 0, 2Mpps for example")),
+    }
+}
+
+/// In percent.
+fn loss(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..100.0).contains(percent));
+    percent.ok_or_else(|| format!("`{text}` is no loss from 0 to less than 100 percent"))
 }
 
 /// What is tested.
@@ -223,10 +234,12 @@ enum Target {
 }
 
 impl Target {
-    fn ends(&mut self) -> &mut Ends {
+    /// What has counters, and what to send through.
+    fn parts(&mut self) -> (Option<&MemoryGateway>, &mut Ends) {
         match self {
-            Target::Memory(_, ends, _) | Target::Cable(ends) => ends,
-            Target::Xdp(xdp, _) => &mut xdp.ends,
+            Target::Memory(gateway, ends, _) => (Some(gateway), ends),
+            Target::Cable(ends) => (None, ends),
+            Target::Xdp(xdp, _) => (None, &mut xdp.ends),
         }
     }
 
@@ -242,6 +255,7 @@ impl Target {
 fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
     let mut profile = Profile::load(&common.profile)?;
     profile.half_open = common.half_open.or(profile.half_open);
+    profile.check(common.duration.unwrap_or(profile.duration.0))?;
     let cpus = sys::allowed_cpus();
     let own = common.cpu.or(cpus.first().copied()).unwrap_or(0);
     let target = match common.device {
@@ -267,10 +281,7 @@ fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
     Ok((profile, target))
 }
 
-fn conclude(common: &Common, target: &Target, mut report: Report) -> Outcome {
-    if let Target::Memory(gateway, ..) = target {
-        report.counters = gateway.counters();
-    }
+fn conclude(common: &Common, mut report: Report) -> Outcome {
     report.command = std::env::args().skip(1).fold("generator".into(), |line, word| line + " " + &word);
     report.commit = commit();
     print::report(&report);
@@ -281,4 +292,36 @@ fn conclude(common: &Common, target: &Target, mut report: Report) -> Outcome {
 fn write(path: Option<&Path>, text: impl FnOnce() -> Outcome<String>) -> Outcome {
     let Some(path) = path else { return Ok(()) };
     fs::write(path, text()?).map_err(|error| Failure::from(error).during(&path.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_send_nothing_is_refused() {
+        let parses = |verb: &str, key: &str, value: &str| {
+            let words = ["generator", verb, "--profile", "x.toml", key, value];
+            Cli::try_parse_from(words).is_ok()
+        };
+        let search = [("--highest", "1kpps"), ("--highest", "5k/s"), ("--trial", "1s"), ("--loss", "0,0.1")];
+        let common = [("--scale", "0.5"), ("--duration", "1s"), ("--warmup", "0s")];
+        for (key, value) in search.into_iter().chain(common) {
+            assert!(parses("search", key, value), "{key} {value}");
+        }
+        for value in ["0", "-1", "inf", "NaN"] {
+            let keys = ["--scale", "--resolution"];
+            assert!(keys.into_iter().all(|key| !parses("search", &format!("{key}={value}"), "--quiet")), "{value}");
+        }
+        for (key, value) in [
+            ("--duration", "0s"),
+            ("--trial", "0ms"),
+            ("--highest", "0pps"),
+            ("--highest", "1Gbps"),
+            ("--loss", "0,NaN"),
+            ("--loss", "100"),
+        ] {
+            assert!(!parses("search", key, value), "{key} {value}");
+        }
+    }
 }

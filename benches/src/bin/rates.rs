@@ -21,7 +21,7 @@ struct Cli {
     #[arg(long, value_parser = units::duration, default_value = "400s")]
     total: Duration,
     /// How long a trial sends.
-    #[arg(long, value_parser = units::duration, default_value = "1s")]
+    #[arg(long, value_parser = units::positive_duration, default_value = "1s")]
     trial: Duration,
     /// How long the trial sends that confirms an answer.
     #[arg(long, value_parser = units::duration, default_value = "3s")]
@@ -65,5 +65,5 @@ fn go(cli: Cli) -> Outcome {
     let results = run(&Plan { profiles, through, total, trial, confirm })?;
     fs::create_dir_all(results::dir())?;
     fs::write(&json, serde_json::to_string_pretty(&results)?)?;
-    if cli.dry || results::quick() { Ok(()) } else { rates_page::write(&results, &docs) }
+    if cli.dry || results::quick() { results.check() } else { rates_page::publish(&results, &docs) }
 }

@@ -74,6 +74,12 @@ impl Trial {
     pub fn is_on_time(&self) -> bool {
         self.sent >= self.rate * ON_TIME
     }
+
+    /// The rate that it tells about: the one that was asked for, or what was sent of it when the generator fell behind.
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        if self.is_on_time() { self.rate } else { self.sent }
+    }
 }
 
 /// Why there is no higher answer.
@@ -97,12 +103,14 @@ pub enum Bound {
 pub struct Found {
     /// Loss that was accepted, 0 to 1; 0 makes it the non-drop rate.
     pub accepted: f64,
-    /// The highest rate that passed, as it was asked for; 0 when none did.
+    /// The highest rate that passed and that no trial has refuted, as it was asked for; 0: none.
     pub asked: f64,
-    /// The highest rate that passed, as it was sent.
+    /// The same, as it was sent.
     pub rate: f64,
-    /// The lowest rate that is known not to pass.
+    /// The lowest rate that what is tested is known not to bear.
     pub above: Option<f64>,
+    /// The highest rate that a trial has passed, when nothing is left of it: longer trials, or others at lower rates, have refuted it.
+    pub passed: f64,
     /// Why it is no higher.
     pub bound: Bound,
     /// Seconds of the trial that confirmed it; 0: none did, or none was asked for.
@@ -127,6 +135,13 @@ impl Found {
         }
     }
 
+    /// What there is to say when no rate stands, though a trial has passed.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        let above = self.above.filter(|_| self.rate <= 0.0 && self.passed > 0.0)?;
+        Some(format!("not confirmed: a trial passed {}/s, others failed at {}/s", short(self.passed), short(above)))
+    }
+
     /// Why it is no higher, for people; empty when it is what is tested that can do no more.
     #[must_use]
     pub fn remark(&self) -> &'static str {
@@ -141,7 +156,10 @@ impl Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}/s", self.name(), short(self.rate))?;
+        match self.doubt() {
+            Some(doubt) => write!(f, "{}: {doubt}", self.name())?,
+            None => write!(f, "{}: {}/s", self.name(), short(self.rate))?,
+        }
         if self.line_bits > 0.0 {
             write!(f, " ({}bit/s on the wire, {}bit/s of frames)", short(self.line_bits), short(self.frame_bits))?;
         }
@@ -152,7 +170,7 @@ impl fmt::Display for Found {
         if self.confirmed > 0.0 {
             write!(f, ", confirmed over {} s", trim(self.confirmed))?;
         }
-        if self.unconfirmed {
+        if self.unconfirmed && self.doubt().is_none() {
             f.write_str(", not confirmed")?;
         }
         if self.remark().is_empty() { Ok(()) } else { write!(f, ", {}", self.remark()) }
@@ -186,5 +204,14 @@ mod tests {
         // It never got what it is said to have failed at.
         assert_eq!(Trial { sent: 900.0, ..lossy }.verdict(0.0), Verdict::Limited);
         assert_eq!(trim(0.1 * 6.0), "0.6");
+    }
+
+    #[test]
+    fn no_rate_that_stands_is_not_said_to_be_a_rate_of_nothing() {
+        let found = Found { above: Some(218e3), passed: 250e3, unconfirmed: true, ..Found::default() };
+        let text = "non-drop rate: not confirmed: a trial passed 250.0 k/s, others failed at 218.0 k/s";
+        assert_eq!(found.to_string(), text);
+        let nothing = Found { passed: 0.0, unconfirmed: false, ..found };
+        assert_eq!(nothing.to_string(), "non-drop rate: 0/s");
     }
 }

@@ -47,6 +47,8 @@ struct Slot {
     since: Duration,
     deadline: Duration,
     tries: u32,
+    /// Something of it had to be sent again.
+    resent: bool,
 }
 
 /// The clients of one stream.
@@ -69,6 +71,7 @@ pub struct Connections {
     damaged: u64,
     misdelivered: u64,
     again: u64,
+    resent: u64,
     bytes: u64,
     setup: Histogram<u64>,
     answers: Histogram<u64>,
@@ -100,6 +103,7 @@ impl Connections {
             damaged: 0,
             misdelivered: 0,
             again: 0,
+            resent: 0,
             bytes: 0,
             setup: histogram(),
             answers: histogram(),
@@ -144,6 +148,7 @@ impl Connections {
             }
             // The whole answer will come again.
             slot.ack = if slot.phase == Phase::Asking { slot.asked_at } else { slot.ack };
+            slot.resent = true;
             self.again += 1;
             self.speak(self.looked, now, ports);
         }
@@ -250,6 +255,7 @@ impl Connections {
     fn finish(&mut self, index: usize) {
         self.slots[index].phase = Phase::Free;
         self.done += 1;
+        self.resent += u64::from(self.slots[index].resent);
     }
 
     /// Sending is over.
@@ -306,6 +312,7 @@ impl Connections {
             latency: Latency::of(&self.setup),
             request: Latency::of(&self.answers),
             retransmitted: self.again,
+            resent: self.resent,
             ..StreamReport::default()
         }
     }

@@ -13,6 +13,9 @@ use super::segment::{Envelope, Flags, Segment, of_client};
 /// Upper half of the sequence numbers by which a flood is known; connections that are meant never have it.
 const MARK: u32 = 0xf10d;
 
+/// So many runs can be made before one begins where another did.
+const RUNS: u64 = 8;
+
 /// Sends a flood.
 pub struct Flood {
     name: String,
@@ -20,6 +23,8 @@ pub struct Flood {
     rate: f64,
     space: Space,
     rotation: Rotation,
+    /// Where in the rotation it begins.
+    first: u64,
     pace: Pace,
     sent: u64,
     arrived: u64,
@@ -38,11 +43,14 @@ impl Flood {
     #[must_use]
     pub fn new(index: usize, stream: &SynStream, space: Space, setting: &Setting) -> Flood {
         let rate = stream.rate.packets(64.0, setting.line_bits) * setting.scale;
+        let rotation = Rotation::new(space.size(), Order::Random);
         Flood {
             name: stream.name.clone(),
             stream: index as u8,
             rate,
-            rotation: Rotation::new(space.size(), Order::Random),
+            rotation,
+            // Another run begins far away, since what the last one has sent is still half open: no news to what is tested.
+            first: u64::from(setting.run) * (rotation.flows() / RUNS),
             space,
             pace: Pace::new(stream.timetable(rate, setting)),
             sent: 0,
@@ -64,7 +72,7 @@ impl Flood {
     }
 
     fn send_one(&mut self, ports: &mut [Port]) -> bool {
-        let index = self.rotation.flow(self.sent);
+        let index = self.rotation.flow(self.first + self.sent);
         let count = ports.len().max(1) as u64;
         let Some(port) = ports.get_mut((index % count) as usize) else { return false };
         let Some(mut frame) = port.take() else { return false };

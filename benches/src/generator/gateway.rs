@@ -1,5 +1,6 @@
 //! A whole gateway in memory: the real engine and its pinned workers, on devices of which the generator holds the other ends.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::network::{
 };
 use super::port::Port;
 use super::profile::{Profile, Stream};
+use super::report::Report;
 use super::run::Ends;
 
 /// Packets that fit into a cable; a gateway that is this far behind loses what comes.
@@ -80,6 +82,22 @@ impl MemoryGateway {
         let all = sum.named().into_iter().chain(sum.drops.iter().copied());
         all.filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
     }
+}
+
+/// A run, and in its report what the gateway, if there is one, has counted meanwhile: not what it had counted before.
+///
+/// # Errors
+/// Those of the run.
+pub fn counted(gateway: Option<&MemoryGateway>, run: impl FnOnce() -> Outcome<Report>) -> Outcome<Report> {
+    let counters = || gateway.map(MemoryGateway::counters).unwrap_or_default();
+    let before: HashMap<_, _> = counters().into_iter().collect();
+    let mut report = run()?;
+    let moved = |(name, n): (String, u64)| {
+        let n = n - before.get(&name).copied().unwrap_or(0).min(n);
+        (n > 0).then_some((name, n))
+    };
+    report.counters = counters().into_iter().filter_map(moved).collect();
+    Ok(report)
 }
 
 impl Drop for MemoryGateway {

@@ -71,6 +71,13 @@ fn facts(report: &Report) -> String {
             report.refused, report.overrun
         );
     }
+    if report.overflowed + report.strays > 0 {
+        let _ = write!(
+            text,
+            "<p>{} frames found the queue of what is tested full: its loss. {} came damaged or astray beyond recognition.</p>",
+            report.overflowed, report.strays
+        );
+    }
     text
 }
 
@@ -116,13 +123,21 @@ fn streams(report: &Report) -> String {
 }
 
 fn connections(streams: &[StreamReport]) -> String {
-    let mut table = head(&["connections", "reset", "timed out", "unfinished", "not begun", "segments resent"]);
+    let mut table = head(&[
+        "connections",
+        "reset",
+        "timed out",
+        "unfinished",
+        "not begun",
+        "segments resent",
+        "ended well all the same",
+    ]);
     let mut any = false;
     for stream in streams.iter().filter(|stream| stream.kind == "tcp") {
         any = true;
-        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, .. } = *stream;
+        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, resent, .. } = *stream;
         let mut cells = vec![escape(&stream.name)];
-        cells.extend([reset, timed_out, unfinished, blocked, retransmitted].map(|n| n.to_string()));
+        cells.extend([reset, timed_out, unfinished, blocked, retransmitted, resent].map(|n| n.to_string()));
         table += &row(&cells, "td");
     }
     if any { format!("<table>{table}</table>") } else { String::new() }

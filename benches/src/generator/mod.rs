@@ -25,6 +25,7 @@ pub mod flows;
 pub mod forward;
 pub mod gateway;
 pub mod html;
+pub mod known;
 pub mod meter;
 pub mod network;
 pub mod pace;

@@ -42,10 +42,10 @@ fn print_stream(stream: &StreamReport, seconds: f64) {
         println!("    DAMAGED {}, MISDELIVERED {}: neither counts as received", stream.damaged, stream.misdelivered);
     }
     if kind == "tcp" {
-        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, .. } = stream;
+        let StreamReport { reset, timed_out, unfinished, blocked, retransmitted, resent, .. } = stream;
         println!(
             "    not ended well: {reset} reset, {timed_out} timed out, {unfinished} unfinished; {blocked} not begun, \
-             {retransmitted} segments sent again"
+             {retransmitted} segments sent again, {resent} connections ended well all the same"
         );
     }
     print_latency(if kind == "tcp" { "SYN to SYN-ACK" } else { "latency" }, stream.latency.as_ref());

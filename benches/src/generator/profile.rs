@@ -328,12 +328,30 @@ impl Stream {
         self.times() == (None, None) && gap.is_none()
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn rate(&self) -> Rate {
+        match self {
+            Stream::Udp(stream) => stream.rate,
+            Stream::Tcp(stream) => stream.rate,
+            Stream::Syn(stream) => stream.rate,
+        }
+    }
+
+    /// A run in which it sends nothing is refused, too: that would look as if nothing was lost.
+    fn check(&self, duration: Duration) -> Result<(), String> {
         let size = self.space().size();
+        if !self.rate().is_positive() {
+            return Err("its `rate` must be more than 0, and finite".into());
+        }
+        if self.times().0.is_some_and(|start| start.0 >= duration) {
+            return Err("it begins (`start`) when the run is over (`duration`)".into());
+        }
         if let (start, Some(stop)) = self.times()
             && stop.0 <= start.map_or(Duration::ZERO, |start| start.0)
         {
             return Err("it ends (`stop`) before it begins (`start`)".into());
+        }
+        if let Stream::Udp(UdpStream { burst: 0, .. }) | Stream::Syn(SynStream { burst: 0, .. }) = self {
+            return Err("a `burst` has at least one packet".into());
         }
         match self {
             Stream::Udp(stream) => {
@@ -345,6 +363,9 @@ impl Stream {
             Stream::Tcp(stream) => {
                 if stream.at_once == 0 || stream.at_once > size {
                     return Err(format!("{} connections at once: the addresses and ports give {size}", stream.at_once));
+                }
+                if stream.requests == 0 {
+                    return Err("a connection has at least one request (`requests`)".into());
                 }
                 if !(4..=1400).contains(&stream.request_bytes) || !(1..=60_000).contains(&stream.response_bytes) {
                     return Err("requests have 4 to 1400 bytes, responses 1 to 60000".into());
@@ -373,16 +394,22 @@ impl Profile {
     /// It makes no sense.
     pub fn parse(text: &str) -> Outcome<Profile> {
         let profile: Profile = toml::from_str(text)?;
-        profile.check()?;
+        profile.check(profile.duration.0)?;
         Ok(profile)
     }
 
-    fn check(&self) -> Outcome {
+    /// Whether it makes sense when it is sent for so long.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check(&self, duration: Duration) -> Outcome {
+        ensure!(!duration.is_zero(), "a `duration` of 0 sends nothing");
         ensure!(!self.stream.is_empty(), "there is no [[stream]]");
         ensure!(self.stream.len() <= 255, "more than 255 streams");
         ensure!(matches!(self.line, Rate::Bits(_)), "the line has a rate in bits, 10Gbps for example");
+        ensure!(self.line.is_positive(), "the `line` must be more than 0, and finite");
         for (index, stream) in self.stream.iter().enumerate() {
-            stream.check().map_err(|reason| Failure::new(format!("stream `{}`: {reason}", stream.name())))?;
+            stream.check(duration).map_err(|reason| Failure::new(format!("stream `{}`: {reason}", stream.name())))?;
             for other in &self.stream[..index] {
                 let apart = stream.is_udp() != other.is_udp() || !stream.space().ports.overlaps(&other.space().ports);
                 // Answers to a flood go nowhere, so that it may share the port of good traffic: that is its point.
@@ -454,10 +481,23 @@ mod tests {
             ("'9000'\n", "'9000'\nflows = 99\nclients = '10.0.0.1'\nclient_ports = '1-9'\n", "give 9"),
             ("name = 'x'", "name = 'x'\nline = '5%'", "in bits"),
             ("'9000'\n", "'9000'\nstart = '2s'\nstop = '1s'\n", "before it begins"),
+            ("1kpps", "0pps", "`rate`"),
+            ("1kpps", "0%", "`rate`"),
+            ("1kpps", &format!("{}pps", "9".repeat(400)), "`rate`"),
+            ("name = 'x'", "name = 'x'\nline = '0bps'", "`line`"),
+            ("name = 'x'", "name = 'x'\nduration = '0s'", "`duration`"),
+            ("'9000'\n", "'9000'\nstart = '10s'\n", "`start`"),
+            ("'9000'\n", "'9000'\nstart = '11s'\nstop = '12s'\n", "`start`"),
+            ("'9000'\n", "'9000'\nburst = 0\n", "`burst`"),
+            ("'udp'", "'syn'\nburst = 0", "`burst`"),
+            ("'udp'", "'tcp'\nrequests = 0", "`requests`"),
         ] {
             let error = Profile::parse(&SHORT.replacen(from, to, 1)).unwrap_err();
             assert!(error.reason().contains(reason), "{to}: {error:?}");
         }
+        // The command line may shorten the run.
+        let late = Profile::parse(&format!("{SHORT}start = '2s'\n")).unwrap();
+        assert!(late.check(Duration::from_secs(1)).unwrap_err().reason().contains("`start`"));
         let twice = format!("{SHORT}{}", SHORT.replace("name = 'x'\n", ""));
         assert!(Profile::parse(&twice).unwrap_err().reason().contains("share"));
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
-use ::tests::{Failure, Outcome};
+use ::tests::{Failure, Outcome, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sys::clock;
@@ -102,6 +102,20 @@ pub struct Results {
     pub cases: Vec<Case>,
 }
 
+impl Results {
+    /// Whether every search has come to its end.
+    ///
+    /// # Errors
+    /// Those that have not, and why.
+    pub fn check(&self) -> Outcome {
+        let failed =
+            |case: &Case| Some(format!("{} through {}: {}", case.file, case.through.file(), case.failure.as_ref()?));
+        let failed: Vec<_> = self.cases.iter().filter_map(failed).collect();
+        ensure!(failed.is_empty(), "{} of {} searches failed: {}", failed.len(), self.cases.len(), failed.join("; "));
+        Ok(())
+    }
+}
+
 /// One search.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Case {
@@ -187,25 +201,38 @@ pub fn run(plan: &Plan) -> Outcome<Results> {
     Ok(Results { date: day, commit: super::report::commit(), machine, seconds, cases })
 }
 
-/// Every profile that can be searched with, by device.
+/// What is to be searched, by device.
 fn tasks(plan: &Plan) -> Outcome<Vec<Task>> {
-    let mut files: Vec<_> = fs::read_dir(profiles())?.flatten().map(|entry| entry.path()).collect();
-    files.sort();
+    let all = searchable()?;
+    for name in &plan.profiles {
+        let names: Vec<_> = all.iter().map(|(file, _)| file.as_str()).collect();
+        ensure!(names.contains(&name.as_str()), "no profile `{name}` to search with: there are {}", names.join(", "));
+    }
     let mut tasks = Vec::new();
     for through in Through::ALL {
-        for path in &files {
-            let profile = Profile::load(path)?;
-            let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let wanted = plan.through.is_empty() || plan.through.contains(&through);
-            let named = plan.profiles.is_empty() || plan.profiles.contains(&file);
-            // `connections` is its like with ports enough for so many.
-            let chosen = named && file != "churn";
-            if wanted && chosen && super::trials::check(&profile).is_ok() {
-                tasks.push(Task { file, profile, through });
-            }
+        let wanted = plan.through.is_empty() || plan.through.contains(&through);
+        let named = |file: &String| plan.profiles.is_empty() || plan.profiles.contains(file);
+        for (file, profile) in all.iter().filter(|(file, _)| wanted && named(file)) {
+            tasks.push(Task { file: file.clone(), profile: profile.clone(), through });
         }
     }
     Ok(tasks)
+}
+
+/// Every profile that can be searched with, by the name of its file.
+fn searchable() -> Outcome<Vec<(String, Profile)>> {
+    let mut files: Vec<_> = fs::read_dir(profiles())?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut all = Vec::new();
+    for path in &files {
+        let profile = Profile::load(path)?;
+        let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // `connections` is its like with ports enough for so many.
+        if file != "churn" && super::trials::check(&profile).is_ok() {
+            all.push((file, profile));
+        }
+    }
+    Ok(all)
 }
 
 /// Of a search, from the root of the tree.
@@ -271,4 +298,27 @@ fn profiles() -> PathBuf {
 pub fn root() -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     path.canonicalize().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(profiles: &[&str]) -> Plan {
+        let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+        let (total, trial, confirm) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Plan { profiles, through: vec![Through::Cable, Through::Memory], total, trial, confirm }
+    }
+
+    #[test]
+    fn a_name_that_no_profile_has_is_refused() {
+        assert_eq!(tasks(&plan(&["64b", "imix"])).unwrap().len(), 4);
+        assert_eq!(tasks(&plan(&[])).unwrap().len() % 2, 0);
+        // The second one is there, and cannot be searched with.
+        for wrong in ["64B", "syn-flood", ""] {
+            let Err(error) = tasks(&plan(&["imix", wrong])) else { panic!("`{wrong}` was taken") };
+            let reason = error.reason();
+            assert!(reason.contains(&format!("`{wrong}`")) && reason.contains("64b, connections, imix"), "{reason}");
+        }
+    }
 }

@@ -19,6 +19,18 @@ const LABEL: f64 = 230.0;
 const WIDTH: f64 = 380.0;
 const COLOURS: [&str; 4] = ["#9aa5ad", "#c0532f", "#9aa5ad", "#c0532f"];
 
+/// Writes page, figure and JSON of a run in which no search has failed: a page of failures would take the place of the day's good
+/// one. `rates page` makes even that, if it is what somebody wants.
+///
+/// # Errors
+/// Searches have failed, or the disk says no.
+pub fn publish(results: &Results, dir: &Path) -> Outcome {
+    results
+        .check()
+        .map_err(|failure| failure.during("no page is made of this run (`rates page` does it all the same)"))?;
+    write(results, dir)
+}
+
 /// Writes page, figure and JSON into `dir`.
 ///
 /// # Errors
@@ -100,7 +112,9 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         all.map_or("–".into(), short_time)
     };
     let mut remarks = Vec::new();
-    if found.rate <= 0.0 {
+    if let Some(doubt) = found.doubt() {
+        remarks.push(doubt);
+    } else if found.rate <= 0.0 {
         remarks.push("every rate that was tried lost more".to_owned());
     } else if found.confirmed > 0.0 {
         remarks.push(format!("confirmed over {} s", trim(found.confirmed)));
@@ -116,7 +130,7 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         case.profile,
         trim(found.accepted * 100.0),
         search.unit,
-        short(found.rate),
+        rate(found),
         found.above.map_or("–".into(), short),
         bits(found.line_bits),
         bits(found.frame_bits),
@@ -125,6 +139,11 @@ fn line(out: &mut String, case: &Case, search: &SearchReport, found: &Found) -> 
         search.trials.len(),
         remarks.join("; ")
     )
+}
+
+/// Nothing stands where trials contradict one another: that is no rate of 0.
+fn rate(found: &Found) -> String {
+    if found.doubt().is_some() { "–".into() } else { short(found.rate) }
 }
 
 /// A panel for each profile, a bar for each device; the thin part goes to the lowest rate that failed.
@@ -178,10 +197,46 @@ fn bar(out: &mut String, y: f64, through: Through, found: &Found, most: f64) -> 
     let end = found.above.map_or(found.rate, |above| above.max(found.rate));
     writeln!(out, "<path d=\"M{:.1} {middle}H{:.1}\" stroke=\"black\"/>", at(found.rate), at(end))?;
     let more = if found.remark().is_empty() || found.rate <= 0.0 { "" } else { " or more" };
-    writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}{more}</text>", at(end) + 5.0, short(found.rate))
+    writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}{more}</text>", at(end) + 5.0, rate(found))
 }
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::report::Machine;
+
+    fn results(found: Option<Found>) -> Results {
+        let failure = found.is_none().then(|| "no root".to_owned());
+        let search = found.map(|found| SearchReport { found: vec![found], ..SearchReport::default() });
+        let (file, profile, through) = ("64b".to_owned(), "64 B".to_owned(), Through::Xdp);
+        let case = Case { file, profile, through, command: String::new(), search, failure };
+        let (date, machine) = ("2026-01-01".to_owned(), Machine::default());
+        Results { date, commit: String::new(), machine, seconds: 1.0, cases: vec![case] }
+    }
+
+    #[test]
+    fn failures_do_not_take_the_place_of_a_good_page() {
+        let dir = std::env::temp_dir().join(format!("sluicegate-rates-{}", std::process::id()));
+        publish(&results(Some(Found { rate: 777.0, ..Found::default() })), &dir).unwrap();
+        let error = publish(&results(None), &dir).unwrap_err();
+        let page = fs::read_to_string(dir.join("rates-2026-01-01.md")).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(error.reason().contains("1 of 1 searches failed: 64b through xdp: no root"), "{error:?}");
+        assert!(page.contains("**777**") && !page.contains("failed:"), "{page}");
+    }
+
+    #[test]
+    fn no_rate_that_stands_is_not_published_as_0() {
+        let found = Found { above: Some(218e3), passed: 250e3, unconfirmed: true, ..Found::default() };
+        let page = page(&results(Some(found)), "x").unwrap();
+        assert!(page.contains("| **–** | 218.0 k |"), "{page}");
+        assert!(page.contains("| not confirmed: a trial passed 250.0 k/s, others failed at 218.0 k/s |"), "{page}");
+        let page = super::page(&results(Some(Found::default())), "x").unwrap();
+        assert!(page.contains("| **0** |") && page.contains("every rate that was tried lost more"), "{page}");
+    }
 }

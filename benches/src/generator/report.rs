@@ -38,7 +38,7 @@ pub struct Report {
     pub streams: Vec<StreamReport>,
     /// The run as time went on.
     pub ticks: Vec<Tick>,
-    /// Counters of what was tested, if it tells: those that moved.
+    /// Counters of what was tested, if it tells: those that moved during this run, and by how much.
     pub counters: Vec<(String, u64)>,
     /// A search for the highest rate, if it was one; all else is then of its last good trial.
     pub search: Option<SearchReport>,
@@ -119,6 +119,8 @@ pub struct StreamReport {
     pub request: Option<Latency>,
     /// For connections: segments sent once more.
     pub retransmitted: u64,
+    /// Connections that ended well, but needed a segment twice.
+    pub resent: u64,
     /// Connections ended by an RST.
     pub reset: u64,
     /// Connections given up, for nobody answered.

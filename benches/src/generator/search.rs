@@ -7,6 +7,7 @@ use ::tests::Outcome;
 use sys::clock;
 
 use super::answer::{Bound, Found, SearchReport, Trial, Verdict};
+use super::known::{Known, SAME};
 use super::run::HOPELESS;
 
 /// How far above what came through in an overload the next trial is made.
@@ -51,144 +52,132 @@ impl Search {
     pub fn run(&self, trial: impl FnMut(f64, Duration) -> Outcome<Trial>) -> Outcome<SearchReport> {
         let mut done = Done { trials: Vec::new(), trial };
         let start = clock::now();
-        let mut answers: Vec<Found> = Vec::new();
+        let mut bounds = Vec::new();
         for (index, accepted) in (1..).zip(&self.accepted) {
             // The first one takes the most: those after it know its trials, and have what it leaves.
             let all = self.accepted.len() as u32;
             let share = |within: Duration| start + within * (all + index) / (2 * all);
             let end = self.within.map(share);
-            let room = if self.confirm.is_zero() { Duration::ZERO } else { self.confirm + REST };
-            let found = self.find(*accepted, end.map(|end| end.saturating_sub(room)), &mut done)?;
-            let found = if self.confirm.is_zero() { found } else { self.confirm(found, end, &mut done)? };
-            // Who lost nothing at a rate has not lost more than a little.
-            let as_good = |known: &Found| known.rate > found.rate || found.unconfirmed && known.rate >= found.rate;
-            let better = |known: &&Found| known.accepted <= *accepted && as_good(known);
-            let better = answers.iter().rev().find(better).cloned();
-            answers.push(better.map_or(found, |better| Found { accepted: *accepted, ..better }));
+            let confirms = !self.confirm.is_zero();
+            let bound = self.find(*accepted, end, &mut done)?;
+            bounds.push(if confirms { self.confirm(*accepted, bound, end, &mut done)? } else { bound });
         }
-        let seconds = self.trial.as_secs_f64();
-        Ok(SearchReport { seconds, trials: done.trials, found: answers, ..SearchReport::default() })
+        // Only now: a later trial may have refuted what an earlier answer would have been.
+        let mut found: Vec<Found> = Vec::new();
+        for (accepted, bound) in self.accepted.iter().zip(bounds) {
+            let answer = self.answer(*accepted, bound, &done.trials);
+            // Who lost nothing at a rate has not lost more than a little.
+            let better = found.iter().rev().find(|known| known.accepted <= *accepted && known.rate > answer.rate);
+            let Found { above, bound, .. } = answer;
+            found.push(better.cloned().map_or(answer, |better| Found { accepted: *accepted, above, bound, ..better }));
+        }
+        Ok(SearchReport { seconds: self.trial.as_secs_f64(), trials: done.trials, found, ..SearchReport::default() })
     }
 
+    /// Bisects between what has passed and what has not, in whatever trial that was; tells what ended it.
     fn find(
         &self,
         accepted: f64,
         until: Option<Duration>,
         done: &mut Done<impl FnMut(f64, Duration) -> Outcome<Trial>>,
-    ) -> Outcome<Found> {
-        let mut found = Found { accepted, ..Found::default() };
-        let (mut low, mut high, mut rate) = (0.0, self.highest, self.highest);
+    ) -> Outcome<Bound> {
+        // What is left when there is room for the long trial; a few trials are made even if there never was.
+        let (begun, room) = (clock::now(), if self.confirm.is_zero() { Duration::ZERO } else { self.confirm + REST });
+        let until = until.map(|until| until.saturating_sub(room).max(begun));
         loop {
-            let best = self.best_of(rate, accepted, done)?;
-            let verdict = best.verdict(accepted);
-            if verdict == Verdict::Passed {
-                (found.asked, found.rate) = (rate, best.sent);
-                low = rate;
-                if !best.is_on_time() {
-                    return Ok(Found { bound: Bound::Generator, above: None, ..found });
-                }
-                if rate >= self.highest {
-                    return Ok(Found { bound: Bound::Highest, ..found });
-                }
-            } else {
-                high = rate;
+            let known = self.known(accepted, &done.trials);
+            let (low, refuted) = (known.low(), known.refuted());
+            if low >= self.highest {
+                return Ok(Bound::Highest);
+            }
+            let high = [refuted, known.limit(low)].into_iter().flatten().min_by(f64::total_cmp);
+            let rate = match high {
+                None => self.highest,
                 // Whoever was at its limit at the lowest rate that does not pass is the one that bounds the answer.
-                let bound = if verdict == Verdict::Failed { Bound::Tested } else { Bound::Generator };
-                (found.bound, found.above) = (bound, Some(rate));
+                Some(high) if self.is_narrow(low, high) => {
+                    return Ok(if Some(high) == refuted { Bound::Tested } else { Bound::Generator });
+                }
+                Some(high) => next(low, high, done.trials.last()),
+            };
+            if is_over(until, Duration::ZERO, known) {
+                return Ok(Bound::Time);
             }
-            if self.is_narrow(low, high) {
-                return Ok(found);
+            while self.known(accepted, &done.trials).at(rate).is_none() {
+                let trial = (done.trial)(rate, self.trial)?;
+                done.trials.push(trial);
             }
-            // An answer of nothing says little: a few more trials, at rates that fall fast, are worth some time.
-            let late = if low > 0.0 { Duration::ZERO } else { LATE };
-            if until.is_some_and(|until| clock::now() >= until + late) {
-                return Ok(Found { bound: Bound::Time, ..found });
-            }
-            rate = next(low, high, &best);
         }
+    }
+
+    fn known<'a>(&self, accepted: f64, trials: &'a [Trial]) -> Known<'a> {
+        Known { trials, accepted, attempts: self.attempts }
     }
 
     /// Whether a further trial would tell nothing: the answer is known well enough, or there is hardly anything left to send.
     fn is_narrow(&self, low: f64, high: f64) -> bool {
         let least = (self.highest * self.resolution).max(1.0 / self.trial.as_secs_f64().max(1e-3));
-        high - low <= self.resolution * high || high <= least
+        // What is between them must be a rate of its own.
+        high - low <= self.resolution.max(4.0 * SAME) * high || high <= least
     }
 
-    /// The best of a few trials at this rate; earlier ones, of a search for another loss, count too.
-    fn best_of(
-        &self,
-        rate: f64,
-        accepted: f64,
-        done: &mut Done<impl FnMut(f64, Duration) -> Outcome<Trial>>,
-    ) -> Outcome<Trial> {
-        let same = |known: &&Trial| !known.confirms && (known.rate - rate).abs() < rate * 1e-9;
-        let enough = |trials: &[Trial]| {
-            let passed = |trial: &Trial| trial.loss <= accepted && trial.is_on_time();
-            // No stray pause of a machine does that: it needs no second trial.
-            let hopeless = |trial: &Trial| trial.loss >= HOPELESS.max(2.0 * accepted);
-            trials.iter().filter(same).any(|known| passed(known) || hopeless(known))
-        };
-        let count = done.trials.iter().filter(same).count() as u32;
-        for _ in count..self.attempts.max(1) {
-            if enough(&done.trials) {
-                break;
-            }
-            let trial = (done.trial)(rate, self.trial)?;
-            done.trials.push(trial);
-        }
-        let order = |trial: &&Trial| match trial.verdict(accepted) {
-            Verdict::Passed if trial.is_on_time() => 0,
-            Verdict::Passed => 1,
-            // That somebody else was at fault once does not undo that what is tested has failed.
-            Verdict::Failed => 2,
-            Verdict::Limited => 3,
-        };
-        let best = done.trials.iter().filter(same).min_by_key(order);
-        Ok(best.copied().unwrap_or(Trial { rate, loss: 1.0, theirs: 1.0, ..Trial::default() }))
-    }
-
-    /// One long trial at the rate that was found; when it does not pass, the rate is lowered, and so on.
+    /// One long trial at the rate that was found; when it does not pass, the rate is lowered, and so on, down to what a long trial
+    /// has passed already. Tells what ended it.
     fn confirm(
         &self,
-        mut found: Found,
+        accepted: f64,
+        mut bound: Bound,
         until: Option<Duration>,
         done: &mut Done<impl FnMut(f64, Duration) -> Outcome<Trial>>,
-    ) -> Outcome<Found> {
-        let accepted = found.accepted;
-        for step in STEPS_DOWN {
-            let known = highest_passed(&done.trials, found.asked, accepted).is_some();
-            // As in the search itself: an answer of nothing says little.
-            let until = until.map(|until| if known { until } else { until + LATE });
-            let first = step >= STEPS_DOWN[0];
-            if found.asked <= 0.0 || !first && until.is_some_and(|until| clock::now() + self.confirm > until) {
-                break;
+    ) -> Outcome<Bound> {
+        let mut rate = self.known(accepted, &done.trials).best().map_or(0.0, Trial::load);
+        for (index, step) in STEPS_DOWN.into_iter().enumerate() {
+            let known = self.known(accepted, &done.trials);
+            if rate <= known.confirmed().map_or(0.0, Trial::load) {
+                return Ok(bound);
             }
-            let trial = Trial { confirms: true, ..(done.trial)(found.asked, self.confirm)? };
+            if index > 0 && is_over(until, self.confirm, known) {
+                return Ok(Bound::Time);
+            }
+            let trial = Trial { confirms: true, ..(done.trial)(rate, self.confirm)? };
             done.trials.push(trial);
-            let verdict = trial.verdict(accepted);
-            if verdict == Verdict::Passed {
-                return Ok(Found { rate: trial.sent, confirmed: self.confirm.as_secs_f64(), ..found });
-            }
-            let bound = if verdict == Verdict::Failed { Bound::Tested } else { Bound::Generator };
-            let lower = found.asked * step.min(1.0 - self.resolution);
-            found = Found { above: Some(found.asked), asked: lower, rate: lower, bound, ..found };
+            bound = match trial.verdict(accepted) {
+                Verdict::Passed => return Ok(if trial.is_on_time() { bound } else { Bound::Generator }),
+                Verdict::Failed => Bound::Tested,
+                Verdict::Limited => Bound::Generator,
+            };
+            rate *= step.min(1.0 - self.resolution);
         }
-        // Nothing was confirmed: what a short trial has shown must do, below what a long one has refuted.
-        let best = highest_passed(&done.trials, found.asked, accepted);
-        let (asked, rate) = best.map_or((0.0, 0.0), |trial| (trial.rate, trial.sent));
-        Ok(Found { asked, rate, unconfirmed: true, ..found })
+        Ok(bound)
+    }
+
+    /// The answer that all trials give together. Where no long one has passed, what a short one has shown must do.
+    fn answer(&self, accepted: f64, bound: Bound, trials: &[Trial]) -> Found {
+        let known = self.known(accepted, trials);
+        let mut found = Found { accepted, bound, above: known.refuted(), ..Found::default() };
+        match known.confirmed().or(known.best()) {
+            Some(best) => (found.asked, found.rate) = (best.rate, best.sent),
+            None => found.passed = known.most(),
+        }
+        if known.confirmed().is_some() {
+            found.confirmed = self.confirm.as_secs_f64();
+        } else {
+            found.unconfirmed = !self.confirm.is_zero();
+        }
+        found
     }
 }
 
-/// The trial at the highest rate, up to this one, that has passed.
-fn highest_passed(trials: &[Trial], most: f64, accepted: f64) -> Option<&Trial> {
-    let passed = |trial: &&Trial| trial.rate <= most && trial.verdict(accepted) == Verdict::Passed;
-    trials.iter().filter(passed).max_by(|a, b| a.rate.total_cmp(&b.rate))
+/// Whether there is no time for more that leaves room for so long a trial. An answer of nothing says little: a few more trials, at
+/// rates that fall fast, are worth some.
+fn is_over(until: Option<Duration>, room: Duration, known: Known) -> bool {
+    let late = if known.best().is_some() { Duration::ZERO } else { LATE };
+    until.is_some_and(|until| clock::now() + room >= until + late)
 }
 
 /// The rate to try next: the middle, or less when what came through shows that this would be in vain.
-fn next(low: f64, high: f64, last: &Trial) -> f64 {
+fn next(low: f64, high: f64, last: Option<&Trial>) -> f64 {
     let middle = f64::midpoint(low, high);
+    let Some(last) = last else { return middle };
     let through = last.sent * (1.0 - last.loss);
     let near = through * ABOVE;
     if last.loss >= HOPELESS && near > low && near < middle { near } else { middle }
@@ -284,6 +273,9 @@ mod tests {
         let fine = Search { highest: 100.0, resolution: 1e-9, ..search(&[0.0], 1) };
         let report = fine.run(|rate, _| Ok(sent(rate, 1.0))).unwrap();
         assert!(report.trials.len() < 12, "{} trials", report.trials.len());
+        // Nor one that no two rates are apart by.
+        let exact = Search { resolution: 0.0, ..search(&[0.0], 1) }.run(device(4e5)).unwrap();
+        assert!((exact.found[0].rate - 4e5).abs() < 0.01 && exact.trials.len() < 40, "{:?}", exact.found);
         let report = Search { within: Some(Duration::ZERO), ..search(&[0.0, 0.1], 1) }.run(device(1.5e5)).unwrap();
         let early = |found: &Found| found.bound == Bound::Time && found.rate > 0.0;
         assert!(report.found.iter().all(early) && report.trials.len() <= 6, "{report:?}");
@@ -311,5 +303,90 @@ mod tests {
         };
         let report = Search { accepted: vec![0.0, 0.001], ..search.clone() }.run(moody).unwrap();
         assert!(report.found[1].rate >= report.found[0].rate && report.found[0].rate > 1e5, "{:?}", report.found);
+    }
+
+    /// Over `AF_XDP` this was met: short trials pass by luck what a long one and others below have refuted.
+    #[test]
+    fn no_answer_is_above_what_any_trial_has_refuted() {
+        let second = Duration::from_secs(1);
+        let mut lucky = 0;
+        let device = |rate: f64, time: Duration| {
+            let loss = match rate {
+                _ if time > second => {
+                    if rate < 3e5 {
+                        0.0005
+                    } else {
+                        0.00156
+                    }
+                }
+                ..=312_500.0 => 0.0,
+                375_000.0 => {
+                    lucky += 1;
+                    if lucky > 1 { 0.0008 } else { 0.002 }
+                }
+                ..=800_000.0 => 0.002,
+                _ => 0.065,
+            };
+            Ok(sent(rate, loss))
+        };
+        let confirm = Duration::from_secs(3);
+        let search = Search { trial: second, resolution: 0.02, confirm, ..search(&[0.0, 0.001], 2) };
+        let report = search.run(device).unwrap();
+        let [none, little] = &report.found[..] else { panic!("two answers") };
+        assert!(little.above.is_some_and(|above| above <= 312_500.0) && little.rate < 312_500.0, "{little:?}");
+        assert!(little.confirmed > 2.0 && little.rate > 2.9e5, "{little:?}");
+        // No long trial was without loss, at any rate: what short ones have passed is said, and is no answer.
+        assert!(
+            none.rate <= 0.0 && none.passed >= 312_500.0 && none.above.is_some_and(|above| above < 3e5),
+            "{none:?}"
+        );
+    }
+
+    /// A trial of the second answer may refute the first one.
+    #[test]
+    fn an_answer_does_not_outlive_its_refutation() {
+        let mut long = 0;
+        let device = |rate: f64, time: Duration| {
+            long += u32::from(time > TRIAL);
+            // The long trial of the first answer is the generator's own fault, those of the second one are not.
+            let loss = if time > TRIAL || rate > 5e5 { 0.02 } else { 0.0 };
+            Ok(Trial { theirs: if time > TRIAL && long <= 6 { 0.0 } else { loss }, ..sent(rate, loss) })
+        };
+        let search = Search { confirm: TRIAL * 2, ..search(&[0.0, 0.001], 1) };
+        let report = search.run(device).unwrap();
+        for found in &report.found {
+            assert!(found.above.is_some_and(|above| found.rate < above && above < 5e5), "{found:?}");
+        }
+    }
+
+    /// What passed though the generator fell behind says nothing about lower rates, and what was sent then stands.
+    #[test]
+    fn a_pass_that_was_late_does_not_end_the_search() {
+        let slow = |rate: f64, _| {
+            let sent_part = if rate > 340e3 { 0.94 } else { 1.0 };
+            let loss = if rate > 375e3 { 0.06 } else { 0.0 };
+            Ok(Trial { sent: rate * sent_part, ..sent(rate, loss) })
+        };
+        let search = search(&[0.0], 2);
+        let report = search.run(slow).unwrap();
+        let between = |trial: &&Trial| trial.rate > 250e3 && trial.rate < 375e3;
+        assert!(report.trials.iter().filter(between).count() > 2, "{:?}", report.trials);
+        let found = &report.found[0];
+        assert!(found.bound == Bound::Generator && found.rate > 336e3, "{found:?}");
+        // The long trial is asked for what was sent, not for what could not be sent.
+        let report = Search { confirm: TRIAL * 2, ..search }.run(slow).unwrap();
+        let long = report.trials.iter().find(|trial| trial.confirms).unwrap();
+        assert!(long.rate < 353e3, "{long:?}");
+    }
+
+    #[test]
+    fn time_that_ends_the_confirming_is_said_to() {
+        let long = Duration::from_mins(1);
+        let weak = |rate: f64, time| device(if time == long { 1e4 } else { 4.5e5 })(rate, time);
+        let search = Search { confirm: long, within: Some(Duration::from_secs(20)), ..search(&[0.0], 1) };
+        let found = search.run(weak).unwrap().found.remove(0);
+        assert_eq!((found.bound, found.rate, found.unconfirmed), (Bound::Time, 0.0, true), "{found:?}");
+        // Short trials have passed: that is known, and no rate of 0.
+        assert!(found.passed > 1e5 && found.doubt().is_some_and(|doubt| doubt.contains("a trial passed")), "{found:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::tests::{Failure, Outcome, ensure};
 
 use super::answer::{Found, Trial};
+use super::gateway::{MemoryGateway, counted};
 use super::profile::{Profile, Stream};
 use super::report::{Report, StreamReport};
 use super::run::{Ends, Options, run};
@@ -23,6 +24,8 @@ pub struct Trials<'a> {
     pub profile: &'a Profile,
     /// The name of what is tested.
     pub target: &'a str,
+    /// What is tested, if it has counters that can be read.
+    pub gateway: Option<&'a MemoryGateway>,
     /// How long the last packets of a trial may take.
     pub drain: Duration,
     /// Show what is going on.
@@ -41,7 +44,7 @@ pub fn search(search: &Search, trials: &Trials, ends: &mut Ends) -> Outcome<Repo
     let mut send = |scale: f64, duration: Duration, ends: &mut Ends| {
         number += 1;
         let options = Options { run: number, scale, duration, drain: trials.drain, resigns: true, show: trials.show };
-        run(profile, trials.target, ends, &options)
+        counted(trials.gateway, || run(profile, trials.target, ends, &options))
     };
     // RFC 2544 §23: first what is tested is given the time to learn. Each flow is opened, at a leisurely rate.
     if !connections {
@@ -133,11 +136,11 @@ fn base_rates(profile: &Profile) -> Outcome<Vec<f64>> {
 }
 
 /// Of connections, those count as lost that did not end well, could not begin for want of an end of others, or needed a segment
-/// to be sent twice.
+/// to be sent twice: each once, however many segments that were.
 fn judge(report: &Report, rate: f64) -> Trial {
     let sum = |of: fn(&StreamReport) -> u64| report.streams.iter().map(of).sum::<u64>();
     let offered = sum(|stream| stream.sent + stream.blocked);
-    let missing = sum(|stream| stream.lost + stream.blocked + stream.retransmitted).min(offered);
+    let missing = sum(|stream| stream.lost + stream.blocked + stream.resent).min(offered);
     let own = report.refused + report.overrun;
     let part = |count: u64| if offered == 0 { 1.0 } else { count as f64 / offered as f64 };
     let worst = |of: fn(&super::report::Latency) -> u64| {
@@ -153,5 +156,45 @@ fn judge(report: &Report, rate: f64) -> Trial {
         p50: worst(|latency| latency.p50),
         p99: worst(|latency| latency.p99),
         confirms: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::report::Machine;
+
+    fn report(stream: StreamReport) -> Report {
+        let text = "name = 'x'\n[[stream]]\nkind = 'tcp'\nname = 'a'\nrate = '1k/s'\nports = '80'\n";
+        Report {
+            profile: Profile::parse(text).unwrap(),
+            target: String::new(),
+            machine: Machine::default(),
+            seconds: 1.0,
+            refused: 0,
+            overrun: 0,
+            overflowed: 0,
+            strays: 0,
+            command: String::new(),
+            commit: String::new(),
+            streams: vec![stream],
+            ticks: Vec::new(),
+            counters: Vec::new(),
+            search: None,
+        }
+    }
+
+    #[test]
+    fn a_bad_connection_counts_once() {
+        let one = StreamReport { sent: 1000, received: 999, ..StreamReport::default() };
+        for (stream, loss) in [
+            (StreamReport { lost: 1, timed_out: 1, retransmitted: 3, ..one.clone() }, 0.001),
+            (StreamReport { received: 1000, retransmitted: 5, resent: 2, ..one.clone() }, 0.002),
+            (StreamReport { lost: 1, retransmitted: 4, resent: 1, ..one.clone() }, 0.002),
+            (StreamReport { sent: 999, blocked: 1, ..one }, 0.001),
+        ] {
+            let trial = judge(&report(stream), 1000.0);
+            assert!((trial.loss - loss).abs() < 1e-12 && (trial.sent - 1000.0).abs() < 1e-9, "{trial:?}");
+        }
     }
 }

@@ -32,6 +32,15 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// Whether it is more than nothing, and less than everything.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        let (Rate::PerSecond(number) | Rate::Bits(number) | Rate::Percent(number)) = self;
+        number > 0.0 && number.is_finite()
+    }
+}
+
 impl TryFrom<String> for Rate {
     type Error = String;
 
@@ -76,6 +85,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("`{text}` is no time: say 10s, 500ms or 2m")),
     };
     Duration::try_from_secs_f64(seconds).map_err(|error| format!("`{text}`: {error}"))
+}
+
+/// A time that is not zero.
+///
+/// # Errors
+/// The text is something else.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` is no time at all")),
+        time => Ok(time),
+    }
+}
+
+/// A number that is finite and more than 0.
+///
+/// # Errors
+/// The text is something else.
+pub fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| format!("`{text}` is no number above 0"))
 }
 
 /// A count, `1000`, `64k` or `1M`.
@@ -187,6 +216,9 @@ mod tests {
         assert_eq!(count("64k"), Ok(64_000));
         assert_eq!(count("1_000"), Ok(1000));
         assert!(count("1 dozen").is_err());
+        assert_eq!((positive("0.5"), positive_duration("1ms")), (Ok(0.5), Ok(Duration::from_millis(1))));
+        assert!(["0", "-1", "inf", "nan", "x", ""].into_iter().all(|wrong| positive(wrong).is_err()));
+        assert!(["0s", "0ms", "1"].into_iter().all(|wrong| positive_duration(wrong).is_err()));
         assert_eq!((short(1_500_000.0), short_time(2500)), ("1.50 M".into(), "2.5 µs".into()));
     }
 }
