@@ -26,7 +26,9 @@ impl Core {
             (Some(key), _) => {
                 let verdict = self.handle_flow(tables, packet, key, hit, now);
                 self.log_closed(tables);
-                self.learn_first_fragment(packet, key, verdict, now);
+                if packet.headers.ip.is_fragment() {
+                    self.learn_first_fragment(packet, key, verdict, now);
+                }
                 verdict
             }
             (None, L4::Icmp(_)) => self.icmp(tables, packet, now),

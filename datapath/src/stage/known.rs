@@ -168,7 +168,11 @@ impl Core {
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
             let options = tcp.flags().syn().then(|| tcp.options(packet.frame.bytes()));
-            self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
+            if packet.headers.ip.is_fragment() {
+                self.track_first_fragment(hit, tcp, options.as_ref(), idle, now)
+            } else {
+                self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
+            }
         } else {
             self.conntrack.datagram(hit.id, hit.direction, idle, now);
             Track::Forward
