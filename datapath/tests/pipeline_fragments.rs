@@ -1,12 +1,14 @@
-//! TCP segments in fragments through the whole pipeline, in memory: what the tracker knows of them.
+//! Fragments through the whole pipeline, in memory: what the tracker knows of TCP segments in fragments, and how fragments find
+//! the worker that has their flow. (A card sees no ports in them and spreads them by their addresses.)
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod lab;
 
 use datapath::service::Tables;
-use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, fragments, reassemble, see, see_ip};
-use lab::{CLIENT, CLIENT_MAC, Gateway, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, TASKS, VIP};
+use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, fragments, reassemble, see, see_ip, udp};
+use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, TASKS, VIP};
+use sys::LinkType;
 use wire::Protocol;
 
 const PORT: u16 = 40_000;
@@ -129,4 +131,110 @@ fn fragments_behind_a_proxy_header_are_counted_as_the_client_counts() {
     assert_eq!((end.dst(), end.tcp().acknowledgment_number), (TASKS[0], 7002));
     one(&gateway.backward(&answer_of(0, &syn, "A", 7002, 3030).sent_by_task(0)));
     assert_eq!((states(&mut gateway), gateway.drops()), (vec!["TIME_WAIT"], vec![]));
+}
+
+fn gateway_of(workers: usize, tables: Tables) -> Gateway {
+    Gateway::with(tables, workers, [LinkType::Ethernet; 2], 1024)
+}
+
+fn dns() -> Tables {
+    lab::tables(vec![lab::service(1, Protocol::Udp, 53, &[1, 1])])
+}
+
+fn ask(payload: &[u8]) -> Vec<u8> {
+    udp((CLIENT, 5000), (VIP, 53), payload)
+}
+
+/// In at one worker, out to the tasks at whichever.
+fn through(gateway: &mut Gateway, worker: usize, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    for frame in frames {
+        gateway.inject(worker, FRONT, frame);
+    }
+    for _ in 0..gateway.workers.len() {
+        gateway.settle();
+    }
+    (0..gateway.workers.len()).flat_map(|worker| gateway.collect(worker, BACK)).collect()
+}
+
+#[test]
+fn fragments_of_a_segment_find_their_flow_together() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        for owner in 1..4 {
+            let mut gateway = gateway_of(4, web());
+            let syn = one(&through(&mut gateway, owner, &[Segment::syn(PORT).sent_by_client()]));
+            gateway.inject(owner, BACK, &answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+            gateway.settle();
+            one(&gateway.collect(owner, FRONT));
+            one(&through(&mut gateway, owner, &[client("A", 1001, 5001).sent_by_client()]));
+            let pieces = from_client(&fragments(&client("PA", 1001, 5001).with(&[7; 2000]).ip(), 1000));
+            let sent = through(&mut gateway, 0, &order.map(|n| pieces[n].clone()));
+            assert_eq!(join(&sent).payload()[20..], [7; 2000], "worker {owner}");
+            gateway.inject(owner, BACK, &answer_of(0, &syn, "FPA", 5001, 3001).with(b"bye").sent_by_task(0));
+            gateway.settle();
+            one(&gateway.collect(owner, FRONT));
+            assert_eq!(gateway.drops(), []);
+            gateway.assert_frames_conserved();
+        }
+    }
+}
+
+#[test]
+fn fragments_of_a_datagram_find_the_flow_of_the_whole_ones() {
+    for owner in 1..4 {
+        let mut gateway = gateway_of(4, dns());
+        let first = see(&through(&mut gateway, owner, &from_client(&[ask(b"small")]))[0]);
+        let pieces = from_client(&fragments(&ask(&[9; 1500]), 1000));
+        let sent = through(&mut gateway, 0, &pieces);
+        let whole = join(&sent);
+        assert_eq!((whole.dst(), whole.ports()), (first.dst(), first.ports()), "worker {owner}");
+        assert_eq!(whole.payload()[8..], [9; 1500]);
+        assert_eq!((gateway.totals().flows_opened, gateway.drops()), (1, vec![]));
+        gateway.assert_frames_conserved();
+    }
+}
+
+/// Nobody knows it: it is opened where its fragments come, and they need not travel any more.
+#[test]
+fn a_flow_that_begins_with_fragments_is_opened_once() {
+    for workers in 2..5 {
+        let mut gateway = gateway_of(workers, dns());
+        let pieces = from_client(&fragments(&ask(&[9; 2500]), 1000));
+        let sent = through(&mut gateway, 0, &pieces);
+        let offsets: Vec<_> = sent.iter().map(|frame| see(frame).ip.fragment_offset.value()).collect();
+        assert_eq!((offsets, join(&sent).dst()), (vec![0, 125, 250], TASKS[0]), "in the order of their arrival");
+        let travelled = gateway.totals().handed_over;
+        assert_eq!((travelled, gateway.workers[0].core().flows()), (3 * workers as u64, 1));
+        assert_eq!(join(&through(&mut gateway, 0, &pieces)).dst(), TASKS[0]);
+        let totals = gateway.totals();
+        assert_eq!((totals.flows_opened, totals.handed_over, gateway.drops()), (1, travelled, vec![]));
+        gateway.assert_frames_conserved();
+    }
+}
+
+/// A flow is opened from a whole datagram, and a datagram alone sent, wherever it comes.
+#[test]
+fn nothing_but_fragments_of_flows_is_looked_for() {
+    let mut gateway = gateway_of(2, dns());
+    through(&mut gateway, 1, &from_client(&[ask(b"small")]));
+    through(&mut gateway, 0, &from_client(&[ask(b"small")]));
+    assert_eq!((gateway.totals().flows_opened, gateway.totals().handed_over), (2, 0));
+    let mut alone = dns();
+    alone.services[0].one_packet = true;
+    let mut gateway = gateway_of(2, alone);
+    let sent = through(&mut gateway, 0, &from_client(&fragments(&ask(&[9; 1500]), 1000)));
+    assert_eq!((sent.len(), gateway.totals().handed_over, gateway.drops()), (2, 0, vec![]));
+}
+
+/// Both workers have sent the first fragment on, and nobody took it in the end.
+#[test]
+fn fragments_do_not_go_round_in_circles() {
+    let mut tables = dns();
+    for backend in &mut tables.services[0].backends {
+        backend.weight = 0;
+    }
+    let mut gateway = gateway_of(2, tables);
+    through(&mut gateway, 0, &from_client(&fragments(&ask(&[9; 1500]), 1000)));
+    assert_eq!(gateway.drops(), [("no_backend", 1), ("fragment_orphan", 1)]);
+    assert_eq!(gateway.totals().handed_over, 4);
+    gateway.assert_frames_conserved();
 }

@@ -33,8 +33,10 @@ impl Core {
     pub(crate) fn learn_first_fragment(&mut self, packet: &Packet, tuple: FiveTuple, verdict: Verdict, now: Duration) {
         let tracked = self.fragments.tracked.take();
         let known = match verdict {
-            Verdict::HandOver { worker, purpose: Purpose::Track } => Known::Worker(worker),
-            Verdict::Tx(_) | Verdict::HandOver { .. } | Verdict::Consumed => Known::Flow(tuple, tracked),
+            Verdict::HandOver { worker, purpose: Purpose::Track | Purpose::Search(_) } => Known::Worker(worker),
+            Verdict::Tx(_) | Verdict::HandOver { purpose: Purpose::Transmit(_), .. } | Verdict::Consumed => {
+                Known::Flow(tuple, tracked)
+            }
             Verdict::Reply(_) | Verdict::Drop(_) | Verdict::Hold => return,
         };
         self.fragments.learn(fragments::key(&packet.headers.ip), known, now);
@@ -44,10 +46,19 @@ impl Core {
     pub(crate) fn later_fragment(&mut self, tables: &Snapshot, packet: &mut Packet, now: Duration) -> Verdict {
         let key = fragments::key(&packet.headers.ip);
         match self.fragments.lookup(&key) {
-            Some(Known::Worker(worker)) => Self::purpose_track(worker),
+            Some(Known::Worker(worker)) => self.go_after(packet, worker),
             Some(Known::Flow(tuple, first)) => self.follow(tables, packet, &tuple, first.as_ref(), now),
             None => self.wait(key, now),
         }
+    }
+
+    /// A later fragment takes the way of its first one, from worker to worker: at most through all of them and back to where it
+    /// came. What they know may be of different datagrams with one identification, and lead in a circle.
+    fn go_after(&self, packet: &Packet, worker: usize) -> Verdict {
+        if usize::from(packet.searched) >= self.exchange.workers() {
+            return Verdict::Drop(DropReason::FragmentOrphan);
+        }
+        Verdict::HandOver { worker, purpose: Purpose::Search(packet.searched + 1) }
     }
 
     fn wait(&mut self, key: FragmentKey, now: Duration) -> Verdict {
