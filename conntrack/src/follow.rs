@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use wire::{Protocol, Tcp, TcpOptions};
 
-use crate::tcp::{Invalid, Scene, Track, carries_on, end_of, track};
+use crate::tcp::{Invalid, Scene, Track, carries_on, complete, end_of, track};
 use crate::tick;
 use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 
@@ -25,6 +25,34 @@ impl Conntrack {
         idle: &Idle,
         now: Duration,
     ) -> Track {
+        self.heard(id, direction, tcp, true, options, idle, now)
+    }
+
+    /// As [`Conntrack::segment`], of one that comes in fragments: the first of them. [`Conntrack::complete`] follows.
+    pub fn first_fragment(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        tcp: &Tcp,
+        options: Option<&TcpOptions>,
+        idle: &Idle,
+        now: Duration,
+    ) -> Track {
+        self.heard(id, direction, tcp, false, options, idle, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the whole context of one segment")]
+    #[inline]
+    fn heard(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        tcp: &Tcp,
+        whole: bool,
+        options: Option<&TcpOptions>,
+        idle: &Idle,
+        now: Duration,
+    ) -> Track {
         let Some(flow) = self.flows.get_mut(id.slot()) else { return Track::Drop(Invalid::UnknownFlow) };
         if flow.is_vacant() || flow.original.protocol != Protocol::Tcp {
             return Track::Drop(Invalid::UnknownFlow);
@@ -33,7 +61,7 @@ impl Conntrack {
         let last_heard = flow.deadline.saturating_sub(idle.or(before, &self.timeouts));
         let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
         let answers_syn = tcp.flags().syn() && self.syns.is_answered(id.0, tcp.ack());
-        let step = track(flow, direction, tcp, options, Scene { quiet, answers_syn });
+        let step = track(flow, direction, tcp, options, Scene { whole, quiet, answers_syn });
         let after = flow.state();
         let passed = tcp.flags().syn() && step.track == Track::Forward && after != State::SynSent;
         if passed && direction == Direction::Original {
@@ -47,9 +75,22 @@ impl Conntrack {
 
     /// When the flow was last heard by what is believed: its deadline counts from there. `idle` is the service's.
     #[must_use]
-    pub fn heard(&self, id: FlowId, idle: &Idle) -> Duration {
+    pub fn last_heard(&self, id: FlowId, idle: &Idle) -> Duration {
         let flow = self.flow(id);
         tick::start(flow.deadline.saturating_sub(idle.or(flow.state(), &self.timeouts)))
+    }
+
+    /// The last fragment of a TCP segment has come, and shows how long the segment is: `tcp` is all of it. The first fragment went
+    /// to [`Conntrack::first_fragment`]. `idle` is the service's.
+    pub fn complete(&mut self, id: FlowId, direction: Direction, tcp: &Tcp, idle: &Idle, now: Duration) {
+        let Some(flow) = self.flows.get_mut(id.slot()) else { return };
+        if flow.is_vacant() || flow.original.protocol != Protocol::Tcp {
+            return;
+        }
+        let before = flow.state();
+        if complete(flow, direction, tcp) {
+            self.moved(id.0, before, idle, now);
+        }
     }
 
     /// A UDP datagram of the flow: moves its state and its deadline. `idle` is the service's.

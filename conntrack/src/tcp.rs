@@ -9,6 +9,7 @@
 //!   acknowledge that very SYN: anybody can send a SYN-ACK.
 //! * Unlike Linux, FINs are followed by sequence number and side: a repeated FIN does not end a half-closed connection.
 //! * While a connection is not open, a SYN-ACK of the backend is believed: if it was forged, the true one follows.
+//! * A segment in fragments is tracked twice: what its first fragment says, and its length and its FIN with the last one.
 //! * Of direct flows only the client is heard: `one_way` follows those.
 
 mod flags;
@@ -111,16 +112,18 @@ const fn refused(why: Invalid) -> Step {
     Step { track: Track::Drop(why), refresh: false }
 }
 
-/// What the table knows of a flow beside the flow itself.
+/// What the table knows beside flow and segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
+    /// The segment is no first fragment.
+    pub(crate) whole: bool,
     /// Nothing believable came for a while.
     pub(crate) quiet: bool,
     /// The segment acknowledges a SYN of the client that passed when the flow was open.
     pub(crate) answers_syn: bool,
 }
 
-/// Follows one segment.
+/// Follows one segment, or its first fragment.
 pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option<&TcpOptions>, scene: Scene) -> Step {
     let Some(class) = Class::of(tcp.flags()) else { return refused(Invalid::BadFlags) };
     if flow.state() == State::Reset {
@@ -135,7 +138,7 @@ pub(crate) fn track(flow: &mut Flow, from: Direction, tcp: &Tcp, options: Option
         (Class::Syn, Direction::Reply) => handshake::backend_syn(flow, tcp, options),
         (Class::SynAck, Direction::Original) => handshake::client_syn_ack(flow, tcp),
         (Class::SynAck, Direction::Reply) => handshake::backend_syn_ack(flow, tcp, options, scene.answers_syn),
-        (Class::Fin | Class::Ack, _) => segment(flow, from, tcp),
+        (Class::Fin | Class::Ack, _) => segment(flow, from, tcp, scene.whole),
     }
 }
 
@@ -160,7 +163,7 @@ fn after_our_reset(class: Class, from: Direction) -> Step {
 }
 
 /// Data, ACK, FIN: everything but the first and the last words.
-fn segment(flow: &mut Flow, from: Direction, tcp: &Tcp) -> Step {
+fn segment(flow: &mut Flow, from: Direction, tcp: &Tcp, whole: bool) -> Step {
     let fin = tcp.flags().fin();
     match (flow.state(), from) {
         (State::SynSent, Direction::Reply) if !fin => return handshake::challenge(flow, tcp),
@@ -175,11 +178,34 @@ fn segment(flow: &mut Flow, from: Direction, tcp: &Tcp) -> Step {
     if flow.state().is_closed() {
         return PASSED;
     }
-    if fin {
+    // Where the FIN of a segment in fragments lies is known when the last one comes: `complete`.
+    if fin && whole {
         flow.set_fin(from);
     }
     flow.set_state(open_state(flow));
     BELIEVED
+}
+
+/// The last fragment of a segment has come; the first one was tracked as what it is, a part. True: it belongs to the connection.
+///
+/// Who guesses a datagram's identification can forge its last fragment, without any sequence number. So the segment must end
+/// within the receiver's window, and of several ends the farthest stands, that of a FIN too.
+pub(crate) fn complete(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
+    let Some(class @ (Class::Fin | Class::Ack)) = Class::of(tcp.flags()) else { return false };
+    if flow.is_direct() {
+        return one_way::track(flow, from, class, tcp, None, false).refresh;
+    }
+    let state = flow.state();
+    let is_open = !state.is_closed() && !matches!(state, State::SynSent | State::SynSent2);
+    if !is_open || !window::admits_completed(flow, from, tcp) {
+        return false;
+    }
+    window::advance(flow, from, tcp);
+    if tcp.flags().fin() {
+        flow.set_fin(from);
+    }
+    flow.set_state(open_state(flow));
+    true
 }
 
 /// The state that follows from who has acknowledged what and who has sent a FIN, once the handshake has come far enough.

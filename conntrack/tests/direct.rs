@@ -46,6 +46,16 @@ fn nothing_is_translated() {
     assert!(!Lab::established().table.flow(lab.id).is_direct());
 }
 
+/// What a RST must fit to is known of the last fragment.
+#[test]
+fn a_segment_in_fragments_is_heard_to_its_end() {
+    let mut lab = established();
+    let whole = segment(ACK, 101, 301, 2000);
+    lab.table.complete(lab.id, Direction::Original, &whole, &lab.idle, lab.now);
+    assert_eq!(lab.client(RST, 2101, 0, 0), Track::Forward);
+    assert_eq!(lab.state(), State::Close);
+}
+
 /// Forged addresses, RFC 793's "LAND": a flow that would be its own answer, or another's.
 #[test]
 fn a_flow_that_meets_itself_is_refused() {

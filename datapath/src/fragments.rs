@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use wire::{FiveTuple, FragmentKey, Ipv4};
+use wire::{FiveTuple, FragmentKey, Ipv4, Tcp};
 
 use crate::packet::Packet;
 
@@ -22,8 +22,8 @@ const LIFETIME: Duration = Duration::from_secs(30);
 /// What is known of a datagram in fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Its first fragment carried these ports.
-    Flow(FiveTuple),
+    /// Its first fragment carried these ports; of TCP this header, with the tracker's numbers.
+    Flow(FiveTuple, Option<Tcp>),
     /// Its first fragment was handed to this worker.
     Worker(usize),
 }
@@ -43,6 +43,8 @@ pub struct FragmentTable {
     /// In the order of their end: the lifetime is the same for all.
     ends: VecDeque<(Duration, FragmentKey)>,
     held: usize,
+    /// The header of the first fragment that is being handled, if it was tracked.
+    pub(crate) tracked: Option<Tcp>,
     /// Fragments that can go on now.
     ready: Vec<Packet>,
 }
@@ -170,7 +172,7 @@ mod tests {
 
     fn flow() -> Known {
         let any = Ipv4Addr::UNSPECIFIED;
-        Known::Flow(FiveTuple { src: any, dst: any, src_port: 1, dst_port: 2, protocol: Protocol::Udp })
+        Known::Flow(FiveTuple { src: any, dst: any, src_port: 1, dst_port: 2, protocol: Protocol::Udp }, None)
     }
 
     /// Lets time pass; nothing is held in these tests.

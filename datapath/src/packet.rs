@@ -23,7 +23,7 @@ pub struct Packet {
     pub headers: Headers,
     /// Where it came from.
     pub origin: Origin,
-    /// Other workers have looked for the flow already, so many.
+    /// Other workers have looked for the flow already, or had this later fragment, so many.
     pub searched: u8,
     /// Another worker decided that the flow belongs here.
     pub steered: bool,

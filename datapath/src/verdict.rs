@@ -33,7 +33,7 @@ pub enum Verdict {
 pub enum Purpose {
     /// That worker owns the flow: classify and track it there.
     Track,
-    /// Nobody knows the owner: so many workers have looked already.
+    /// Nobody knows the owner: so many workers have looked already, or had this later fragment.
     Search(u8),
     /// Finished; only that worker has a device on this interface.
     Transmit(crate::service::InterfaceIndex),

@@ -676,3 +676,18 @@ fn a_flow_of_odd_packets_is_lent_again_later() {
     site.says(true, 0);
     assert_eq!((site.lent(), lent_again_after(&mut site)), (0, 2000));
 }
+
+/// What a last fragment tells of its segment is told to the worker.
+#[test]
+fn the_last_fragment_of_a_segment_ends_a_loan() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    let [src, dst] = site.ends(true);
+    let fin = Segment::new(src, dst, "FPA", site.next[0], site.next[1]).with(&[7; 100]);
+    let pieces = fragments(&fin.ip(), 64);
+    site.send(true, &pieces[0]);
+    lent_again_after(&mut site);
+    site.send(true, &pieces[1]);
+    let states: Vec<_> = flows(&mut site).iter().map(|flow| flow.state).collect();
+    assert!(site.lent() == 0 && states.contains(&"FIN_WAIT"), "{states:?}");
+}

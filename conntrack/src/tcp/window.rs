@@ -54,6 +54,15 @@ pub(super) fn admits(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
     fits(flow, from, tcp.seq(), end) && !over && admits_ack(flow, from, tcp.ack())
 }
 
+/// As [`admits`], for a segment whose end only its last fragment has told.
+pub(super) fn admits_completed(flow: &Flow, from: Direction, tcp: &Tcp) -> bool {
+    let end = end_of(tcp);
+    let over = flow.has_fin(from) && !tcp.flags().fin() && before(flow.ends[from.index()], end);
+    let data_end = tcp.seq().wrapping_add(tcp.payload_len() as u32);
+    let beyond = before(right_edge(flow, from), data_end);
+    fits(flow, from, tcp.seq(), end) && !over && !beyond && admits_ack(flow, from, tcp.ack())
+}
+
 /// As [`admits`] and then [`advance`], for an acknowledgment without SYN and FIN in [`crate::State::Established`]. False: it is
 /// not admitted, and nothing is changed.
 #[inline]
@@ -69,10 +78,15 @@ pub(super) fn admits_next(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
 /// From `seq` to `end` it lies within what its receiver can take.
 #[inline]
 fn fits(flow: &Flow, from: Direction, seq: u32, end: u32) -> bool {
+    let window = window_bytes(flow, from.reversed());
+    !before(right_edge(flow, from), seq) && !before(end, flow.ends[from.index()].wrapping_sub(window))
+}
+
+/// How far the receiver can have let this side go.
+#[inline]
+fn right_edge(flow: &Flow, from: Direction) -> u32 {
     let to = from.reversed();
-    let window = window_bytes(flow, to);
-    let right_edge = flow.acks[to.index()].wrapping_add(window);
-    !before(right_edge, seq) && !before(end, flow.ends[from.index()].wrapping_sub(window))
+    flow.acks[to.index()].wrapping_add(window_bytes(flow, to))
 }
 
 fn admits_ack(flow: &Flow, from: Direction, ack: u32) -> bool {

@@ -27,7 +27,9 @@ impl Core {
             (Some(key), _) => {
                 let verdict = self.handle_flow(tables, packet, key, hit, now);
                 self.log_closed(tables);
-                self.learn_first_fragment(packet, key, verdict, now);
+                if packet.headers.ip.is_fragment() {
+                    self.learn_first_fragment(packet, key, verdict, now);
+                }
                 verdict
             }
             (None, L4::Icmp(_)) => self.icmp(tables, packet, now),
@@ -79,8 +81,9 @@ impl Core {
 
     /// The next worker that may know the flow of a packet of a client; none when all have been asked.
     ///
-    /// A flow's packets stay on one queue, by the card's hash. Between Linux machines over veth or virtio they may move:
-    /// the sender's kernel takes another queue after a timeout (`sk_rethink_txhash`).
+    /// A flow's packets stay on one queue, by the card's hash, but for fragments: those are spread by their addresses alone.
+    /// Between Linux machines over veth or virtio whole ones may move too: the sender's kernel takes another queue after a
+    /// timeout (`sk_rethink_txhash`).
     pub(crate) fn search_further(&self, packet: &Packet) -> Option<Verdict> {
         let (workers, searched) = (self.exchange.workers(), packet.searched + 1);
         if packet.steered || usize::from(searched) >= workers {

@@ -174,7 +174,7 @@ impl Core {
         if flow.is_direct() && sent > 1 {
             return false;
         }
-        let waited = now.saturating_sub(self.conntrack.heard(hit.id, &target.service.idle));
+        let waited = now.saturating_sub(self.conntrack.last_heard(hit.id, &target.service.idle));
         let (frame, headers) = (packet.frame.bytes(), &packet.headers);
         waited >= SOONEST_REPEAT * ((1 << sent) - 1)
             && (wire::l4_checksum_ok(frame, headers) || wire::is_checksum_unfinished(frame, headers))
@@ -185,7 +185,11 @@ impl Core {
         let before = self.conntrack.flow(hit.id).state();
         let track = if let L4::Tcp(tcp) = &packet.headers.l4 {
             let options = tcp.flags().syn().then(|| tcp.options(packet.frame.bytes()));
-            self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
+            if packet.headers.ip.is_fragment() {
+                self.track_first_fragment(hit, tcp, options.as_ref(), idle, now)
+            } else {
+                self.conntrack.segment(hit.id, hit.direction, tcp, options.as_ref(), idle, now)
+            }
         } else {
             self.conntrack.datagram(hit.id, hit.direction, idle, now);
             Track::Forward

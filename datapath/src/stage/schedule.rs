@@ -38,7 +38,10 @@ impl Core {
             return self.unreachable(tables, packet, &key, DropReason::NoService, now);
         };
         let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags()));
-        if !begins && let Some(verdict) = self.search_further(packet) {
+        let strays = may_stray(packet, service.get());
+        if (!begins || strays)
+            && let Some(verdict) = self.search_further(packet)
+        {
             return verdict;
         }
         if let Err(reason) = self.let_in(tables, service.get(), &key) {
@@ -51,7 +54,7 @@ impl Core {
         if !begins && opening.is_none() {
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
         }
-        if opening.is_some()
+        if (opening.is_some() || strays)
             && let Some(worker) = self.first_asked(packet)
         {
             return Self::purpose_track(worker);
@@ -234,6 +237,12 @@ fn refused(error: OpenError) -> DropReason {
         OpenError::PortsExhausted => DropReason::PortsExhausted,
         OpenError::Duplicate => DropReason::InvalidSegment,
     }
+}
+
+/// Whether a datagram may come to another worker than its flow's others, which may have opened the flow: cards spread fragments
+/// by their addresses alone. (Of TCP whatever is no SYN is looked for, and a SYN comes again as it came.)
+fn may_stray(packet: &Packet, service: &VirtualService) -> bool {
+    matches!(packet.headers.l4, L4::Udp(_)) && packet.headers.ip.is_fragment() && !service.one_packet
 }
 
 /// Only a plain SYN opens a flow.

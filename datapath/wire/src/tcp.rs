@@ -209,6 +209,14 @@ impl Tcp {
         self.payload_len as usize
     }
 
+    /// The whole segment that this first fragment begins, when it has turned out to be so long, header included.
+    #[must_use]
+    pub fn completed(&self, len: usize) -> Self {
+        let header_len = usize::from(self.header[12] >> 4) * 4;
+        let payload_len = len.saturating_sub(header_len).min(usize::from(u16::MAX));
+        Self { header_len: header_len as u16, payload_len: payload_len as u16, ..*self }
+    }
+
     /// How much of the sequence space the segment takes: payload, and one each for SYN and FIN.
     #[must_use]
     #[inline]
