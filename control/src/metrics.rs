@@ -130,7 +130,7 @@ impl Page {
         let mut all = Vec::new();
         for service in gateway.catalog().services() {
             for backend in &service.backends {
-                all.push((backend_labels(service, backend), backend.config.weight, gateway.totals(backend.id)));
+                all.push((backend_labels(service, backend), backend.config.weight, backend.stats.totals()));
             }
         }
         self.checks(gateway);
