@@ -26,7 +26,7 @@ pub trait Operations: Send + 'static {
     fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
     /// Reads the config file again and applies it. On error nothing has changed.
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>>;
-    /// The flows of one service or of all, at most `limit`. The error is a sentence.
+    /// The flows of one service or of all, at most `limit`. The error is a sentence: a list that is not complete is none.
     fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String>;
     /// How full the flow tables are.
     fn flow_count(&self) -> FlowCount;

@@ -25,6 +25,8 @@ pub struct Fake {
     file: String,
     /// What `status` shows of a swarm.
     pub swarm: Option<SwarmStatus>,
+    /// Why there is no list of flows.
+    pub no_flows: Option<String>,
 }
 
 impl Fake {
@@ -34,7 +36,7 @@ impl Fake {
         let mut catalog = Catalog::from_config(&config, 2);
         catalog.note(findings(&catalog), |_, _, _, _| {});
         carry(&catalog);
-        Fake { catalog, file: CONFIG.to_owned(), swarm: None }
+        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None }
     }
 
     /// What the file shall say at the next reload.
@@ -180,6 +182,9 @@ impl Operations for Fake {
     }
 
     fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
+        if let Some(why) = &self.no_flows {
+            return Err(why.clone());
+        }
         let flow = |n: u16, service: &str, state: &str| FlowView {
             worker: usize::from(n % 2),
             protocol: "tcp".to_owned(),

@@ -74,7 +74,8 @@ pub fn flows(gateway: &dyn Operations, request: &Request) -> Outcome {
         find(gateway, name)?;
     }
     let limit = limit.map_or(Ok(DEFAULT_FLOWS), |text| parse_limit(&text))?;
-    let failed = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, message, "ask again");
+    let hint = "ask again, or for fewer with `limit`";
+    let failed = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, message, hint);
     Reply::ok(&gateway.flows(service.as_deref(), limit).map_err(failed)?)
 }
 

@@ -61,7 +61,7 @@ impl Operations for Gateway {
                 None => return Err(format!("there is no service {name:?}")),
             },
         };
-        let records = self.engine.flows(&FlowFilter { service: id, limit });
+        let records = self.engine.flows(&FlowFilter { service: id, limit }).map_err(|silent| silent.to_string())?;
         let names = self.catalog.names();
         Ok(records.iter().map(|record| status::flow(record, &names)).collect())
     }
