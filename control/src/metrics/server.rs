@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::gateway::StartError;
+use crate::seats;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a peer may take to ask.
@@ -47,18 +48,10 @@ impl MetricsServer {
         self.listener.local_addr().unwrap()
     }
 
-    /// Answers until dropped.
+    /// Answers until dropped; then all connections end, and nobody holds `render` any more.
     pub async fn serve(self, render: Render) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&render)))),
-                Err(error) => {
-                    // Out of descriptors, mostly: others must close some first.
-                    tracing::warn!("gateway.metrics: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let accept = || async { self.listener.accept().await.map(|(stream, _)| stream) };
+        seats::serve("gateway.metrics", accept, |stream| converse(stream, Arc::clone(&render))).await;
     }
 }
 
