@@ -309,7 +309,7 @@ fn showing_ten_thousand_services_looks_nothing_up() {
     running_on(name, &ten_thousand_services(), |running| {
         let gateway = &running.gateway;
         let start = computed();
-        let page = metrics::render(gateway).unwrap();
+        let page = metrics::page(gateway).text().unwrap();
         let services = gateway.catalog().services().iter();
         let backends: Vec<_> = services.flat_map(view::backends).collect();
         let took = computed().saturating_sub(start);

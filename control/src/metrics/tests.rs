@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::server::Render;
-use super::{MetricsServer, render};
+use super::{MetricsServer, page};
 use crate::api::Fake;
 use crate::seats::MOST_CONNECTIONS;
 
 #[test]
 fn everything_is_on_the_page() {
-    let page = render(&Fake::new()).unwrap();
+    let page = page(&Fake::new()).text().unwrap();
     // The values of a metric come in no order.
     let mut lines: Vec<&str> = page.lines().collect();
     assert_eq!(lines.pop(), Some("# EOF"));
@@ -71,6 +71,20 @@ fn who_finds_no_seat_waits_for_one() {
     assert_eq!(next.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(seated.pop());
     assert!(rest(next).ends_with("the page"));
+}
+
+/// Control has one thread for everything that must not wait.
+#[test]
+fn others_are_heard_while_a_page_is_made() {
+    let (finish, finished) = mpsc::channel();
+    let finished = Mutex::new(finished);
+    let served = Served::start(Arc::new(move || {
+        finished.lock().unwrap().recv_timeout(Duration::from_mins(1)).map_err(|error| error.to_string())
+    }));
+    let slow = served.ask("GET /metrics", "close");
+    assert!(rest(served.ask("GET /", "close")).starts_with("http/1.1 404 "));
+    finish.send("the page".to_owned()).unwrap();
+    assert!(rest(slow).ends_with("the page"));
 }
 
 /// A server on a thread of its own, until dropped.

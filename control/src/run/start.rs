@@ -77,7 +77,11 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
     servers.spawn(crate::api::serve(api, Arc::clone(&gateway)));
     if let Some(metrics) = metrics {
         let gateway = Arc::clone(&gateway);
-        let render = move || metrics::render(&*super::lock(&gateway)).map_err(|error| error.to_string());
+        let render = move || {
+            // The gateway is free again while the text is written.
+            let page = metrics::page(&*super::lock(&gateway));
+            page.text().map_err(|error| error.to_string())
+        };
         servers.spawn(metrics.serve(Arc::new(render)));
     }
     Ok(Running { gateway, view, servers, tun })
