@@ -22,6 +22,8 @@ mod tests_running;
 mod tests_six;
 #[cfg(test)]
 mod tests_swarm;
+#[cfg(test)]
+mod tests_tun;
 mod tun_routes;
 
 use std::collections::BTreeMap;
@@ -40,7 +42,7 @@ pub use compile::{TunWants, compile, has_tun, taken_by_kernel};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
 pub use start_error::StartError;
-pub use tun_routes::TunRoutes;
+pub use tun_routes::{TunFollower, TunRoutes};
 
 use crate::catalog::Catalog;
 use crate::check::{Checks, Target};

@@ -18,6 +18,7 @@ mod kernel;
 mod metrics;
 mod operations;
 mod run;
+mod seats;
 mod swarm;
 
 use std::process::ExitCode;

@@ -22,24 +22,19 @@ use crate::operations::{CounterSet, DeviceStatus, Operations, Status, SwarmStatu
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Everything in the `OpenMetrics` text format.
-///
-/// # Errors
-/// Writing to a string does not fail; the formatting traits say it could.
-pub fn render(gateway: &dyn Operations) -> Result<String, fmt::Error> {
+/// Gathers everything.
+pub fn page(gateway: &dyn Operations) -> Page {
     let mut page = Page { registry: Registry::with_prefix("sluicegate") };
     let status = gateway.status();
     page.process(&status);
     page.workers(&status, &gateway.counters().workers);
     page.devices(&status.devices);
     page.backends(gateway);
-    let mut text = String::new();
-    text::encode(&mut text, &page.registry)?;
-    Ok(text)
+    page
 }
 
 /// One answer in the making.
-struct Page {
+pub struct Page {
     registry: Registry,
 }
 
@@ -47,6 +42,16 @@ struct Page {
 struct Values(Vec<(Labels, u64)>);
 
 impl Page {
+    /// The `OpenMetrics` text.
+    ///
+    /// # Errors
+    /// Writing to a string does not fail; the formatting traits say it could.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
     fn gauges(&mut self, name: &str, help: &str, unit: Option<Unit>, values: Values) {
         let family = Family::<Labels, Gauge<u64, AtomicU64>>::default();
         for (labels, value) in values.0 {
@@ -130,7 +135,7 @@ impl Page {
         let mut all = Vec::new();
         for service in gateway.catalog().services() {
             for backend in &service.backends {
-                all.push((backend_labels(service, backend), backend.config.weight, gateway.totals(backend.id)));
+                all.push((backend_labels(service, backend), backend.config.weight, backend.stats.totals()));
             }
         }
         self.checks(gateway);

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
-use datapath::service::{BackendId, BackendTotals};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
@@ -23,13 +22,11 @@ pub trait Operations: Send + 'static {
     fn counters(&self) -> CountersView;
     /// The services as they are now.
     fn catalog(&self) -> &Catalog;
-    /// What one backend has carried so far.
-    fn totals(&self, id: BackendId) -> BackendTotals;
     /// Validates, changes the catalog and publishes it. On error nothing has changed.
     fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
     /// Reads the config file again and applies it. On error nothing has changed.
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>>;
-    /// The flows of one service or of all, at most `limit`. The error is a sentence.
+    /// The flows of one service or of all, at most `limit`. The error is a sentence: a list that is not complete is none.
     fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String>;
     /// How full the flow tables are.
     fn flow_count(&self) -> FlowCount;

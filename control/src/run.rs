@@ -145,21 +145,28 @@ fn reload(gateway: &Mutex<Gateway>) {
     notify(&[NotifyState::Ready]);
 }
 
-/// Ends the servers, then the gateway. A request that is still being answered holds the gateway: it is waited for, and
-/// after that the end of the process does the rest.
+/// Ends the servers, then the gateway, then what would outlive the process.
 async fn stop(running: Running) {
     let Running { gateway, servers, tun, .. } = running;
     drop(servers);
-    let mut shared = gateway;
+    match alone(gateway).await {
+        Some(gateway) => gateway.stop(),
+        // The end of the process does the rest.
+        None => tracing::warn!("stopping with a request still in progress"),
+    }
+    if let Some(tun) = tun {
+        tun.end().await;
+    }
+}
+
+/// The gateway, when nobody else has it any more. A request that is still being answered has it: it is waited for.
+async fn alone(mut shared: Arc<Mutex<Gateway>>) -> Option<Gateway> {
     for _ in 0..STOP_PATIENCE.as_millis() / 10 {
         match Arc::try_unwrap(shared) {
-            Ok(gateway) => {
-                gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop();
-                return start::end_of_tun(tun).await;
-            }
+            Ok(gateway) => return Some(gateway.into_inner().unwrap_or_else(PoisonError::into_inner)),
             Err(still_shared) => shared = still_shared,
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tracing::warn!("stopping with a request still in progress");
+    None
 }

@@ -78,6 +78,16 @@ pub enum EngineError {
     },
 }
 
+/// A worker did not answer in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("worker {worker} did not answer in time; {found} flows were found before")]
+pub struct Unanswered {
+    /// Which worker.
+    pub worker: usize,
+    /// How many flows were found before.
+    pub found: usize,
+}
+
 /// The running workers.
 pub struct Engine {
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
@@ -298,31 +308,38 @@ impl Engine {
     }
 
     /// Asks the workers for flows, page by page; takes up to a second, so do not call it where that matters.
-    #[must_use]
-    pub fn flows(&self, filter: &FlowFilter) -> Vec<FlowRecord> {
+    ///
+    /// # Errors
+    /// [`Unanswered`]: what was found is not all.
+    pub fn flows(&self, filter: &FlowFilter) -> Result<Vec<FlowRecord>, Unanswered> {
         let deadline = sys::clock::now() + PATIENCE;
         let mut found = Vec::new();
         for (index, worker) in self.workers.iter().enumerate() {
             let rest = FlowFilter { limit: filter.limit.saturating_sub(found.len()), ..*filter };
-            found.extend(self.flows_of(index, worker, rest, deadline));
+            let before = found.len();
+            let unanswered = |of_worker| Unanswered { worker: index, found: before + of_worker };
+            found.extend(self.flows_of(index, worker, rest, deadline).map_err(unanswered)?);
         }
-        found
+        Ok(found)
     }
 
-    fn flows_of(&self, index: usize, worker: &Handle, filter: FlowFilter, deadline: Duration) -> Vec<FlowRecord> {
+    /// The error is how many were found before the worker fell silent.
+    fn flows_of(
+        &self,
+        index: usize,
+        worker: &Handle,
+        filter: FlowFilter,
+        deadline: Duration,
+    ) -> Result<Vec<FlowRecord>, usize> {
         // An answer that nobody waited for any more.
         drop(worker.shared.queries.take_answer());
         let mut page = Page { filter, next: Some(0), found: Vec::new() };
         while page.next.is_some() && filter.limit > 0 {
-            if worker.shared.queries.ask(page).is_err() {
-                return Vec::new();
-            }
-            match self.await_answer(index, worker, deadline) {
-                Some(answer) => page = answer,
-                None => return Vec::new(),
-            }
+            let so_far = page.found.len();
+            worker.shared.queries.ask(page).map_err(|_| so_far)?;
+            page = self.await_answer(index, worker, deadline).ok_or(so_far)?;
         }
-        page.found
+        Ok(page.found)
     }
 
     fn await_answer(&self, index: usize, worker: &Handle, deadline: Duration) -> Option<Page> {

@@ -41,7 +41,7 @@ pub mod worker;
 
 pub use crate::core::{Role, SnatPorts};
 pub use counters::WorkerCounters;
-pub use engine::{Engine, EngineConfig, EngineError, WorkerDevices};
+pub use engine::{Engine, EngineConfig, EngineError, Unanswered, WorkerDevices};
 pub use lending::{Lending, Output};
 pub use probes::{Answer, ProbeKind, ProbeLine};
 pub use query::{FlowFilter, FlowRecord};

@@ -3,9 +3,11 @@
 
 mod lab;
 
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use datapath::engine::{Engine, WorkerDevices};
+use datapath::engine::{Engine, Unanswered, WorkerDevices};
 use datapath::query::FlowFilter;
 use datapath::service::{InterfaceIndex, ServiceId, Snapshot};
 use datapath::worker::Event;
@@ -43,6 +45,36 @@ impl Device for Faulty {
     }
 }
 
+/// A device that keeps its worker waiting while the lock is held.
+struct Held(MemoryDevice, Arc<Mutex<()>>);
+
+impl Device for Held {
+    fn link_type(&self) -> LinkType {
+        self.0.link_type()
+    }
+
+    fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
+        drop(self.1.lock().unwrap());
+        self.0.rx(pool, burst, limit)
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>) -> TxReport {
+        self.0.tx(pool, out)
+    }
+
+    fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.0.fd()
+    }
+
+    fn has_work(&self) -> bool {
+        self.0.has_work()
+    }
+
+    fn state(&self) -> DeviceState {
+        self.0.state()
+    }
+}
+
 fn start(workers: usize) -> (Engine, Vec<MemoryDevice>) {
     start_with(workers, |device| Box::new(device))
 }
@@ -72,6 +104,7 @@ fn control_sees_the_flows_of_all_workers() {
         assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
     }
     let list = |service, limit| engine.flows(&FlowFilter { service, limit });
+    let list = |service, limit| list(service, limit).unwrap();
     let all = (0..500).map(|_| list(None, 100)).find(|flows| {
         std::thread::sleep(Duration::from_millis(10));
         flows.len() == 6
@@ -83,6 +116,34 @@ fn control_sees_the_flows_of_all_workers() {
     assert_eq!(list(Some(ServiceId(1)), 100).len(), 6);
     assert_eq!(list(Some(ServiceId(2)), 100).len(), 0);
     assert_eq!(list(None, 0).len(), 0);
+    engine.stop();
+}
+
+#[test]
+fn a_list_of_flows_is_not_cut_short_in_silence() {
+    let (gate, devices) = (Arc::new(Mutex::new(())), Cell::new(0));
+    let (engine, mut ends) = start_with(2, |device| {
+        devices.set(devices.get() + 1);
+        // The first two are worker 0's.
+        if devices.get() > 2 { Box::new(Held(device, Arc::clone(&gate))) } else { Box::new(device) }
+    });
+    for port in 40_000..40_006u16 {
+        assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
+    }
+    let list = |limit| engine.flows(&FlowFilter { service: None, limit }).map(|flows| flows.len());
+    let until = |wanted: &dyn Fn(Result<usize, Unanswered>) -> bool| {
+        (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            wanted(list(100))
+        })
+    };
+    assert!(until(&|flows| flows == Ok(6)));
+    let held = gate.lock().unwrap();
+    // It may just be on its way to answer.
+    assert!(until(&|flows| flows == Err(Unanswered { worker: 1, found: 3 })));
+    assert_eq!(list(3), Ok(3), "worker 1 has nothing to add");
+    drop(held);
+    assert!(until(&|flows| flows == Ok(6)));
     engine.stop();
 }
 
@@ -103,6 +164,7 @@ fn a_worker_that_fails_is_reported_once() {
     let failed = Event::WorkerFailed { worker: 0, reason: "the fault of the test".into() };
     assert_eq!(heard.unwrap(), [failed]);
     assert_eq!(engine.events(), []);
-    assert_eq!(engine.flows(&FlowFilter { service: None, limit: 1 }), [], "nobody waits for it for ever");
+    let flows = engine.flows(&FlowFilter { service: None, limit: 1 });
+    assert_eq!(flows, Err(Unanswered { worker: 0, found: 0 }), "nobody waits for it for ever");
     engine.stop();
 }

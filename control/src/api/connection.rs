@@ -1,5 +1,5 @@
-//! Accepting connections, reading requests whole, writing answers. Nobody may hold the API up: bodies are bounded, every
-//! wait has an end, and the gateway's lock is taken on a thread that may wait.
+//! Reading requests whole, writing answers. Nobody may hold the API up: bodies are bounded, every wait has an end, and the
+//! gateway's lock is taken on a thread that may wait.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,46 +13,22 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::failure::Failure;
 use super::route::{Reply, Request, answer};
 use super::socket::Listener;
 use crate::operations::Operations;
+use crate::seats;
 
 /// The largest body: a service with some ten thousand backends.
 pub const BODY_LIMIT_BYTES: usize = 1 << 20;
 /// How long a client may take over a request's head, and again over its body.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a connection may live in all: nobody needs an hour to ask something.
-const CONNECTION_PATIENCE: Duration = Duration::from_mins(1);
-/// More wait in the socket's backlog.
-const MOST_CONNECTIONS: usize = 64;
 
 /// Answers requests until dropped; then the socket's file is gone and all connections end.
 pub async fn serve<O: Operations>(listener: Listener, gateway: Arc<Mutex<O>>) {
-    let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
-        match listener.inner.accept().await {
-            Ok((stream, _)) => {
-                let gateway = Arc::clone(&gateway);
-                connections.spawn(async move {
-                    // Over time or not, the connection is closed.
-                    let _ = tokio::time::timeout(CONNECTION_PATIENCE, connection(stream, gateway)).await;
-                    drop(seat);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: what is open must close first.
-                tracing::warn!("the API cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
-    }
+    let accept = || async { listener.inner.accept().await.map(|(stream, _)| stream) };
+    seats::serve("the API", accept, |stream| connection(stream, Arc::clone(&gateway))).await;
 }
 
 async fn connection<O: Operations>(stream: UnixStream, gateway: Arc<Mutex<O>>) {

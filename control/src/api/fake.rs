@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use datapath::service::{BackendId, BackendTotals};
+use conntrack::Direction;
+use datapath::service::Phase;
 use tempdir::Directory;
 
-use crate::catalog::Catalog;
+use crate::catalog::{BackendEntry, Catalog};
 use crate::check::{Finding, Outcome};
 use crate::config::{Problem, parse};
 use crate::operations::{
@@ -24,6 +25,8 @@ pub struct Fake {
     file: String,
     /// What `status` shows of a swarm.
     pub swarm: Option<SwarmStatus>,
+    /// Why there is no list of flows.
+    pub no_flows: Option<String>,
 }
 
 impl Fake {
@@ -32,7 +35,8 @@ impl Fake {
         let config = parse("gw.toml", CONFIG.as_bytes(), &[0, 1]).unwrap().config;
         let mut catalog = Catalog::from_config(&config, 2);
         catalog.note(findings(&catalog), |_, _, _, _| {});
-        Fake { catalog, file: CONFIG.to_owned(), swarm: None }
+        carry(&catalog);
+        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None }
     }
 
     /// What the file shall say at the next reload.
@@ -64,6 +68,22 @@ impl Fake {
         is_ready.recv().unwrap();
         Served { path, gateway, stop: Some(stop), thread: Some(thread), _directory: directory }
     }
+}
+
+/// Has every backend that is new count made-up numbers, which differ by its id.
+fn carry(catalog: &Catalog) {
+    let backends = catalog.services().iter().flat_map(|service| &service.backends);
+    backends.filter(|backend| backend.stats.totals().connections == 0).for_each(count);
+}
+
+fn count(backend: &BackendEntry) {
+    let (n, stats) = (backend.id.0, backend.stats.worker(0).unwrap());
+    for (phase, flows) in [(Phase::Active, n), (Phase::Pending, 10 * n), (Phase::Over, 89 * n)] {
+        (0..flows).for_each(|_| stats.opened(phase));
+    }
+    (0..89 * n).for_each(|_| stats.closed(Phase::Over));
+    stats.packets(Direction::Original, 1000 * n, 64_000 * u64::from(n));
+    stats.packets(Direction::Reply, 2000 * n, 1_400_000 * u64::from(n));
 }
 
 /// The first backend of the first service passed a check, the second one failed three.
@@ -147,32 +167,24 @@ impl Operations for Fake {
         &self.catalog
     }
 
-    fn totals(&self, id: BackendId) -> BackendTotals {
-        let n = u64::from(id.0);
-        BackendTotals {
-            connections: 100 * n,
-            active: n,
-            inactive: 10 * n,
-            packets_in: 1000 * n,
-            packets_out: 2000 * n,
-            bytes_in: 64_000 * n,
-            bytes_out: 1_400_000 * n,
-            ..BackendTotals::default()
-        }
-    }
-
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
-        self.catalog.apply(&edit)
+        self.catalog.apply(&edit)?;
+        carry(&self.catalog);
+        Ok(())
     }
 
     fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
         let loaded = parse("/etc/gw.toml", self.file.as_bytes(), &[0, 1])?;
         let changes = self.catalog.replace(&loaded.config);
+        carry(&self.catalog);
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         Ok(ReloadReport { changes, needs_restart: vec!["gateway.flows".to_owned()], warnings })
     }
 
     fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
+        if let Some(why) = &self.no_flows {
+            return Err(why.clone());
+        }
         let flow = |n: u16, service: &str, state: &str| FlowView {
             worker: usize::from(n % 2),
             protocol: "tcp".to_owned(),

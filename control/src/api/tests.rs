@@ -69,6 +69,15 @@ fn everything_can_be_read() {
 }
 
 #[test]
+fn a_list_of_flows_that_is_not_complete_is_refused() {
+    let mut fake = Fake::new();
+    let why = "worker 1 did not answer in time; 2 flows were found before";
+    fake.no_flows = Some(why.to_owned());
+    let body = json!({"error": why, "hint": "ask again, or for fewer with `limit`"});
+    assert_eq!(get(&fake.serve(), "/v1/flows"), (503, body));
+}
+
+#[test]
 fn services_come_change_and_go() {
     let served = Fake::new().serve();
     let body = r#"{"name": "new", "listen": "198.18.0.9:80", "backends": [{"address": "192.0.2.1:80", "weight": 5}]}"#;

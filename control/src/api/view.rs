@@ -2,7 +2,6 @@
 
 pub use super::failure::{ErrorBody, ProblemBody};
 
-use datapath::service::BackendTotals;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -206,7 +205,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         half_open: protection.half_open(),
         protection: protection_view(service),
         check: service.check.as_ref().map(|check| check.to_json()),
-        backends: backends(gateway, service),
+        backends: backends(service),
     }
 }
 
@@ -226,13 +225,13 @@ fn protection_view(service: &ServiceEntry) -> ProtectionView {
 }
 
 /// All backends of a service.
-pub fn backends(gateway: &dyn Operations, service: &ServiceEntry) -> Vec<BackendView> {
-    service.backends.iter().map(|entry| backend(service, entry, gateway.totals(entry.id))).collect()
+pub fn backends(service: &ServiceEntry) -> Vec<BackendView> {
+    service.backends.iter().map(|entry| backend(service, entry)).collect()
 }
 
 /// One backend.
-pub fn backend(service: &ServiceEntry, entry: &BackendEntry, totals: BackendTotals) -> BackendView {
-    let config = &entry.config;
+pub fn backend(service: &ServiceEntry, entry: &BackendEntry) -> BackendView {
+    let (config, totals) = (&entry.config, entry.stats.totals());
     let forward = match config.vtep {
         _ if service.settings.direct => "direct",
         Some(_) => "vxlan",

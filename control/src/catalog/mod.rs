@@ -19,7 +19,7 @@ pub use surrogates::Surrogates;
 #[cfg(test)]
 pub(crate) use tests::config as config_for_tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -166,17 +166,9 @@ impl Catalog {
         self.services.iter().find(|service| service.name == name)
     }
 
-    /// The service with that id: flows know ids only.
-    pub fn service_by_id(&self, id: ServiceId) -> Option<&ServiceEntry> {
-        self.services.iter().find(|service| service.id == id)
-    }
-
-    /// The backend with that id, and its service.
-    pub fn backend_by_id(&self, id: BackendId) -> Option<(&ServiceEntry, &BackendEntry)> {
-        self.services.iter().find_map(|service| {
-            let backend = service.backends.iter().find(|backend| backend.id == id)?;
-            Some((service, backend))
-        })
+    /// The services' names by id: flows know ids only, and there are many of them.
+    pub fn names(&self) -> HashMap<ServiceId, &str> {
+        self.services.iter().map(|service| (service.id, service.name.as_str())).collect()
     }
 }
 

@@ -43,7 +43,7 @@ fn every_counter_is_explained() {
 fn every_metric_is_listed() {
     let mut fake = Fake::new();
     fake.swarm = Some(SwarmStatus::default());
-    let page = crate::metrics::render(&fake).unwrap();
+    let page = crate::metrics::page(&fake).text().unwrap();
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let with_suffix = types.map(|(name, kind)| format!("{name}{}", if kind == "counter" { "_total" } else { "" }));
     let mut metrics: BTreeSet<String> = with_suffix.collect();

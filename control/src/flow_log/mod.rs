@@ -1,12 +1,13 @@
 //! The flow log: a line of JSON for every flow that opens or ends, written by a thread of its own.
 
+mod append;
 mod line;
 mod time;
 pub mod who;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ use crate::config::FlowLogConfig;
 
 /// How often the queues are emptied.
 const EVERY: Duration = Duration::from_millis(50);
+/// So much is written at once.
+const BATCH_BYTES: usize = 64 << 10;
 /// Names of services that are gone, kept for flows that end after them.
 const OLD_NAMES: usize = 4_096;
 
@@ -47,16 +50,8 @@ impl FlowLog {
     /// # Errors
     /// The file cannot be opened for appending, or there is no thread to be had.
     pub fn start(config: &FlowLogConfig, queues: Vec<FlowEvents>) -> io::Result<FlowLog> {
-        let file = open(&config.path)?;
-        let shared = Arc::new(Shared::default());
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            path: config.path.clone(),
-            file: Some(file),
-            queues,
-            opens: config.opens,
-            closes: config.closes,
-        };
+        let writer = Writer::new(config, queues)?;
+        let shared = Arc::clone(&writer.shared);
         let thread = std::thread::Builder::new().name("flow-log".to_owned()).spawn(move || writer.run())?;
         Ok(FlowLog { shared, thread: Some(thread) })
     }
@@ -96,29 +91,45 @@ impl Drop for FlowLog {
     }
 }
 
-fn open(path: &Path) -> io::Result<BufWriter<File>> {
-    Ok(BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?))
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 struct Writer {
     shared: Arc<Shared>,
     path: PathBuf,
-    /// None while it cannot be opened.
-    file: Option<BufWriter<File>>,
+    /// None when it could not be opened, or written: it is opened again then.
+    file: Option<File>,
     queues: Vec<FlowEvents>,
     opens: bool,
     closes: bool,
+    /// What is to be written next.
+    lines: Vec<u8>,
+    /// The file's last line was cut off.
+    torn: bool,
+    /// Since then nothing could be written.
+    write_failed: bool,
 }
 
 impl Writer {
+    fn new(config: &FlowLogConfig, queues: Vec<FlowEvents>) -> io::Result<Writer> {
+        Ok(Writer {
+            shared: Arc::default(),
+            path: config.path.clone(),
+            file: Some(open(&config.path)?),
+            queues,
+            opens: config.opens,
+            closes: config.closes,
+            lines: Vec::new(),
+            torn: false,
+            write_failed: false,
+        })
+    }
+
     fn run(mut self) {
         loop {
             let last = self.shared.stop.load(Ordering::Relaxed);
-            if self.shared.reopen.swap(false, Ordering::Relaxed) || self.file.is_none() {
-                self.drain();
-                self.file = self.noting(open).ok();
-            }
-            self.drain();
+            self.turn();
             if last {
                 return;
             }
@@ -126,52 +137,80 @@ impl Writer {
         }
     }
 
+    fn turn(&mut self) {
+        if self.shared.reopen.swap(false, Ordering::Relaxed) && self.file.is_some() {
+            self.drain();
+            self.file = None;
+        }
+        if self.file.is_none() {
+            self.open();
+        }
+        self.drain();
+    }
+
+    fn open(&mut self) {
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = Some(file);
+                // A full disk lets files be opened, too: only what is written says that there is room.
+                if !self.write_failed {
+                    self.note(None);
+                }
+            }
+            Err(error) => self.note(Some(&error)),
+        }
+    }
+
     fn drain(&mut self) {
-        let queues = self.queues.clone();
-        let mut written = 0;
-        for queue in &queues {
+        for queue in self.queues.clone() {
             // What comes meanwhile is for the next time.
             for event in (0..queue.len()).map_while(|_| queue.pop()) {
                 let wanted = if event.ending.is_some() { self.closes } else { self.opens };
                 if wanted {
-                    self.write(&event);
-                    written += 1;
+                    self.gather(&event);
                 }
             }
         }
-        if written > 0
-            && let Some(mut file) = self.file.take()
-            && self.noting(|_| file.flush()).is_ok()
-        {
-            self.file = Some(file);
-        }
+        self.write();
     }
 
-    fn write(&mut self, event: &FlowEvent) {
+    fn gather(&mut self, event: &FlowEvent) {
         let name = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner).get(&event.service).cloned();
-        let line = line::line(event, name.unwrap_or_default());
-        let Some(mut file) = self.file.take() else {
-            self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        match self.noting(|_| file.write_all(line.as_bytes())) {
-            Ok(()) => self.file = Some(file),
-            Err(_) => {
-                self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
-            }
+        self.lines.extend_from_slice(line::line(event, name.unwrap_or_default()).as_bytes());
+        if self.lines.len() >= BATCH_BYTES {
+            self.write();
         }
     }
 
-    /// Remembers what went wrong, and says it once.
-    fn noting<T>(&self, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-        let result = work(&self.path);
-        let trouble = result.as_ref().err().map(|error| format!("flow log {}: {error}", self.path.display()));
+    /// Writes what was gathered. What cannot be written is lost.
+    fn write(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lost = match &mut self.file {
+            None => append::count(&self.lines),
+            Some(file) => {
+                let (lost, result) = append::append(file, &mut self.torn, &self.lines);
+                self.write_failed = result.is_err();
+                self.note(result.as_ref().err());
+                lost
+            }
+        };
+        if self.write_failed {
+            self.file = None;
+        }
+        self.shared.unwritten.fetch_add(lost, Ordering::Relaxed);
+        self.lines.clear();
+    }
+
+    /// Remembers what is wrong, if something is, and says it once.
+    fn note(&self, error: Option<&io::Error>) {
+        let trouble = error.map(|error| format!("flow log {}: {error}", self.path.display()));
         let mut known = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| known.is_none()) {
             tracing::error!("{trouble}");
         }
         *known = trouble;
-        result
     }
 }
 

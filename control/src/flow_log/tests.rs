@@ -126,6 +126,36 @@ fn what_cannot_be_written_is_said() {
 }
 
 #[test]
+fn a_full_disk_is_said_once_and_every_lost_line_is_counted() {
+    let (directory, events) = (Directory::new(), queue());
+    let config = FlowLogConfig { path: "/dev/full".into(), opens: true, closes: true };
+    let mut writer = Writer::new(&config, vec![Arc::clone(&events)]).unwrap();
+    let log = FlowLog { shared: Arc::clone(&writer.shared), thread: None };
+    let said = directory.path.join("said");
+    let ears = tracing_subscriber::fmt().with_writer(Mutex::new(File::create(&said).unwrap())).finish();
+    tracing::subscriber::with_default(ears, || {
+        for lost in [2, 4, 6, 8, 10] {
+            events.push(event(1, 1_000, None)).unwrap();
+            events.push(event(1, 3_250, Some(Ending::Closed))).unwrap();
+            let trouble = format!("flow log /dev/full: No space left on device (os error 28); {lost} lines were lost");
+            for _ in 0..3 {
+                writer.turn();
+                assert_eq!(log.trouble().as_ref(), Some(&trouble));
+            }
+        }
+    });
+    let said = std::fs::read_to_string(&said).unwrap();
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    writer.path = directory.path.join("flows.jsonl");
+    log.reopen();
+    writer.turn();
+    assert!(log.trouble().is_some(), "nothing was written yet");
+    events.push(event(2, 1_000, None)).unwrap();
+    writer.turn();
+    assert_eq!((log.trouble(), lines(&writer.path).len()), (None, 1), "there is room again");
+}
+
+#[test]
 fn who_it_was() {
     let directory = Directory::new();
     let path = directory.path.join("flows.jsonl");

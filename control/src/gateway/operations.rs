@@ -2,7 +2,6 @@
 
 use conntrack::Timeouts;
 use datapath::FlowFilter;
-use datapath::service::{BackendId, BackendTotals};
 
 use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
@@ -23,11 +22,6 @@ impl Operations for Gateway {
 
     fn catalog(&self) -> &Catalog {
         &self.catalog
-    }
-
-    fn totals(&self, id: BackendId) -> BackendTotals {
-        let backend = self.catalog.backend_by_id(id);
-        backend.map(|(_, backend)| backend.stats.totals()).unwrap_or_default()
     }
 
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {
@@ -67,8 +61,9 @@ impl Operations for Gateway {
                 None => return Err(format!("there is no service {name:?}")),
             },
         };
-        let records = self.engine.flows(&FlowFilter { service: id, limit });
-        Ok(records.iter().map(|record| status::flow(record, &self.catalog)).collect())
+        let records = self.engine.flows(&FlowFilter { service: id, limit }).map_err(|silent| silent.to_string())?;
+        let names = self.catalog.names();
+        Ok(records.iter().map(|record| status::flow(record, &names)).collect())
     }
 
     fn flow_count(&self) -> FlowCount {

@@ -1,14 +1,14 @@
 //! What `status`, `counters` and `flow list` show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use datapath::service::Generation;
+use datapath::service::{Generation, ServiceId};
 use datapath::{FlowRecord, WorkerCounters};
 use sys::DeviceState;
 
 use super::Gateway;
 use super::swarm::SwarmState;
-use crate::catalog::{Catalog, ServiceEntry};
+use crate::catalog::ServiceEntry;
 use crate::check::Checks;
 use crate::config::{Driver, InterfaceConfig};
 use crate::devices::Filter;
@@ -141,9 +141,8 @@ fn set(counters: &WorkerCounters) -> CounterSet {
     }
 }
 
-/// A flow with names instead of ids.
-pub fn flow(record: &FlowRecord, catalog: &Catalog) -> FlowView {
-    let service = catalog.service_by_id(record.service);
+/// A flow with the names of services instead of their ids.
+pub fn flow(record: &FlowRecord, names: &HashMap<ServiceId, &str>) -> FlowView {
     let per_direction = |both: [u64; 2]| PerDirection { original: both[0], reply: both[1] };
     FlowView {
         worker: record.worker,
@@ -152,7 +151,7 @@ pub fn flow(record: &FlowRecord, catalog: &Catalog) -> FlowView {
         vip: record.vip,
         snat: record.snat,
         backend: record.backend,
-        service: service.map(|service| service.name.clone()).unwrap_or_default(),
+        service: names.get(&record.service).copied().unwrap_or_default().to_owned(),
         state: record.state.to_owned(),
         expires_in_seconds: record.expires_in.as_secs(),
         packets: per_direction(record.packets),

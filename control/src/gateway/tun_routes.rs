@@ -5,13 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::TunWants;
 use crate::kernel::{self, Family, Kernel, KernelError, ReplyRule};
 
 /// How long after a refusal to try again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the kernel may take to give up the rules.
+const END: Duration = Duration::from_secs(1);
 
 /// The routes to one TUN device.
 #[derive(Debug)]
@@ -27,6 +30,23 @@ pub struct TunRoutes {
     prepared: BTreeSet<Family>,
     /// This machine forwards IPv6, as it must once there is an address of it.
     forwards_six: bool,
+}
+
+/// The task that follows what is wanted.
+#[derive(Debug)]
+pub struct TunFollower {
+    task: JoinHandle<()>,
+    end: oneshot::Sender<()>,
+}
+
+impl TunFollower {
+    /// Ends it, whoever still wants something, and waits until the rules are taken away: they would outlive the process.
+    pub async fn end(self) {
+        drop(self.end);
+        if tokio::time::timeout(END, self.task).await.is_err() {
+            tracing::warn!("policy rules for TUN may be left over; the next start takes them away");
+        }
+    }
 }
 
 impl TunRoutes {
@@ -91,13 +111,20 @@ impl TunRoutes {
         Ok(())
     }
 
-    /// Follows `wanted` until its sender is gone. A device that was down has lost its routes, and the kernel does not tell of each: they
-    /// are added again when it is up, also if nobody has seen it down.
-    pub async fn follow(mut self, wanted: watch::Receiver<TunWants>) {
-        self.follow_until_gone(wanted).await;
-        if let Err(error) = self.clear_rules().await {
-            tracing::warn!("{:?}: {error}", self.name);
-        }
+    /// Follows `wanted` until its sender or the follower is gone. A device that was down has lost its routes, and the kernel does not tell
+    /// of each: they are added again when it is up, also if nobody has seen it down.
+    pub fn follow(mut self, wanted: watch::Receiver<TunWants>) -> TunFollower {
+        let (end, ended) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = self.follow_until_gone(wanted) => {}
+                _ = ended => {}
+            }
+            if let Err(error) = self.clear_rules().await {
+                tracing::warn!("{:?}: {error}", self.name);
+            }
+        });
+        TunFollower { task, end }
     }
 
     async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>) {

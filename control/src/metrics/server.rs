@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 
 use crate::gateway::StartError;
+use crate::seats;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a peer may take to ask.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Gives the page, or says why not.
+/// Gives the page, or says why not. It may take its time: it is called on a thread that may wait.
 pub type Render = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// A bound socket: whoever asks before [`MetricsServer::serve`] waits.
@@ -47,25 +49,24 @@ impl MetricsServer {
         self.listener.local_addr().unwrap()
     }
 
-    /// Answers until dropped.
+    /// Answers until dropped; then all connections end, and nobody holds `render` any more.
     pub async fn serve(self, render: Render) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&render)))),
-                Err(error) => {
-                    // Out of descriptors, mostly: others must close some first.
-                    tracing::warn!("gateway.metrics: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        // One page at a time: all need the same gateway, and who waits here ends with the server.
+        let render = Arc::new(Mutex::new(render));
+        let accept = || async { self.listener.accept().await.map(|(stream, _)| stream) };
+        seats::serve("gateway.metrics", accept, |stream| converse(stream, Arc::clone(&render))).await;
     }
 }
 
-async fn converse(stream: TcpStream, render: Render) {
+async fn converse(stream: TcpStream, render: Arc<Mutex<Render>>) {
     let service = service_fn(move |request| {
-        let response = answer(&request, &render);
-        async { Ok::<_, Infallible>(response) }
+        let (refusal, render) = (refusal(&request), Arc::clone(&render));
+        async move {
+            Ok::<_, Infallible>(match refusal {
+                Some(response) => response,
+                None => page(render).await,
+            })
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
@@ -74,26 +75,34 @@ async fn converse(stream: TcpStream, render: Render) {
     }
 }
 
-fn answer(request: &Request<Incoming>, render: &Render) -> Response<Full<Bytes>> {
-    let plain = |status, text: String| {
-        let mut response = Response::new(Full::from(text));
-        *response.status_mut() = status;
-        response
-    };
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => match render() {
-            Ok(text) => {
-                let mut response = plain(StatusCode::OK, text);
-                response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPENMETRICS));
-                response
-            }
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        },
-        (_, "/metrics") => {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
-            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+async fn page(render: Arc<Mutex<Render>>) -> Response<Full<Bytes>> {
+    let render = render.lock_owned().await;
+    let made = tokio::task::spawn_blocking(move || render()).await;
+    match made.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(text) => {
+            let mut response = plain(StatusCode::OK, text);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "the metrics are at /metrics\n".to_owned()),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
+}
+
+/// The answer to whoever does not ask for the page.
+fn refusal(request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => None,
+        (_, "/metrics") => {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            Some(response)
+        }
+        _ => Some(plain(StatusCode::NOT_FOUND, "the metrics are at /metrics\n".to_owned())),
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use datapath::service::Generation;
 use datapath::{Engine, EngineConfig};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
 use crate::flow_log::FlowLog;
 use crate::gateway::{
-    First, Gateway, OverlayMacs, Parts, StartError, TunRoutes, TunWants, compile, has_tun, plain_ports, taken_by_kernel,
+    First, Gateway, OverlayMacs, Parts, StartError, TunFollower, TunRoutes, TunWants, compile, has_tun, plain_ports,
+    taken_by_kernel,
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
@@ -26,8 +27,6 @@ const UNDERLAY_PATIENCE: Duration = Duration::from_secs(1);
 const OVERLAY_PATIENCE: Duration = Duration::from_millis(300);
 /// How long the workers may take to pick up the first table.
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the kernel may take to give up the rules for TUN.
-const TUN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait for the swarm's services.
 const SWARM_PATIENCE: Duration = Duration::from_secs(3);
 /// SNAT ports of overlay backends: the overlay address is ours alone.
@@ -41,8 +40,8 @@ pub struct Running {
     pub view: watch::Receiver<KernelView>,
     /// API and metrics; they end when dropped.
     pub servers: JoinSet<()>,
-    /// Keeps routes and rules for TUN; ends when the gateway does.
-    pub tun: Option<JoinHandle<()>>,
+    /// Keeps routes and rules for TUN.
+    pub tun: Option<TunFollower>,
 }
 
 /// Opens everything that the config names. On error nothing is left behind.
@@ -63,7 +62,9 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
         if let Some(gateway) = Arc::into_inner(gateway) {
             gateway.into_inner().unwrap_or_else(PoisonError::into_inner).stop();
         }
-        end_of_tun(tun).await;
+        if let Some(tun) = tun {
+            tun.end().await;
+        }
         return Err(error);
     }
     let mut servers = JoinSet::new();
@@ -76,19 +77,14 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
     servers.spawn(crate::api::serve(api, Arc::clone(&gateway)));
     if let Some(metrics) = metrics {
         let gateway = Arc::clone(&gateway);
-        let render = move || metrics::render(&*super::lock(&gateway)).map_err(|error| error.to_string());
+        let render = move || {
+            // The gateway is free again while the text is written.
+            let page = metrics::page(&*super::lock(&gateway));
+            page.text().map_err(|error| error.to_string())
+        };
         servers.spawn(metrics.serve(Arc::new(render)));
     }
     Ok(Running { gateway, view, servers, tun })
-}
-
-/// Waits until the rules for TUN are taken away: they would outlive the process.
-pub async fn end_of_tun(tun: Option<JoinHandle<()>>) {
-    if let Some(tun) = tun
-        && tokio::time::timeout(TUN_PATIENCE, tun).await.is_err()
-    {
-        tracing::warn!("policy rules for TUN may be left over; the next start takes them away");
-    }
 }
 
 fn kernel_error(error: KernelError) -> StartError {
@@ -101,7 +97,7 @@ async fn open(
     cpus: Vec<usize>,
     kernel: Arc<Kernel>,
     view: &mut watch::Receiver<KernelView>,
-) -> Result<(Parts, Option<JoinHandle<()>>), StartError> {
+) -> Result<(Parts, Option<TunFollower>), StartError> {
     let catalog = Catalog::from_config(&config, config.gateway.cpus.len());
     let now = view.borrow_and_update().clone();
     check_addresses(&config, &catalog, &now)?;
@@ -245,7 +241,7 @@ async fn resolve(
     view.borrow_and_update().clone()
 }
 
-type Connected = (Option<Filter>, Option<watch::Sender<TunWants>>, Option<JoinHandle<()>>);
+type Connected = (Option<Filter>, Option<watch::Sender<TunWants>>, Option<TunFollower>);
 
 /// Leads packets to the running workers.
 async fn connect(
@@ -262,8 +258,7 @@ async fn connect(
     let failed = |error: KernelError| StartError::new("routes to the TUN device", error, "");
     routes.set(&wants).await.map_err(failed)?;
     let (wanted, follow) = watch::channel(wants);
-    let follower = tokio::spawn(routes.follow(follow));
-    Ok((filter, Some(wanted), Some(follower)))
+    Ok((filter, Some(wanted), Some(routes.follow(follow))))
 }
 
 /// Waits until the first table is live, and a moment for tasks to tell their MAC addresses.

@@ -1,8 +1,8 @@
 //! Ways to a backend: a swarm that does not know the gateway, plain routing, several workers.
 
 use crate::runner::{Load, Scenarios};
-use crate::stage::{Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start, traffic};
-use tests::config::{Backend, Driver, Service};
+use crate::stage::{LIMIT, Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start, traffic};
+use tests::config::{Backend, Config, Driver, Service};
 use tests::gateway::{Gateway, base_config};
 use tests::network::{Arms, Membership, Network, Plan};
 use tests::{Outcome, ensure};
@@ -41,7 +41,7 @@ fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
         let backend = |host: &tests::network::Host| Backend::new(format!("{}:{port}", host.address()), None);
         network.plain.iter().map(backend).collect()
     };
-    let mut config = base_config(&network, driver);
+    let mut config = Config { metrics: Some("127.0.0.1:9180".into()), ..base_config(&network, driver) };
     let in_overlay = tests::gateway::task_backends(&network, 8000);
     config.services = vec![
         Service::new("web", &format!("{WEB}/tcp"), plain(8000)),
@@ -54,6 +54,10 @@ fn plain_backends(driver: Driver, arms: Arms) -> Outcome {
     let stage = Stage { gateway: Gateway::start(&network, &config)?, servers, network };
     exercise_plain(&stage)?;
     let Stage { gateway, network, .. } = stage;
+    // Scrapers keep their connections open.
+    let open = "exec 3<>/dev/tcp/127.0.0.1/9180; echo connected; cat <&3";
+    let mut scraper = network.gateway.spawn("scraper", "/bin/bash", ["-c", open])?;
+    scraper.wait_for_line("connected", LIMIT)?;
     gateway.stop_cleanly()?;
     let after = network.gateway.run("ip", ["rule"])?;
     ensure!(before == after, "policy rules are left over:\n{after}");
