@@ -149,10 +149,11 @@ fn reload(gateway: &Mutex<Gateway>) {
 async fn stop(running: Running) {
     let Running { gateway, servers, tun, .. } = running;
     drop(servers);
-    match alone(gateway).await {
-        Some(gateway) => gateway.stop(),
+    if let Some(gateway) = alone(gateway).await {
+        gateway.stop();
+    } else {
         // The end of the process does the rest.
-        None => tracing::warn!("stopping with a request still in progress"),
+        tracing::warn!("stopping with a request still in progress");
     }
     if let Some(tun) = tun {
         tun.end().await;

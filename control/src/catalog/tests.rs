@@ -239,8 +239,8 @@ impl Resolve for OneNode {
 #[test]
 fn who_cannot_be_reached_rests_while_another_can() {
     let weights = |addresses: &[&str]| {
-        let backends: String =
-            addresses.iter().map(|address| format!("[[service.backend]]\naddress = \"{address}:80\"\n")).collect();
+        let backend = |address: &&str| format!("[[service.backend]]\naddress = \"{address}:80\"\n");
+        let backends = addresses.iter().map(backend).collect::<Vec<_>>().concat();
         let text = format!("[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n{backends}");
         let tables = Catalog::from_config(&config(&text), 1).tables(Generation(1), &OneNode);
         tables.services[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>()

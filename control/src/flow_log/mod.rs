@@ -8,7 +8,7 @@ pub mod who;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -97,12 +97,10 @@ fn open(path: &Path) -> io::Result<File> {
 
 struct Writer {
     shared: Arc<Shared>,
-    path: PathBuf,
+    config: FlowLogConfig,
     /// None when it could not be opened, or written: it is opened again then.
     file: Option<File>,
     queues: Vec<FlowEvents>,
-    opens: bool,
-    closes: bool,
     /// What is to be written next.
     lines: Vec<u8>,
     /// The file's last line was cut off.
@@ -115,11 +113,9 @@ impl Writer {
     fn new(config: &FlowLogConfig, queues: Vec<FlowEvents>) -> io::Result<Writer> {
         Ok(Writer {
             shared: Arc::default(),
-            path: config.path.clone(),
+            config: config.clone(),
             file: Some(open(&config.path)?),
             queues,
-            opens: config.opens,
-            closes: config.closes,
             lines: Vec::new(),
             torn: false,
             write_failed: false,
@@ -149,7 +145,7 @@ impl Writer {
     }
 
     fn open(&mut self) {
-        match open(&self.path) {
+        match open(&self.config.path) {
             Ok(file) => {
                 self.file = Some(file);
                 // A full disk lets files be opened, too: only what is written says that there is room.
@@ -165,7 +161,7 @@ impl Writer {
         for queue in self.queues.clone() {
             // What comes meanwhile is for the next time.
             for event in (0..queue.len()).map_while(|_| queue.pop()) {
-                let wanted = if event.ending.is_some() { self.closes } else { self.opens };
+                let wanted = if event.ending.is_some() { self.config.closes } else { self.config.opens };
                 if wanted {
                     self.gather(&event);
                 }
@@ -205,7 +201,7 @@ impl Writer {
 
     /// Remembers what is wrong, if something is, and says it once.
     fn note(&self, error: Option<&io::Error>) {
-        let trouble = error.map(|error| format!("flow log {}: {error}", self.path.display()));
+        let trouble = error.map(|error| format!("flow log {}: {error}", self.config.path.display()));
         let mut known = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| known.is_none()) {
             tracing::error!("{trouble}");

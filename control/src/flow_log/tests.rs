@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use conntrack::State;
 use datapath::flow_log::{Ending, queue};
@@ -146,13 +147,13 @@ fn a_full_disk_is_said_once_and_every_lost_line_is_counted() {
     });
     let said = std::fs::read_to_string(&said).unwrap();
     assert_eq!(said.matches("ERROR").count(), 1, "{said}");
-    writer.path = directory.path.join("flows.jsonl");
+    writer.config.path = directory.path.join("flows.jsonl");
     log.reopen();
     writer.turn();
     assert!(log.trouble().is_some(), "nothing was written yet");
     events.push(event(2, 1_000, None)).unwrap();
     writer.turn();
-    assert_eq!((log.trouble(), lines(&writer.path).len()), (None, 1), "there is room again");
+    assert_eq!((log.trouble(), lines(&writer.config.path).len()), (None, 1), "there is room again");
 }
 
 #[test]

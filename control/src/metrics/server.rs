@@ -76,8 +76,13 @@ async fn converse(stream: TcpStream, render: Arc<Mutex<Render>>) {
 }
 
 async fn page(render: Arc<Mutex<Render>>) -> Response<Full<Bytes>> {
-    let render = render.lock_owned().await;
-    let made = tokio::task::spawn_blocking(move || render()).await;
+    let turn = render.lock_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let made = turn();
+        drop(turn);
+        made
+    })
+    .await;
     match made.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(text) => {
             let mut response = plain(StatusCode::OK, text);
