@@ -178,7 +178,7 @@ impl Crew {
         let spent = times.into_iter().sum::<Outcome<Duration>>()?;
         // A packet that is dropped costs less than one that is sent: together they would be no packet's time.
         let dropped = tally.counters.iter().map(|one| dropped(one)).sum::<u64>() - dropped_before;
-        ensure!(dropped == 0, "{dropped} packets were dropped");
+        ensure!(dropped == 0, "{dropped} packets of {work:?} were dropped: {:?}", reasons(&tally.counters));
         let total = tally.total as f64;
         Ok(Round { nanos: spent.as_secs_f64() * 1e9 / total, rate: total / wall.as_secs_f64() })
     }
@@ -219,6 +219,12 @@ pub fn data<'a>(work: Work, flows: impl Iterator<Item = &'a Connection>) -> Traf
 fn finished(counters: &Counters) -> u64 {
     let now = counters.read();
     now.tx_packets.saturating_sub(now.arp_taught) + dropped(counters)
+}
+
+/// What was ever dropped, by reason.
+fn reasons(counters: &[Arc<Counters>]) -> Vec<(&'static str, u64)> {
+    let all = counters.iter().flat_map(|one| one.read().drops.iter().map(|(name, n)| (*name, *n)).collect::<Vec<_>>());
+    all.filter(|(_, n)| *n > 0).collect()
 }
 
 fn dropped(counters: &Counters) -> u64 {
@@ -270,9 +276,10 @@ fn play(bench: &mut Bench, frames: &[Vec<u8>], from_tasks: bool, tally: &Tally) 
                 break;
             }
             (worked, spent) = (true, spent + time);
+            // The other worker may hand over more and more.
+            while bench.client.collect().is_some() {}
+            while bench.task.collect().is_some() {}
         }
-        while bench.client.collect().is_some() {}
-        while bench.task.collect().is_some() {}
         if !worked && helpings.peek().is_none() && tally.done() >= tally.total {
             return Ok(spent);
         }

@@ -19,7 +19,7 @@ use tests::spread::{Spread, told};
 #[derive(Parser)]
 struct Cli {
     /// Packets for each worker in a round.
-    #[arg(long, default_value_t = 30_000)]
+    #[arg(long, default_value_t = 200_000)]
     packets: usize,
     /// Rounds of each team.
     #[arg(long, default_value_t = 41)]
