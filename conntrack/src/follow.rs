@@ -58,8 +58,7 @@ impl Conntrack {
             return Track::Drop(Invalid::UnknownFlow);
         }
         let before = flow.state();
-        let last_heard = flow.deadline.saturating_sub(idle.or(before, &self.timeouts));
-        let quiet = tick::floor(now) >= last_heard.saturating_add(QUIET_TICKS);
+        let quiet = tick::floor(now) >= last_heard(flow, idle, &self.timeouts).saturating_add(QUIET_TICKS);
         let answers_syn = tcp.flags().syn() && self.syns.is_answered(id.0, tcp.ack());
         let step = track(flow, direction, tcp, options, Scene { whole, quiet, answers_syn });
         let after = flow.state();
@@ -76,8 +75,7 @@ impl Conntrack {
     /// When the flow was last heard by what is believed: its deadline counts from there. `idle` is the service's.
     #[must_use]
     pub fn last_heard(&self, id: FlowId, idle: &Idle) -> Duration {
-        let flow = self.flow(id);
-        tick::start(flow.deadline.saturating_sub(idle.or(flow.state(), &self.timeouts)))
+        tick::start(last_heard(self.flow(id), idle, &self.timeouts))
     }
 
     /// The last fragment of a TCP segment has come, and shows how long the segment is: `tcp` is all of it. The first fragment went
@@ -155,6 +153,11 @@ impl Conntrack {
             self.ports.rest(binding.backend, protocol, binding.snat, tick::floor(now));
         }
     }
+}
+
+/// The tick from which the deadline counts.
+fn last_heard(flow: &Flow, idle: &Idle, timeouts: &[u32; State::ALL.len()]) -> u32 {
+    flow.deadline.saturating_sub(idle.or(flow.state(), timeouts))
 }
 
 /// A datagram that is not the first answer, of an exchange that is no stream (yet).

@@ -11,18 +11,9 @@ use wire::{Headers, L4, Tcp};
 
 /// The first fragment of a segment, with the first eight bytes of its payload.
 fn first(flags: u8, seq: u32, ack: u32) -> Tcp {
-    let mut packet = [0; 48];
+    let mut packet = vec![0; 48];
     (packet[0], packet[3], packet[6], packet[9]) = (0x45, 48, 0x20, 6);
-    let checksum = wire::checksum::internet(&packet[..20]);
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    packet[24..28].copy_from_slice(&seq.to_be_bytes());
-    packet[28..32].copy_from_slice(&ack.to_be_bytes());
-    (packet[32], packet[33]) = (0x50, flags);
-    packet[34..36].copy_from_slice(&8192_u16.to_be_bytes());
-    match Headers::parse(&packet, 0).map(|headers| headers.l4) {
-        Ok(L4::Tcp(tcp)) => tcp,
-        other => panic!("{other:?}"),
-    }
+    parsed(packet, flags, seq, ack)
 }
 
 /// The client sends a first fragment.

@@ -74,6 +74,11 @@ pub fn segment(flags: u8, seq: u32, ack: u32, payload_len: usize) -> Tcp {
     let len = packet.len() as u16;
     packet[2..4].copy_from_slice(&len.to_be_bytes());
     packet[9] = 6;
+    parsed(packet, flags, seq, ack)
+}
+
+/// The segment in a packet of which the IP header is there, but for its checksum.
+pub fn parsed(mut packet: Vec<u8>, flags: u8, seq: u32, ack: u32) -> Tcp {
     let checksum = wire::checksum::internet(&packet[..20]);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet[24..28].copy_from_slice(&seq.to_be_bytes());
