@@ -43,13 +43,21 @@ impl Catalog {
     }
 
     fn backends(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> Vec<Backend> {
-        let ways: Vec<_> = service.backends.iter().map(|entry| self.path(service, entry, resolve)).collect();
-        let serves = |((entry, path), weight): ((&BackendEntry, &Path), u16)| {
-            weight > 0 && !entry.config.sorry && is_able(entry) && path.hop() != Hop::Unresolved
+        // Its path, and its weight as far as it goes by the backend alone.
+        let ways = service.backends.iter().zip(service.weights()).map(|(entry, weight)| {
+            // The swarm's overlay may be another than the file had in mind.
+            let has_place = rules::backend_faults(&entry.config, self.rules_overlay()).is_empty();
+            // What failed its checks, or does not answer, gets no new flows.
+            let is_able = has_place && entry.health.is_up() && !entry.suspended;
+            (self.path(service, entry, has_place, resolve), if is_able { weight } else { 0 })
+        });
+        let ways: Vec<_> = ways.collect();
+        let serves = |(entry, (path, weight)): (&BackendEntry, &(Path, u16))| {
+            *weight > 0 && !entry.config.sorry && path.hop() != Hop::Unresolved
         };
-        let is_served = service.backends.iter().zip(&ways).zip(service.weights()).any(serves);
-        let entries = service.backends.iter().zip(ways).zip(service.weights());
-        entries.map(|((entry, path), weight)| self.backend(entry, path, weight, is_served)).collect()
+        let is_served = service.backends.iter().zip(&ways).any(serves);
+        let entries = service.backends.iter().zip(ways);
+        entries.map(|(entry, (path, weight))| self.backend(entry, path, weight, is_served)).collect()
     }
 
     /// `is_served`: some backend of the service can be reached and takes new flows.
@@ -57,12 +65,11 @@ impl Catalog {
         // Who cannot be reached gets nothing while others may; a task gets nothing at all. Where nobody can be reached it will
         // hardly last, and clients that are not answered come again.
         let is_lost = path.hop() == Hop::Unresolved && (entry.task.is_some() || is_served);
-        let rests = is_lost || !is_able(entry) || !self.has_place(entry);
         Backend {
             id: entry.id,
             address: self.surrogates.of(entry.config.address.ip),
             port: entry.config.address.port,
-            weight: if rests { 0 } else { weight },
+            weight: if is_lost { 0 } else { weight },
             max_connections: entry.config.max_connections,
             sorry: entry.config.sorry,
             path,
@@ -70,13 +77,13 @@ impl Catalog {
         }
     }
 
-    fn path(&self, service: &ServiceEntry, entry: &BackendEntry, resolve: &dyn Resolve) -> Path {
+    fn path(&self, service: &ServiceEntry, entry: &BackendEntry, has_place: bool, resolve: &dyn Resolve) -> Path {
         let ip = entry.config.address.ip;
         match (entry.config.vtep, ip) {
             (Some(vtep), IpAddr::V4(address)) => {
                 let vni = self.vni_of(address);
                 let mac = entry.config.mac.unwrap_or_else(|| resolve.overlay_mac(address));
-                let hop = if self.has_place(entry) { resolve.hop(vtep.into()) } else { Hop::Unresolved };
+                let hop = if has_place { resolve.hop(vtep.into()) } else { Hop::Unresolved };
                 Path::Overlay { vni, vtep, mac, hop }
             }
             _ if service.settings.direct => {
@@ -84,11 +91,6 @@ impl Catalog {
             }
             _ => self.plain_path(service, ip, resolve),
         }
-    }
-
-    /// The swarm's overlay may be another than the file had in mind.
-    fn has_place(&self, entry: &BackendEntry) -> bool {
-        rules::backend_faults(&entry.config, self.rules_overlay()).is_empty()
     }
 
     fn listen(&self, listen: &Listen) -> service::Listen {
@@ -118,11 +120,6 @@ impl Catalog {
         let overlay = self.overlays.iter().find(|overlay| overlay.contains(address)).or(self.overlays.first());
         overlay.map_or(Vni::MAX, |overlay| overlay.vni)
     }
-}
-
-/// What failed its checks, or does not answer, gets no new flows.
-fn is_able(entry: &BackendEntry) -> bool {
-    entry.health.is_up() && !entry.suspended
 }
 
 /// What the service says, and the buckets that it needs for that.
