@@ -26,12 +26,19 @@ pub enum BindCause {
         /// As many.
         queues: u32,
     },
+    /// The interface has fewer queues to send by: nothing would ever leave by this one.
+    NoTransmitQueue {
+        /// As many.
+        queues: u32,
+    },
     /// Another program has a socket on this queue.
     Busy,
     /// The process may not.
     NotPermitted,
     /// Neither the driver nor the kernel can do what was asked.
     Unsupported(XdpMode),
+    /// The worker's first socket runs in the other of the modes zero-copy and copy, which then goes for all of them.
+    OtherMode(XdpMode),
     /// The limit on locked memory is too low.
     LockedMemory,
     /// The pool is not the one of this UMEM, or it has too many sockets already.
@@ -49,6 +56,11 @@ impl fmt::Display for BindCause {
             BindCause::NoSuchQueue { queues } => {
                 write!(f, "the interface has {queues} queue(s), counted from 0; see `ethtool -l`")
             }
+            BindCause::NoTransmitQueue { queues } => write!(
+                f,
+                "the interface has only {queues} queue(s) to send by, so nothing could leave by this one; give it as many as it receives by \
+                 (`ethtool -L`), or list fewer with `queues`"
+            ),
             BindCause::Busy => f.write_str(
                 "another AF_XDP program holds this queue; stop it (`ss --xdp -p` shows who it is), or use another queue",
             ),
@@ -61,6 +73,11 @@ impl fmt::Display for BindCause {
             BindCause::Unsupported(_) => {
                 f.write_str("not supported by the driver or the kernel; use mode = \"generic\", or driver = \"tun\"")
             }
+            BindCause::OtherMode(asked) => write!(
+                f,
+                "mode {asked:?} cannot be: a worker's sockets share their memory, and so the mode of the interface that is listed first; give all \
+                 of them the same mode"
+            ),
             BindCause::LockedMemory => {
                 f.write_str("the limit on locked memory is too low; raise it (`ulimit -l unlimited`, LimitMEMLOCK=infinity)")
             }

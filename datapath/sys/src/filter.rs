@@ -16,7 +16,8 @@ static PROGRAM: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter
 
 /// Interfaces that the filter has room for, and queues of each: their product is the size of the map of sockets.
 const INTERFACES: u32 = 64;
-const QUEUES: u32 = 64;
+/// See [`XdpFilter::set_socket`].
+pub const QUEUES: u32 = 64;
 
 /// `enum verdict` of the program.
 const VERDICTS: [&str; 13] = [
@@ -54,6 +55,19 @@ impl AttachMode {
         }
     }
 }
+
+/// `struct interface` of the program.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Place {
+    base: u32,
+    address: [u8; 6],
+    has_address: u8,
+    unused: u8,
+}
+
+// SAFETY: integers without a gap between them.
+unsafe impl Pod for Place {}
 
 /// One interface that the filter is attached to, or knows sockets of.
 struct Interface {
@@ -125,7 +139,7 @@ pub struct XdpFilter {
     sockets: XskMap<MapData>,
     outputs: DevMap<MapData>,
     verdicts: PerCpuArray<MapData, u64>,
-    bases: HashMap<MapData, u32, u32>,
+    places: HashMap<MapData, u32, Place>,
     listens: Table<[u32; 2], PortBits, Box<PortBits>>,
     vips: Table<u32, u32>,
     tunnels: Table<[u32; 2], u32>,
@@ -151,7 +165,7 @@ impl XdpFilter {
             sockets: take(&mut program, "sockets")?,
             outputs: take(&mut program, "outputs")?,
             verdicts: take(&mut program, "verdicts")?,
-            bases: take(&mut program, "bases")?,
+            places: take(&mut program, "interfaces")?,
             listens: Table::take(&mut program, "listens")?,
             vips: Table::take(&mut program, "vips")?,
             tunnels: Table::take(&mut program, "tunnels")?,
@@ -251,9 +265,27 @@ impl XdpFilter {
             return Err(no_room(interface, 0));
         }
         let base = count * QUEUES;
-        self.bases.insert(index, base, 0).map_err(|error| FilterError::table("bases", error))?;
+        self.put(index, base, None)?;
         self.interfaces.insert(index, Interface { base, attached: None });
         Ok(base)
+    }
+
+    /// Takes only frames to this Ethernet address on the interface with this number, and to those that VRRP routers share. Before it is
+    /// told, those to any. Does nothing about an interface that it is not attached to.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_address(&mut self, index: u32, address: [u8; 6]) -> Result<(), FilterError> {
+        match self.interfaces.get(&index) {
+            Some(known) => self.put(index, known.base, Some(address)),
+            None => Ok(()),
+        }
+    }
+
+    fn put(&mut self, index: u32, base: u32, address: Option<[u8; 6]>) -> Result<(), FilterError> {
+        let (has_address, address) = (u8::from(address.is_some()), address.unwrap_or_default());
+        let place = Place { base, address, has_address, unused: 0 };
+        self.places.insert(index, place, 0).map_err(|error| FilterError::table("interfaces", error))
     }
 
     /// Makes the tables say what `rules` say. What is new is added before what is old is removed, and a VIP's ports change all

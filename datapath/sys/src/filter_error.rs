@@ -1,5 +1,6 @@
 //! What can go wrong with the XDP filter, and what to do about it.
 
+use std::error::Error;
 use std::io;
 
 use aya::EbpfError;
@@ -43,7 +44,10 @@ pub enum FilterError {
         error: io::Error,
     },
     /// The filter serves a fixed number of interfaces, and of queues on each.
-    #[error("{interface} queue {queue}: the filter has room for {interfaces} interfaces of {queues} queues")]
+    #[error(
+        "{interface} queue {queue}: the filter has room for {interfaces} interfaces of {queues} queues; give it no more (`ethtool -L {interface} \
+         combined {queues}`), or list fewer interfaces"
+    )]
     NoRoom {
         /// Where.
         interface: String,
@@ -57,8 +61,16 @@ pub enum FilterError {
     /// Two port ranges of one SNAT address do not touch: the filter knows one range for each.
     #[error("SNAT address {0} has two port ranges that do not touch")]
     SplitRange(std::net::IpAddr),
+    /// A table of the filter has no more room.
+    #[error(
+        "the XDP filter's table `{table}` is full: the gateway has more of these than the filter can tell apart; configure fewer"
+    )]
+    Full {
+        /// Its name.
+        table: &'static str,
+    },
     /// A table of the filter could not be changed.
-    #[error("the XDP filter's table `{table}`: {error}")]
+    #[error("the XDP filter's table `{table}`: {}", in_full(error))]
     Table {
         /// Its name.
         table: &'static str,
@@ -66,10 +78,10 @@ pub enum FilterError {
         error: Box<MapError>,
     },
     /// The kernel did not take the program.
-    #[error("the XDP filter could not be loaded: {0}")]
+    #[error("the XDP filter could not be loaded: {}", in_full(.0))]
     Load(Box<EbpfError>),
     /// The kernel did not take the program, or attaching it failed.
-    #[error("the XDP filter: {0}")]
+    #[error("the XDP filter: {}", in_full(.0))]
     Program(Box<ProgramError>),
     /// The filter that was built in lacks a part.
     #[error("the XDP filter has no `{0}`: it was built from another source")]
@@ -119,7 +131,12 @@ impl FilterError {
     }
 
     pub(crate) fn table(table: &'static str, error: MapError) -> FilterError {
-        FilterError::Table { table, error: Box::new(error) }
+        match &error {
+            MapError::SyscallError(syscall) if syscall.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                FilterError::Full { table }
+            }
+            _ => FilterError::Table { table, error: Box::new(error) },
+        }
     }
 
     pub(crate) fn output(error: XdpMapError) -> FilterError {
@@ -132,4 +149,40 @@ impl FilterError {
 
 fn is_permission(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+}
+
+/// The error and what is behind it: the library's own sentence names the system call, and not what the kernel said.
+fn in_full(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Some libraries repeat the source in their own sentence.
+        let said = error.to_string();
+        if !sentence.ends_with(&said) {
+            sentence = format!("{sentence}: {said}");
+        }
+        source = error.source();
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn refused(code: i32) -> String {
+        let io_error = io::Error::from_raw_os_error(code);
+        let error = SyscallError { call: "bpf_map_update_elem", io_error };
+        FilterError::table("vips", MapError::SyscallError(error)).to_string()
+    }
+
+    #[test]
+    fn says_what_the_kernel_said() {
+        assert!(refused(libc::E2BIG).contains("`vips` is full"), "{}", refused(libc::E2BIG));
+        let memory = refused(libc::ENOMEM);
+        assert!(memory.ends_with("Cannot allocate memory (os error 12)"), "{memory}");
+        assert_eq!(memory.matches("bpf_map_update_elem").count(), 1, "{memory}");
+    }
 }

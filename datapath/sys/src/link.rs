@@ -45,6 +45,11 @@ impl LinkQuery {
         Ok(LinkQuery { socket: UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"))? })
     }
 
+    /// Whether the interface with this number is up, and with a carrier.
+    pub(crate) fn is_index_up(&self, index: u32) -> io::Result<bool> {
+        self.is_up(&name(index)?)
+    }
+
     /// Up, and with a carrier.
     pub(crate) fn is_up(&self, interface: &str) -> io::Result<bool> {
         let mut request = Request { name: name_of(interface)?, value: [0_u16; 12] };
@@ -62,13 +67,14 @@ impl LinkQuery {
         os::check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCSIFMTU, &raw mut request) }).map(drop)
     }
 
-    fn channels(&self, interface: &str) -> io::Result<u32> {
+    /// Receive queues and transmit queues.
+    fn channels(&self, interface: &str) -> io::Result<(u32, u32)> {
         let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
         let mut request = Request { name: name_of(interface)?, value: [&raw mut channels; 3] };
         // SAFETY: the kernel reads one `struct ifreq`, whose first pointer leads to one `struct ethtool_channels`; both outlive
         // the call.
         os::check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) })?;
-        Ok(channels.rx + channels.combined)
+        Ok((channels.rx + channels.combined, channels.tx + channels.combined))
     }
 }
 
@@ -96,22 +102,40 @@ pub fn index(interface: &str) -> io::Result<u32> {
     }
 }
 
+/// The name of the interface with this number, in the calling thread's network namespace.
+fn name(index: u32) -> io::Result<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes at most `IF_NAMESIZE` bytes, the last of them 0.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
 /// How many receive queues the interface has in use: each wants a socket, or else its packets go to the kernel.
 ///
 /// # Errors
 /// `ENODEV` when there is no such interface in this network namespace.
 pub fn queue_count(interface: &str) -> io::Result<u32> {
-    index(interface)?;
-    match LinkQuery::new()?.channels(interface) {
-        Ok(count) => Ok(count.max(1)),
-        // A driver that does not say has one queue, or shows them in sysfs.
-        Err(_) => Ok(queues_in_sysfs(interface).max(1)),
-    }
+    Ok(queues(interface)?.0)
 }
 
-fn queues_in_sysfs(interface: &str) -> u32 {
+/// Receive queues and transmit queues; at least one of each.
+pub(crate) fn queues(interface: &str) -> io::Result<(u32, u32)> {
+    index(interface)?;
+    let (receive, transmit) = match LinkQuery::new()?.channels(interface) {
+        Ok(counts) => counts,
+        // A driver that does not say has one queue, or shows them in sysfs.
+        Err(_) => (queues_in_sysfs(interface, "rx-"), queues_in_sysfs(interface, "tx-")),
+    };
+    Ok((receive.max(1), transmit.max(1)))
+}
+
+fn queues_in_sysfs(interface: &str, kind: &str) -> u32 {
     let Ok(entries) = std::fs::read_dir(format!("/sys/class/net/{interface}/queues")) else { return 0 };
-    entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count() as u32
+    entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(kind)).count() as u32
 }
 
 #[cfg(test)]
@@ -128,5 +152,7 @@ mod tests {
         let query = LinkQuery::new().unwrap();
         assert!(query.is_up("lo").unwrap());
         assert_eq!(query.is_up("nosuch0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert!(query.is_index_up(1).unwrap());
+        assert!(query.is_index_up(u32::MAX >> 1).is_err());
     }
 }

@@ -66,6 +66,8 @@ impl RingSizes {
 pub struct XdpDevice {
     queue: Queue<XdpKernel>,
     interface: String,
+    /// Of the interface: another one may come under its name.
+    index: u32,
     number: u32,
     mode: &'static str,
     link: LinkQuery,
@@ -91,9 +93,14 @@ impl XdpDevice {
         tuning: impl Into<XdpTuning>,
     ) -> Result<XdpDevice, BindError> {
         let wrong = |cause| BindError { interface: interface.into(), queue, cause };
-        let queues = link::queue_count(interface).map_err(|error| wrong(BindCause::of(error, mode)))?;
+        let asked = |error| wrong(BindCause::of(error, mode));
+        let index = link::index(interface).map_err(asked)?;
+        let (queues, transmit) = link::queues(interface).map_err(asked)?;
         if queue >= queues {
             return Err(wrong(BindCause::NoSuchQueue { queues }));
+        }
+        if queue >= transmit {
+            return Err(wrong(BindCause::NoTransmitQueue { queues: transmit }));
         }
         if pool.base() != umem.base {
             return Err(wrong(BindCause::WrongPool));
@@ -105,10 +112,13 @@ impl XdpDevice {
         let (kernel, link) = open().map_err(|error| wrong(BindCause::of(error, mode)))?;
         // Not before: a busy queue is tried again and again, and there are tags for some hundred queues only.
         let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
-        let mode = kernel.mode(mode);
+        let shown = kernel.mode(mode);
+        if matches!((mode, shown), (XdpMode::ZeroCopy, "copy") | (XdpMode::Copy, "zero-copy")) {
+            return Err(wrong(BindCause::OtherMode(mode)));
+        }
         let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
         queue_of_packets.restock(pool);
-        Ok(XdpDevice { queue: queue_of_packets, interface: interface.into(), number: queue, mode, link })
+        Ok(XdpDevice { queue: queue_of_packets, interface: interface.into(), index, number: queue, mode: shown, link })
     }
 
     /// The socket, for [`crate::XdpFilter::set_socket`].
@@ -150,7 +160,7 @@ impl Device for XdpDevice {
 
     fn state(&self) -> DeviceState {
         let statistics = self.queue.kernel.statistics();
-        let link = self.link.is_up(&self.interface);
+        let link = self.link.is_index_up(self.index);
         let error = match (&link, self.queue.trouble()) {
             (Err(error), _) => Some(format!("{}: {error}", self.interface)),
             (Ok(false), _) => Some("the link is down".into()),

@@ -41,6 +41,9 @@ static long (*const redirect_map)(void *map, u64 key, u64 otherwise) = (void *)5
 		value_type *value;                               \
 	} name SECTION(".maps")
 
+// There is room for so many interfaces, and for so many queues of each.
+enum { INTERFACES = 64, QUEUES = 64 };
+
 // ---- Tables. Addresses are in network order, all other numbers in the host's. ----
 
 struct listen_key {
@@ -54,6 +57,13 @@ struct ports {
 struct tunnel_key {
 	u32 vtep;
 	u32 port;
+};
+// An interface that we serve: where its sockets begin, and the Ethernet address that its frames are for. None: any.
+struct interface {
+	u32 base;
+	u8 address[6];
+	u8 has_address;
+	u8 unused;
 };
 struct inner_key {
 	u32 vni;
@@ -77,8 +87,8 @@ MAP(inner_addresses, MAP_HASH, struct inner_key, u32, 4096, MAP_NO_PREALLOC);
 MAP(plain_backends, MAP_HASH, struct plain_key, u32, 65536, MAP_NO_PREALLOC);
 MAP(snat, MAP_HASH, u32, struct range, 1024, MAP_NO_PREALLOC);
 // Where an interface's queues begin among the sockets.
-MAP(bases, MAP_HASH, u32, u32, 64, MAP_NO_PREALLOC);
-MAP(sockets, MAP_XSKMAP, u32, u32, 4096, 0);
+MAP(interfaces, MAP_HASH, u32, struct interface, INTERFACES, MAP_NO_PREALLOC);
+MAP(sockets, MAP_XSKMAP, u32, u32, INTERFACES * QUEUES, 0);
 
 // Why a packet was taken, or not. The names are in filter.rs, in the same order.
 enum verdict {
@@ -366,23 +376,49 @@ INLINE void count(enum verdict verdict)
 		*packets += 1;
 }
 
+// The first five bytes of the addresses that VRRP routers share (RFC 9568, 7.3), for IPv4 and for IPv6.
+INLINE int is_vrrp(u8 *address)
+{
+	return address[0] == 0 && address[1] == 0 && address[2] == 0x5e && address[3] == 0 && (address[4] == 1 || address[4] == 2);
+}
+
+// Whether the frame is addressed to this machine. A switch that has forgotten where a neighbour is sends its frames to everybody, and
+// an interface that listens to all shows them: to answer them would end connections of the gateway that they are for.
+INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, void *end)
+{
+	u8 *address = ethernet->destination;
+
+	if (!INSIDE(ethernet, sizeof(*ethernet), end))
+		return 0;
+	if (!interface->has_address || is_vrrp(address))
+		return 1;
+	for (int i = 0; i < 6; i++)
+		if (address[i] != interface->address[i])
+			return 0;
+	return 1;
+}
+
 SECTION("xdp")
 int filter(struct xdp_md *ctx)
 {
 	int action = take_shortcut(ctx);
-	u32 interface = ctx->ingress_ifindex;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	u32 index = ctx->ingress_ifindex;
+	struct interface *interface;
 	enum verdict verdict;
-	u32 *base;
 
 	if (action != XDP_PASS)
 		return action;
-	verdict = judge((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	verdict = judge(data, end);
+	interface = map_lookup(&interfaces, &index);
+	if (verdict >= LISTEN && interface && !is_for_us(interface, data, end))
+		verdict = NOT_OURS;
 	count(verdict);
 	if (verdict < LISTEN)
 		return XDP_PASS;
-	base = map_lookup(&bases, &interface);
-	if (base)
-		action = redirect_map(&sockets, *base + ctx->rx_queue_index, XDP_PASS);
+	// A queue that no socket can have must not find the next interface's.
+	if (interface && ctx->rx_queue_index < QUEUES)
+		action = redirect_map(&sockets, interface->base + ctx->rx_queue_index, XDP_PASS);
 	if (action != XDP_REDIRECT)
 		count(NO_SOCKET);
 	return action;

@@ -10,7 +10,7 @@ use sys::{
     RingSizes, XdpDevice, XdpFilter, XdpMode, XdpTuning, XdpUmem, queue_count, xdp_pool,
 };
 
-use crate::lab::{Wire, ethernet, eventually, frame, in_namespace, ip, mac_of, receive, udp, veth};
+use crate::lab::{Wire, ethernet, eventually, frame, in_namespace, ip, mac_of, receive, tool, udp, veth};
 
 const VIP: [u8; 4] = [198, 18, 0, 1];
 const CLIENT: [u8; 4] = [192, 0, 2, 7];
@@ -388,6 +388,81 @@ fn says_why_the_filter_cannot_be_attached() {
         let error = filter.attach("bridge0", XdpMode::Copy).unwrap_err();
         assert!(matches!(error, FilterError::Unsupported { .. }), "{error}");
         assert_eq!(filter.attach("bridge0", XdpMode::Auto).unwrap(), AttachMode::Generic);
+    });
+}
+
+#[test]
+fn a_queue_by_which_nothing_could_leave_is_refused() {
+    in_namespace(|| {
+        ip("link add near numrxqueues 2 numtxqueues 2 type veth peer name far numrxqueues 1 numtxqueues 1");
+        ip("link set near up");
+        tool("ethtool", "-L near rx 2 tx 1");
+        let (umem, mut pool) = xdp_pool(FRAMES, 2048).unwrap();
+        let mut bind = |queue| XdpDevice::bind(&umem, &mut pool, "near", queue, XdpMode::Auto, RINGS);
+        assert!(bind(0).is_ok());
+        let wrong = bind(1).err().unwrap();
+        assert!(matches!(wrong.cause, BindCause::NoTransmitQueue { queues: 1 }), "{wrong}");
+        assert!(wrong.to_string().contains("ethtool -L"), "{wrong}");
+    });
+}
+
+#[test]
+fn a_mode_that_another_socket_has_decided_is_not_taken_for_the_one_asked_for() {
+    in_namespace(|| {
+        veth("near1", "far1", 1);
+        veth("near2", "far2", 1);
+        let (umem, mut pool) = xdp_pool(FRAMES, 2048).unwrap();
+        let _first = XdpDevice::bind(&umem, &mut pool, "near1", 0, XdpMode::Auto, RINGS).unwrap();
+        let wrong = XdpDevice::bind(&umem, &mut pool, "near2", 0, XdpMode::ZeroCopy, RINGS).err().unwrap();
+        assert!(matches!(wrong.cause, BindCause::OtherMode(XdpMode::ZeroCopy)), "{wrong}");
+        // And the queue is free for what can be.
+        eventually("the queue", || XdpDevice::bind(&umem, &mut pool, "near2", 0, XdpMode::Copy, RINGS).ok());
+    });
+}
+
+#[test]
+fn an_interface_that_took_the_name_is_not_the_one_that_was_bound() {
+    in_namespace(|| {
+        veth("near", "far", 1);
+        let mut filter = filter_on("near", XdpMode::Copy);
+        let queue = Queue::on(&mut filter, "near", 0, XdpMode::Copy);
+        assert!(queue.device.state().up);
+        ip("link del near");
+        veth("near", "far", 1);
+        let state = queue.device.state();
+        assert!(!state.up && state.error.is_some(), "{state:?}");
+        ip("link set near name other");
+        let state = queue.device.state();
+        assert!(!state.up, "{state:?}");
+    });
+}
+
+#[test]
+fn frames_to_another_machine_stay_with_the_kernel() {
+    in_namespace(|| {
+        veth("near", "far", 1);
+        let wire = Wire::on("far");
+        let mut filter = filter_on("near", XdpMode::Copy);
+        let mut queue = Queue::on(&mut filter, "near", 0, XdpMode::Copy);
+        filter.set_address(sys::interface_index("near").unwrap(), mac_of("near")).unwrap();
+        let to = |mac, payload: &[u8]| ethernet(mac, &udp((CLIENT, 1), (VIP, 8080), payload));
+        let mut neighbour = mac_of("near");
+        neighbour[5] ^= 1;
+        for (mac, payload) in [
+            (neighbour, b"flooded"),
+            ([0xff; 6], b"to  all"),
+            ([0, 0, 0x5e, 0, 3, 7], b"no VRRP"),
+            ([0, 0, 0x5e, 0, 1, 7], b"VRRP, 4"),
+            ([0, 0, 0x5e, 0, 2, 7], b"VRRP, 6"),
+            (mac_of("near"), b"to  us."),
+        ] {
+            wire.send(&to(mac, payload));
+        }
+        let burst = receive(&mut queue.device, &mut queue.pool, 3);
+        let payloads: Vec<_> = burst.iter().map(|frame| &frame.bytes()[42..49]).collect();
+        assert_eq!(payloads, [b"VRRP, 4", b"VRRP, 6", b"to  us."]);
+        assert_eq!((count(&filter, "listen"), count(&filter, "pass_not_ours")), (3, 3));
+        queue.pool.put_all(burst);
     });
 }
 

@@ -32,8 +32,13 @@ pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
 
 /// `ip` with these arguments, which must succeed; gives what it printed.
 pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    tool("ip", arguments)
+}
+
+/// The same for any program.
+pub fn tool(program: &str, arguments: &str) -> String {
+    let output = Command::new(program).args(arguments.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
