@@ -3,6 +3,7 @@
 mod busy;
 mod filter;
 mod plan;
+mod served;
 mod shortcuts;
 
 use std::io;
@@ -39,7 +40,7 @@ pub const TUN_MTU: u32 = 1500;
 pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>) -> Result<Devices, StartError> {
     let queues = find_queues(config, view)?;
     let frame_size = plan::frame_size(&config.interfaces, view)?;
-    let mut sockets = if queues.is_empty() { None } else { Some(Sockets::prepare(config, plain_ports)?) };
+    let mut sockets = if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, plain_ports)?) };
     let mut workers = Vec::new();
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
         workers.push(match &mut sockets {
@@ -104,12 +105,19 @@ struct Sockets<'a> {
 
 impl Sockets<'_> {
     /// The filter comes first, without rules, so that it takes nothing: it tells in which mode the sockets can run.
-    fn prepare(config: &Config, plain_ports: RangeInclusive<u16>) -> Result<Sockets<'_>, StartError> {
+    fn prepare<'a>(
+        config: &'a Config,
+        view: &KernelView,
+        plain_ports: RangeInclusive<u16>,
+    ) -> Result<Sockets<'a>, StartError> {
         let mut filter = Filter::load(plain_ports)?;
         let mut modes = Vec::new();
         for interface in &config.interfaces {
             modes.push(match interface.driver {
-                Driver::AfXdp => filter.attach(interface)?,
+                Driver::AfXdp => {
+                    let link = view.link_named(&interface.name).ok_or_else(|| missing(interface, view))?;
+                    filter.attach(interface, link)?
+                }
                 Driver::Tun => XdpMode::Auto,
             });
         }
@@ -123,12 +131,29 @@ impl Sockets<'_> {
         let failed = |error: io::Error| StartError::new("[[interface]]", error, "");
         let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(failed)?;
         let umem = Arc::new(Mutex::new(umem));
+        self.agree_on_copying(hand);
         let mut devices = Vec::new();
         for queue in hand {
             let device = self.bind(*queue, &umem, &mut pool)?;
             devices.push(Slot { role: Role::Interface(queue.interface), device });
         }
         Ok(WorkerDevices { pool, devices, lending: None })
+    }
+
+    /// A worker's sockets share their memory, and the first of them decides between zero-copy and copy for all. So where one interface
+    /// cannot do zero-copy, those that may choose do without.
+    fn agree_on_copying(&mut self, hand: &[Queue]) {
+        let lacks = |index: usize| matches!(sys::has_zero_copy(&self.config.interfaces[index].name), Ok(Some(false)));
+        let mut indexes: Vec<_> = hand.iter().map(|queue| usize::from(queue.interface.0)).collect();
+        indexes.dedup();
+        if !plan::must_copy(indexes.iter().map(|index| (self.modes[*index], lacks(*index)))) {
+            return;
+        }
+        for index in indexes {
+            if self.modes[index] == XdpMode::Auto {
+                self.modes[index] = XdpMode::Copy;
+            }
+        }
     }
 
     /// The socket of a queue. One that another program holds is tried again by the worker, as long as the interface has

@@ -237,7 +237,14 @@ impl Gateway {
 
     /// Takes over what the kernel says now; a new generation only when packets must travel otherwise.
     pub fn kernel_changed(&mut self, view: KernelView) {
-        self.view = view;
+        self.view = match &mut self.filter {
+            Some(filter) => {
+                let view = view.with_names_as_served(&filter.served().indexes());
+                filter.set_addresses(&view);
+                view
+            }
+            None => view,
+        };
         self.follow_again();
         self.republish("the kernel's network state changed");
     }
@@ -265,7 +272,7 @@ impl Gateway {
         self.devices = self.engine.devices();
         if let Some(filter) = &mut self.filter {
             filter.admit_late_sockets();
-            filter.watch_shortcuts();
+            filter.watch();
         }
         if self.rules_linger && self.is_live() {
             self.release_rules();

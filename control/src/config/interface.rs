@@ -74,7 +74,9 @@ fn read_queues(section: &mut Section<'_>, report: &mut Report) -> Vec<u32> {
     section.refuse_empty("queues", empty, report);
     for (node, at) in items {
         let found = super::report::Located { value: &node.value, at };
-        let Some(queue) = super::section::integer::<u32>(found, 0..=4_095, report) else { continue };
+        let Some(queue) = super::section::integer::<u32>(found, 0..=i64::from(sys::FILTER_QUEUES) - 1, report) else {
+            continue;
+        };
         let number = queue.value;
         if queues.contains(&number) {
             report.error(&queue.at, Complaint::hinted(format!("queue {number} is listed twice"), "remove one of them"));

@@ -8,9 +8,11 @@ use datapath::Lending;
 use sys::{AttachMode, FilterError, XdpFilter, XdpMode};
 
 use super::plan::place;
+use super::served::Served;
 use super::shortcuts::Shortcut;
 use crate::config::{Config, InterfaceConfig, Mode};
 use crate::gateway::{Rules, StartError};
+use crate::kernel::{KernelView, Link};
 use crate::operations::ShortcutStatus;
 
 /// The socket of a queue that was busy when the gateway started.
@@ -32,12 +34,20 @@ pub struct Filter {
     late: (mpsc::Sender<LateSocket>, mpsc::Receiver<LateSocket>),
     /// Once the interfaces are known.
     shortcut: Option<Shortcut>,
+    served: Served,
 }
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
         let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, ""))?;
-        Ok(Filter { program, plain_ports, generic: Vec::new(), late: mpsc::channel(), shortcut: None })
+        Ok(Filter {
+            program,
+            plain_ports,
+            generic: Vec::new(),
+            late: mpsc::channel(),
+            shortcut: None,
+            served: Served::default(),
+        })
     }
 
     pub(super) fn program(&mut self) -> &mut XdpFilter {
@@ -53,8 +63,9 @@ impl Filter {
         Ok(lendings)
     }
 
-    /// As [`Shortcut::watch`].
-    pub fn watch_shortcuts(&mut self) {
+    /// To be called now and then: looks, once a second, at what the kernel does not tell of.
+    pub fn watch(&mut self) {
+        self.served.watch();
         if let Some(shortcut) = &mut self.shortcut {
             shortcut.watch();
         }
@@ -86,10 +97,13 @@ impl Filter {
     }
 
     /// Puts the filter on the interface and gives the mode for its sockets. While it has no rules it takes nothing.
-    pub(super) fn attach(&mut self, interface: &InterfaceConfig) -> Result<XdpMode, StartError> {
-        let asked = xdp_mode(interface.mode);
-        let attached = self.program.attach(&interface.name, asked);
-        let attached = attached.map_err(|error| StartError::new(place(interface), error, ""))?;
+    pub(super) fn attach(&mut self, interface: &InterfaceConfig, link: &Link) -> Result<XdpMode, StartError> {
+        let asked = mode_on(interface, link)?;
+        let failed = |error| StartError::new(place(interface), error, "");
+        let attached = self.program.attach(&interface.name, asked).map_err(failed)?;
+        self.program.set_address(link.index, link.mac.0).map_err(failed)?;
+        let queues = sys::queue_count(&interface.name).map_err(|error| StartError::new(place(interface), error, ""))?;
+        self.served.add(interface, link.index, queues);
         if attached == AttachMode::Generic {
             if asked == XdpMode::Auto {
                 tracing::warn!("{}: generic XDP, the slowest mode: the driver has none of its own", interface.name);
@@ -97,6 +111,21 @@ impl Filter {
             self.generic.push(interface.name.clone());
         }
         Ok(attached.socket_mode(asked))
+    }
+
+    /// What is served, as it was at the start.
+    pub fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// Takes frames to the addresses that the interfaces have now.
+    pub fn set_addresses(&mut self, view: &KernelView) {
+        for (name, index) in self.served.indexes() {
+            let Some(link) = view.links.get(&index) else { continue };
+            if let Err(error) = self.program.set_address(index, link.mac.0) {
+                tracing::error!("{name}: {error}");
+            }
+        }
     }
 
     /// Whether the interface runs the kernel's generic XDP.
@@ -110,6 +139,25 @@ impl Filter {
     }
 }
 
+/// The mode for an interface. A bond hands the program to its members, and packets then are those of a member, on which there is no
+/// socket: only generic XDP sees the bond's own.
+fn mode_on(interface: &InterfaceConfig, link: &Link) -> Result<XdpMode, StartError> {
+    match xdp_mode(interface.mode) {
+        XdpMode::Auto if link.is_bond => {
+            tracing::warn!(
+                "{}: a bond, so generic XDP: its members as interfaces of their own are faster",
+                interface.name
+            );
+            Ok(XdpMode::Generic)
+        }
+        mode @ (XdpMode::Copy | XdpMode::ZeroCopy) if link.is_bond => {
+            let message = format!("a bond receives nothing in mode \"{mode}\": its packets come from its members");
+            Err(StartError::new(place(interface), message, "list its members as interfaces, or use mode = \"generic\""))
+        }
+        mode => Ok(mode),
+    }
+}
+
 /// The mode of an interface, in the words of `sys`.
 fn xdp_mode(mode: Mode) -> XdpMode {
     match mode {
@@ -117,5 +165,28 @@ fn xdp_mode(mode: Mode) -> XdpMode {
         Mode::ZeroCopy => XdpMode::ZeroCopy,
         Mode::Copy => XdpMode::Copy,
         Mode::Generic => XdpMode::Generic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Driver;
+
+    #[test]
+    fn a_bond_runs_generic_xdp_or_says_why_not() {
+        let link = |is_bond| Link { is_bond, ..Link::default() };
+        let with = |mode, is_bond| {
+            let interface = InterfaceConfig { name: "bond0".into(), driver: Driver::AfXdp, mode, queues: None };
+            mode_on(&interface, &link(is_bond))
+        };
+        assert_eq!(with(Mode::Auto, false).unwrap(), XdpMode::Auto);
+        assert_eq!(with(Mode::Auto, true).unwrap(), XdpMode::Generic);
+        assert_eq!(with(Mode::Generic, true).unwrap(), XdpMode::Generic);
+        for mode in [Mode::Copy, Mode::ZeroCopy] {
+            let error = with(mode, true).unwrap_err();
+            assert!(error.message.contains("its packets come from its members"), "{error:?}");
+            assert!(with(mode, false).is_ok());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which worker serves which queue, and how large its packet memory is.
 
 use datapath::service::InterfaceIndex;
+use sys::XdpMode;
 
 use crate::config::InterfaceConfig;
 use crate::gateway::StartError;
@@ -36,6 +37,15 @@ pub fn queues(interface: InterfaceIndex, config: &InterfaceConfig, count: u32) -
         ));
     }
     Ok(wanted.into_iter().map(|queue| Queue { interface, queue }).collect())
+}
+
+/// Whether sockets that share their memory have to copy, by each one's mode and whether its driver lacks zero-copy.
+pub fn must_copy(mut sockets: impl Iterator<Item = (XdpMode, bool)>) -> bool {
+    sockets.any(|(mode, lacks)| match mode {
+        XdpMode::Copy | XdpMode::Generic => true,
+        XdpMode::Auto => lacks,
+        XdpMode::ZeroCopy => false,
+    })
 }
 
 /// How an interface is named in errors.
@@ -76,7 +86,8 @@ mod tests {
     }
 
     fn view(name: &str, mtu: u32) -> KernelView {
-        let link = Link { index: 2, name: name.to_owned(), mac: wire::MacAddr::default(), mtu, up: true };
+        let link =
+            Link { index: 2, name: name.to_owned(), mac: wire::MacAddr::default(), mtu, up: true, is_bond: false };
         KernelView { links: [(2, link)].into(), ..KernelView::default() }
     }
 
@@ -89,6 +100,17 @@ mod tests {
         assert_eq!(hands[0], [both[0], both[2], both[3]]);
         assert_eq!(hands[1], [both[1], both[4]]);
         assert_eq!(deal(&both, 8)[5], []);
+    }
+
+    #[test]
+    fn one_socket_that_must_copy_makes_all_that_may_choose_copy() {
+        use XdpMode::{Auto, Copy, Generic, ZeroCopy};
+        let must_copy = |sockets: &[(XdpMode, bool)]| must_copy(sockets.iter().copied());
+        assert!(!must_copy(&[(Auto, false), (Auto, false)]));
+        assert!(must_copy(&[(Auto, false), (Auto, true)]), "the second's driver has no zero-copy");
+        assert!(must_copy(&[(Auto, false), (Generic, true)]));
+        assert!(must_copy(&[(Copy, false), (Auto, false)]));
+        assert!(!must_copy(&[(ZeroCopy, true), (Auto, false)]), "it will be told that it cannot");
     }
 
     #[test]

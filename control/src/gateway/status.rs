@@ -77,7 +77,9 @@ impl Gateway {
             Driver::Tun => "TUN device",
         };
         match self.view.link_named(name) {
-            None => Some(format!("{what} {name} is gone: restart the gateway when it is back")),
+            None => Some(format!(
+                "{what} {name} is gone, or another one since the start: restart the gateway when it is there"
+            )),
             Some(link) if !link.up => Some(format!("{what} {name} is down")),
             Some(_) => None,
         }
@@ -89,6 +91,8 @@ impl Gateway {
             notes.push(format!("worker {worker} failed: {reason}"));
         }
         notes.extend(self.config.interfaces.iter().filter_map(|interface| self.link_trouble(&interface.name)));
+        let queues = |interface: &InterfaceConfig| self.filter.as_ref()?.served().trouble(&interface.name);
+        notes.extend(self.config.interfaces.iter().filter_map(queues));
         for (_, state) in states {
             notes.extend(device_note(state));
         }

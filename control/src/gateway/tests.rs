@@ -39,7 +39,7 @@ const XDP: &str =
 
 fn link(index: u32, name: &str) -> (u32, Link) {
     let mac = MacAddr([2, 0, 0, 0, 1, index as u8]);
-    (index, Link { index, name: name.to_owned(), mac, mtu: 1500, up: true })
+    (index, Link { index, name: name.to_owned(), mac, mtu: 1500, up: true, is_bond: false })
 }
 
 fn on_link(link: u32, mac: Option<MacAddr>) -> Path {

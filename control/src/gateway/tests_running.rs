@@ -44,7 +44,8 @@ vtep = "198.18.1.11"
 
 /// As the kernel would tell it: `eth0`, and the node behind it.
 pub fn view(up: bool) -> KernelView {
-    let link = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up };
+    let link =
+        Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up, is_bond: false };
     let node = "198.18.1.11".parse().unwrap();
     let mac = Some(MacAddr([2, 0, 0, 0, 0, 0x11]));
     let path = Path::Link { link: 2, next_hop: node, mac, source: Some("198.18.1.1".parse().unwrap()) };

@@ -49,7 +49,7 @@ fn on_link(next_hop: &str, source: &str, mac: Option<MacAddr>) -> Path {
 
 /// `eth0` is link 2; the machine is `198.18.1.1` and `2001:db8:1::1`. The IPv6 backend is behind a router.
 fn view(mac: Option<MacAddr>) -> KernelView {
-    let eth0 = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2; 6]), mtu: 1500, up: true };
+    let eth0 = Link { index: 2, name: "eth0".to_owned(), mac: MacAddr([2; 6]), mtu: 1500, up: true, is_bond: false };
     let local = |address, prefix_len| LocalAddress { address: ip(address), prefix_len, link: 2 };
     KernelView {
         links: [(2, eth0)].into(),

@@ -111,6 +111,13 @@ impl TunRoutes {
         Ok(())
     }
 
+    /// Takes all rules away; that it failed is said.
+    pub async fn clear_rules_or_say(&self) {
+        if let Err(error) = self.clear_rules().await {
+            tracing::warn!("{:?}: {error}", self.name);
+        }
+    }
+
     /// Follows `wanted` until its sender or the follower is gone. A device that was down has lost its routes, and the kernel does not tell
     /// of each: they are added again when it is up, also if nobody has seen it down.
     pub fn follow(mut self, wanted: watch::Receiver<TunWants>) -> TunFollower {
@@ -120,9 +127,7 @@ impl TunRoutes {
                 () = self.follow_until_gone(wanted) => {}
                 _ = ended => {}
             }
-            if let Err(error) = self.clear_rules().await {
-                tracing::warn!("{:?}: {error}", self.name);
-            }
+            self.clear_rules_or_say().await;
         });
         TunFollower { task, end }
     }

@@ -145,6 +145,8 @@ impl Follower {
     async fn run(mut self, mut events: Events) {
         let mut tick = tokio::time::interval(POKE_MISSING);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What could not be read is tried again at the next tick.
+        let mut owed = Stale::default();
         loop {
             let stale = tokio::select! {
                 event = events.next() => match event {
@@ -155,12 +157,13 @@ impl Follower {
                     Ok(()) => Stale { routes: true, neighbours: true, ..Stale::default() },
                     Err(_) => return,
                 },
-                _ = tick.tick() => self.tick().await,
+                _ = tick.tick() => std::mem::take(&mut owed).with(self.tick().await),
             };
             if stale.any() {
                 let stale = self.settle(&mut events, stale).await;
                 if let Err(error) = self.read(stale).await {
                     tracing::warn!("the view of the kernel's network state is out of date: {error}");
+                    owed = owed.with(stale);
                 }
             }
         }

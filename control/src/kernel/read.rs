@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -46,12 +46,14 @@ fn link(message: LinkMessage) -> Link {
         mac: MacAddr::default(),
         mtu: 0,
         up: message.header.flags.contains(up),
+        is_bond: false,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) => link.mac = mac(&bytes).unwrap_or_default(),
+            LinkAttribute::LinkInfo(infos) => link.is_bond = infos.contains(&LinkInfo::Kind(InfoKind::Bond)),
             _ => {}
         }
     }

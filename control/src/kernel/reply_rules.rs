@@ -78,7 +78,9 @@ impl Kernel {
             self.add_rule(rule.message(link)).await?;
             present.insert(*rule);
         }
-        for rule in present.clone().difference(wanted) {
+        // Last to first: a rule for fragments without the one in front of it would take all that the backend sends.
+        let gone: Vec<_> = present.difference(wanted).copied().collect();
+        for rule in gone.iter().rev() {
             self.remove_rule(rule.message(link)).await?;
             present.remove(rule);
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use wire::MacAddr;
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// The kernel's index.
     pub index: u32,
@@ -18,6 +18,8 @@ pub struct Link {
     pub mtu: u32,
     /// Switched on, and with a carrier.
     pub up: bool,
+    /// Made of others, which carry its packets by turns.
+    pub is_bond: bool,
 }
 
 /// An address of this machine.
@@ -63,6 +65,20 @@ pub struct KernelView {
 }
 
 impl KernelView {
+    /// The same, with the names that links had when they were first served: one that was renamed since is still served, and one that has
+    /// come under its name is not.
+    #[must_use]
+    pub fn with_names_as_served(mut self, served: &BTreeMap<String, u32>) -> KernelView {
+        for link in self.links.values_mut() {
+            match served.iter().find(|(_, index)| **index == link.index) {
+                Some((name, _)) => link.name.clone_from(name),
+                None if served.contains_key(&link.name) => link.name.push_str(" (since the start)"),
+                None => {}
+            }
+        }
+        self
+    }
+
     /// The link of this name.
     pub fn link_named(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|link| link.name == name)
@@ -86,5 +102,30 @@ impl KernelView {
             .iter()
             .copied()
             .filter(|address| matches!(self.paths.get(address), None | Some(Path::Link { mac: None, .. })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(links: &[(u32, &str)]) -> KernelView {
+        let link = |&(index, name): &(u32, &str)| (index, Link { index, name: name.to_owned(), ..Link::default() });
+        KernelView { links: links.iter().map(link).collect(), ..KernelView::default() }
+    }
+
+    #[test]
+    fn a_name_stays_with_the_link_that_is_served() {
+        let served = BTreeMap::from([("eth0".to_owned(), 2), ("eth1".to_owned(), 3)]);
+        let as_at_start = view(&[(1, "lo"), (2, "eth0"), (3, "eth1")]);
+        assert_eq!(as_at_start.clone().with_names_as_served(&served), as_at_start);
+        // Renamed, and made anew.
+        let now = view(&[(1, "lo"), (2, "wan"), (7, "eth1")]).with_names_as_served(&served);
+        assert_eq!(now.link_named("eth0").unwrap().index, 2);
+        assert!(now.link_named("eth1").is_none());
+        assert_eq!(now.link_name(7), "eth1 (since the start)");
+        // Swapped.
+        let now = view(&[(2, "eth1"), (3, "eth0")]).with_names_as_served(&served);
+        assert_eq!((now.link_name(2), now.link_name(3)), ("eth0".to_owned(), "eth1".to_owned()));
     }
 }

@@ -256,7 +256,11 @@ async fn connect(
     }
     let Some(mut routes) = routes else { return Ok((filter, None, None)) };
     let failed = |error: KernelError| StartError::new("routes to the TUN device", error, "");
-    routes.set(&wants).await.map_err(failed)?;
+    if let Err(error) = routes.set(&wants).await {
+        // Rules do not end with the device.
+        routes.clear_rules_or_say().await;
+        return Err(failed(error));
+    }
     let (wanted, follow) = watch::channel(wants);
     Ok((filter, Some(wanted), Some(routes.follow(follow))))
 }

@@ -75,7 +75,7 @@ impl fmt::Display for BindCause {
             }
             BindCause::OtherMode(asked) => write!(
                 f,
-                "mode {asked:?} cannot be: a worker's sockets share their memory, and so the mode of the interface that is listed first; give all \
+                "mode \"{asked}\" cannot be: a worker's sockets share their memory, and so the mode of the interface that is listed first; give all \
                  of them the same mode"
             ),
             BindCause::LockedMemory => {

@@ -33,7 +33,7 @@ pub enum FilterError {
     NotPermitted,
     /// The driver cannot run XDP programs, or not in this mode.
     #[error(
-        "{interface}: the driver refuses XDP in mode {mode:?} ({error}); use mode = \"auto\" or \"generic\", or driver = \"tun\""
+        "{interface}: the driver refuses XDP in mode \"{mode}\" ({error}); use mode = \"auto\" or \"generic\", or driver = \"tun\""
     )]
     Unsupported {
         /// Where.

@@ -41,7 +41,7 @@ pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
 pub use overlay::OverlaySocket;
 pub use pages::use_huge_pages;
 pub use pool::{FramePool, MAX_FRAME_BYTES};
-pub use redirect::takes_redirects;
+pub use redirect::{has_zero_copy, takes_redirects};
 pub use seed::random_seed;
 pub use segmentation::Segmentation;
 pub use shortcuts::{Arrival, Ends, Lender, LentHeaders, LentId, LentSide, LentWay, Loan, SETTLED, Shortcuts};

@@ -1,5 +1,4 @@
-//! Whether an interface takes frames that XDP programs redirect to it: a question over generic netlink, which the kernel answers
-//! since 6.3.
+//! What an interface can do with XDP: a question over generic netlink, which the kernel answers since 6.3.
 
 use std::io;
 use std::net::UdpSocket;
@@ -8,12 +7,13 @@ use std::time::Duration;
 
 use crate::{link, os};
 
-/// From linux/netdev.h: the family, its one command of ours, that command's attributes, and the flag in the last of them.
+/// From linux/netdev.h: the family, its one command of ours, that command's attributes, and flags in the last of them.
 const FAMILY_NAME: &[u8] = b"netdev\0";
 const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
+const NETDEV_XDP_ACT_XSK_ZEROCOPY: u64 = 1 << 3;
 
 /// The family of the questions about families.
 const CONTROL: u16 = libc::GENL_ID_CTRL as u16;
@@ -45,6 +45,24 @@ const LONGEST_ANSWER: usize = 8192;
 /// # Errors
 /// `ENODEV` when there is no such interface in this network namespace; else whatever kept the kernel from answering.
 pub fn takes_redirects(interface: &str) -> io::Result<Option<bool>> {
+    Ok(features(interface)?.map(sends_redirected))
+}
+
+fn sends_redirected(features: u64) -> bool {
+    features & NETDEV_XDP_ACT_NDO_XMIT != 0
+}
+
+/// Whether the interface's driver can write into the memory of `AF_XDP` sockets (`NETDEV_XDP_ACT_XSK_ZEROCOPY`). `None`: this kernel
+/// does not tell (before 6.3).
+///
+/// # Errors
+/// As [`takes_redirects`].
+pub fn has_zero_copy(interface: &str) -> io::Result<Option<bool>> {
+    Ok(features(interface)?.map(|features| features & NETDEV_XDP_ACT_XSK_ZEROCOPY != 0))
+}
+
+/// The interface's `NETDEV_XDP_ACT_*` flags.
+fn features(interface: &str) -> io::Result<Option<u64>> {
     let index = link::index(interface)?;
     let socket = open()?;
     let name = Question { family: CONTROL, command: CTRL_CMD_GETFAMILY, attribute: CTRL_ATTR_FAMILY_NAME, sequence: 1 };
@@ -55,7 +73,7 @@ pub fn takes_redirects(interface: &str) -> io::Result<Option<bool>> {
     };
     let device = Question { family, command: NETDEV_CMD_DEV_GET, attribute: NETDEV_A_DEV_IFINDEX, sequence: 2 };
     let answer = device.ask(&socket, &index.to_ne_bytes())?;
-    redirects_in(device.attributes(&answer)?)
+    features_in(device.attributes(&answer)?)
 }
 
 /// A generic netlink socket of the calling thread's network namespace.
@@ -135,10 +153,9 @@ fn family_in(attributes: &[u8]) -> io::Result<u16> {
     Ok(u16::from_ne_bytes(id.try_into().map_err(|_| malformed())?))
 }
 
-fn redirects_in(attributes: &[u8]) -> io::Result<Option<bool>> {
+fn features_in(attributes: &[u8]) -> io::Result<Option<u64>> {
     let Some(features) = attribute(attributes, NETDEV_A_DEV_XDP_FEATURES)? else { return Ok(None) };
-    let features = u64::from_ne_bytes(features.try_into().map_err(|_| malformed())?);
-    Ok(Some(features & NETDEV_XDP_ACT_NDO_XMIT != 0))
+    Ok(Some(u64::from_ne_bytes(features.try_into().map_err(|_| malformed())?)))
 }
 
 /// The value of the first attribute of this kind.
@@ -209,7 +226,7 @@ mod tests {
     }
 
     fn told(answer: &[u8]) -> io::Result<Option<bool>> {
-        redirects_in(DEVICE.attributes(answer)?)
+        Ok(features_in(DEVICE.attributes(answer)?)?.map(sends_redirected))
     }
 
     fn is_malformed<T>(result: io::Result<T>) -> bool {

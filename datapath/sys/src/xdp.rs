@@ -1,8 +1,8 @@
 //! One queue of a network interface through an `AF_XDP` socket.
 
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::{fmt, io};
 
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::socket::{RxQueue, Socket, TxQueue, XdpStatistics};
@@ -35,6 +35,18 @@ pub enum XdpMode {
     Copy,
     /// The kernel does it all, for any driver: slow.
     Generic,
+}
+
+impl fmt::Display for XdpMode {
+    /// As users write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            XdpMode::Auto => "auto",
+            XdpMode::ZeroCopy => "zero-copy",
+            XdpMode::Copy => "copy",
+            XdpMode::Generic => "generic",
+        })
+    }
 }
 
 /// Places in the rings of one socket: powers of two.

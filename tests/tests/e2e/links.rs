@@ -21,6 +21,9 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("node_with_a_new_mac", Load::Light, node_with_a_new_mac);
     scenarios.each_driver("client_with_a_new_mac", Load::Light, client_with_a_new_mac);
     scenarios.each_driver("link_without_carrier", Load::Light, link_without_carrier);
+    scenarios.each_driver("gateway_with_a_new_mac", Load::Light, gateway_with_a_new_mac);
+    scenarios.af_xdp("interface_made_anew", Load::Light, interface_made_anew);
+    scenarios.af_xdp("queue_added", Load::Light, queue_added);
     scenarios.af_xdp("busy_queue", Load::Light, busy_queue);
 }
 
@@ -114,6 +117,64 @@ fn node_with_a_new_mac(driver: Driver) -> Outcome {
     node.ip("link set eth0 down\nlink set eth0 address 02:00:00:00:01:77\nlink set eth0 up")?;
     // A node that comes up talks: its first ARP question tells the gateway's kernel.
     node.run("ping", ["-c1", "-W2", "198.18.1.1"])?;
+    works_again(&stage)
+}
+
+/// The filter takes frames to the interface's address only, and that may change.
+fn gateway_with_a_new_mac(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    works_again(&stage)?;
+    stage.network.gateway.ip("link set eth0 address 02:00:00:00:03:77\nlink set eth1 address 02:00:00:00:03:78")?;
+    stage.network.client().ip("neigh flush all")?;
+    for node in &stage.network.nodes {
+        node.namespace.ip("neigh flush all")?;
+    }
+    works_again(&stage)
+}
+
+/// An interface goes, and another one comes under its name: nothing of ours is on it, and status says so for as long as that is so.
+fn interface_made_anew(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    stage
+        .network
+        .gateway
+        .ip("link del eth1\nlink add eth1 type veth peer name far1\nlink set eth1 up\nlink set far1 up")?;
+    let said = || -> Outcome<(bool, String)> {
+        let status = stage.gateway.json(&["status"])?;
+        let up = rows(&status["devices"]).iter().any(|device| device["name"] == "eth1" && device["up"] == true);
+        Ok((up, status["notes"].to_string()))
+    };
+    // Long enough for the control thread to have seen the new one.
+    let sees_the_new_one =
+        || Ok(stage.network.gateway.run("ip", ["link", "show", "up", "dev", "eth1"])?.contains("LOWER_UP"));
+    wait_until("the new link", SOON, sees_the_new_one)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let (up, notes) = said()?;
+    ensure!(
+        !up && notes.contains("eth1 is gone, or another one since the start: restart the gateway"),
+        "status says up {up}, {notes}"
+    );
+    Ok(())
+}
+
+/// Packets that come by a queue that was added stay with the kernel until a restart: status says so.
+fn queue_added(driver: Driver) -> Outcome {
+    let network = Plan { queues: 2, ..Plan::new(Arms::Two) }.build()?;
+    network.switch.run("ethtool", ["-L", "gw", "rx", "1", "tx", "1"])?;
+    network.gateway.run("ethtool", ["-L", "eth1", "rx", "1", "tx", "1"])?;
+    let servers = Servers::start(network.nodes.iter().map(|node| &node.tasks[0].namespace))?;
+    let stage = Stage { gateway: Gateway::start(&network, &config(&network, driver))?, servers, network };
+    let says = |wanted: bool| {
+        wait_until("the note", SOON, || {
+            let status = stage.gateway.json(&["status"])?;
+            Ok(status["notes"].to_string().contains("eth1 has 2 queues, and had 1 at the start") == wanted)
+        })
+    };
+    says(false)?;
+    stage.network.gateway.run("ethtool", ["-L", "eth1", "rx", "2", "tx", "2"])?;
+    says(true)?;
+    stage.network.gateway.run("ethtool", ["-L", "eth1", "rx", "1", "tx", "1"])?;
+    says(false)?;
     works_again(&stage)
 }
 
