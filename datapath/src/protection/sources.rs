@@ -23,8 +23,6 @@ const LINES: usize = 8_192;
 const TIME_BITS: u32 = 44;
 /// Twelve days, and then over again.
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// A second: the clocks of workers that look at the same bucket differ by far less.
-const SLACK: u64 = 16_000_000;
 /// A lost race is a token that another worker took of the same line, so there are few; who loses this many goes on
 /// unmeasured, once. (Sixteen were too few: the core that has the line in its cache wins many times in a row.)
 const TRIES: usize = 1_024;
@@ -94,10 +92,9 @@ fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>>
     choices.min_by_key(|choice| if choice.is_own { (0, 0) } else { (1, choice.debt) })
 }
 
-/// How long the bucket needs until it is full. Nobody can owe more than its depth: that is an old time, which has wrapped.
+/// How long the bucket needs until it is full.
 fn debt(place: u64, rate: Rate, now: Instant) -> u64 {
-    let debt = place.wrapping_sub(now.0) & TIME;
-    if debt <= rate.depth() + SLACK { debt } else { 0 }
+    rate.owed(place.wrapping_sub(now.0) & TIME)
 }
 
 fn tag(hash: u64) -> u64 {
