@@ -61,6 +61,11 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    /// Whether there is a token.
+    pub(super) fn has(&self, rate: Rate, now: Instant) -> bool {
+        rate.take(owed(self.full_at.load(Ordering::Relaxed), rate, now)).is_some()
+    }
+
     /// Takes a token if there is one. Whoever is refused writes nothing.
     pub(super) fn take(&self, rate: Rate, now: Instant) -> bool {
         let next = |full_at: u64| Some(now.0 + rate.take(owed(full_at, rate, now))?);

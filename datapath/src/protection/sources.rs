@@ -49,15 +49,18 @@ impl Sources {
         Self { lines: (0..lines).map(|_| Line::default()).collect(), hash, evicted: CachePadded::default() }
     }
 
+    /// Whether the source has a token.
+    pub(super) fn has(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
+        let Some((line, tag)) = self.line(source) else { return true };
+        choose(line, tag, rate, now).is_none_or(|choice| rate.take(choice.owed()).is_some())
+    }
+
     /// Takes a token of the source if it has one.
     pub(super) fn take(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
-        let hash = self.hash.hash_one(network(source));
-        let tag = tag(hash);
-        let Some(line) = self.lines.get(hash as usize % self.lines.len().max(1)) else { return true };
+        let Some((line, tag)) = self.line(source) else { return true };
         for _ in 0..TRIES {
             let Some(choice) = choose(line, tag, rate, now) else { return true };
-            let owed = if choice.is_own { choice.debt } else { 0 };
-            let Some(debt) = rate.take(owed) else { return false };
+            let Some(debt) = rate.take(choice.owed()) else { return false };
             let new = tag << TIME_BITS | now.0.wrapping_add(debt) & TIME;
             if choice.place.compare_exchange(choice.seen, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 if !choice.is_own && choice.debt > 0 {
@@ -67,6 +70,12 @@ impl Sources {
             }
         }
         true
+    }
+
+    /// Where the source's bucket is, and which one it is there.
+    fn line(&self, source: IpAddr) -> Option<(&Line, u64)> {
+        let hash = self.hash.hash_one(network(source));
+        self.lines.get(hash as usize % self.lines.len().max(1)).map(|line| (line, tag(hash)))
     }
 
     /// Sources that were forgotten while they owed something.
@@ -80,6 +89,13 @@ struct Choice<'a> {
     seen: u64,
     debt: u64,
     is_own: bool,
+}
+
+impl Choice<'_> {
+    /// What the source owes: nothing at a place that is another's.
+    fn owed(&self) -> u64 {
+        if self.is_own { self.debt } else { 0 }
+    }
 }
 
 /// The source's own place, else the one that owes least.
