@@ -360,6 +360,25 @@ fn joined_segments_of_a_task_cross_any_link() {
     gateway.assert_frames_conserved();
 }
 
+/// RFC 7915 4.5: its first piece could get none any more.
+#[test]
+fn a_datagram_without_checksum_gets_one_before_it_is_cut() {
+    let mut gateway = Gateway::new(with_task());
+    let out = see(&gateway.forward(&client_asks(b"question"))[0]);
+    for len in [1233, 1300, 1422] {
+        let mut answer = udp((TASKS[0], 8000), (OUR_OVERLAY, out.ports().0), &vec![7; len]);
+        answer[6] &= !0x40;
+        let sum = etherparse::Ipv4Header::from_slice(&answer).unwrap().0.calc_header_checksum();
+        answer[10..12].copy_from_slice(&sum.to_be_bytes());
+        answer[26..28].fill(0);
+        let sent = gateway.backward(&Tunnel::from_node(0).wrap(&answer));
+        let joined = reassemble6(sent.iter().map(|frame| see6(frame)).collect());
+        assert_eq!((sent.len(), &joined.payload[8..]), (2, &vec![7; len][..]));
+    }
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_datagram_that_may_be_cut_is_cut() {
     let mut gateway = Gateway::new(with_task());

@@ -149,7 +149,7 @@ pub(crate) fn segment_mtu(facts: &FlowFacts, direction: Direction, adjacency: &A
     if leaves_as_six(facts, direction, adjacency) { mtu.min(DONT_FRAGMENT_ABOVE) } else { mtu }
 }
 
-fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {
+pub(crate) fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {
     match direction {
         Direction::Original => adjacency.six,
         Direction::Reply => is_surrogate(facts.original.src),

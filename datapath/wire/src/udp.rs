@@ -1,7 +1,7 @@
 //! The UDP header (RFC 768).
 
 use crate::bytes::{get16, set16, window, window_mut};
-use crate::{Delta, Headers, L4, Malformed, ipv4};
+use crate::{Delta, Headers, L4, Malformed, checksum, ipv4};
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 8;
@@ -75,6 +75,20 @@ impl Udp {
 #[inline]
 pub(crate) const fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
+}
+
+/// Gives a datagram that has no checksum one, while it is whole: its pieces could get none (RFC 7915 4.5).
+pub fn give_udp_checksum(frame: &mut [u8], headers: &Headers) {
+    let (L4::Udp(udp), ip) = (&headers.l4, &headers.ip) else { return };
+    if ip.is_fragment() || udp.checksum != 0 {
+        return;
+    }
+    let Some(datagram) = frame.get_mut(udp.offset()..udp.offset() + udp.len()) else { return };
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::protocol::UDP, udp.len() as u16);
+    let sum = !checksum::fold(pseudo + checksum::sum(datagram));
+    if let Some(header) = window_mut::<HEADER_LEN>(datagram, 0) {
+        set16(header, field::CHECKSUM, never_zero(sum));
+    }
 }
 
 /// Puts `extra` in front of the payload of a datagram. The frame has that much room in front of the packet: `headers` are
