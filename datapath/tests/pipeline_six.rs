@@ -264,6 +264,24 @@ fn an_ipv4_client_is_told_what_fits_an_ipv6_way() {
     assert_eq!(gateway.forward(&client("A", 1001, 5001).with(&[7; 1440]).sent_by_client()).len(), 1);
 }
 
+/// A fragment that may not be cut once more gets a fragment header, too: 28 bytes, not 20.
+#[test]
+fn a_fragment_is_told_what_fits_with_its_header() {
+    let mut gateway = Gateway::new(with_backend(backend));
+    let fragment = |size: usize| {
+        let mut piece = fragments(&udp((CLIENT, PORT), (VIP, 53), &[7; 2000]), size).remove(0);
+        piece[6] |= 0x40;
+        let sum = etherparse::Ipv4Header::from_slice(&piece).unwrap().0.calc_header_checksum();
+        piece[10..12].copy_from_slice(&sum.to_be_bytes());
+        ethernet(CLIENT_MAC, OUR_MACS[0], &piece)
+    };
+    assert!(gateway.forward(&fragment(1456)).is_empty(), "1456 and 48: longer than 1500");
+    let told = see(&gateway.collect(0, FRONT)[0]);
+    assert_eq!((&told.payload()[..2], &told.payload()[6..8]), (&[3, 4][..], &1472_u16.to_be_bytes()[..]));
+    let sent = gateway.forward(&fragment(1448));
+    assert_eq!((sent.len(), see6(&sent[0]).bytes.len()), (1, 1496));
+}
+
 #[test]
 fn a_router_towards_the_client_tells_the_task() {
     let mut gateway = Gateway::new(with_task());

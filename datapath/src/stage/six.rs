@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use conntrack::{ClientLink, Direction};
 use sys::Frame;
-use wire::ipv6::protocol::ICMP;
+use wire::ipv6::{FRAGMENT_HEADER_LEN, protocol::ICMP};
 use wire::translate::{DONT_FRAGMENT_ABOVE, FRAGMENT_MTU, GROWTH, ROOM, four_to_six, six_to_four};
 use wire::{ETHERNET_LEN, Ipv4, Ipv6, Pair, ethertype};
 
@@ -128,14 +128,20 @@ pub(crate) fn mtu_towards(client: std::net::Ipv4Addr, link_mtu: usize) -> usize 
     if is_surrogate(client) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
 }
 
-/// The longest packet like this one that goes out in this direction, where `mtu` is for packets that may not be cut.
-/// What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that (RFC 7915 4).
+/// The longest packet like this one that goes out in this direction, where `mtu` is for whole packets that may not be cut; a
+/// fragment gets one header more. What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that
+/// (RFC 7915 4).
 #[cold]
 pub(crate) fn mtu_for(ip: &Ipv4, facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
-    if ip.dont_fragment() || !leaves_as_six(facts, direction, adjacency) {
+    if !leaves_as_six(facts, direction, adjacency) {
         return mtu;
     }
-    mtu.min(if ip.is_fragment() { FRAGMENT_MTU } else { DONT_FRAGMENT_ABOVE })
+    match (ip.dont_fragment(), ip.is_fragment()) {
+        (true, false) => mtu,
+        (true, true) => mtu.saturating_sub(FRAGMENT_HEADER_LEN),
+        (false, false) => mtu.min(DONT_FRAGMENT_ABOVE),
+        (false, true) => mtu.min(FRAGMENT_MTU),
+    }
 }
 
 /// The longest piece that a packet may be cut into.
