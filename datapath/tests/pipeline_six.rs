@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datapath::protection::{Guard, Prefix, Prefixes, Protection};
 use datapath::service::{BackendId, Clients, Persistence, SchedulerKind, Tables};
 use datapath::{ProbeKind, surrogate};
 use lab::packets::{Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, see, udp};
@@ -687,6 +688,32 @@ fn who_finds_no_room_is_dropped_and_counted() {
     gateway.pass(Duration::from_secs(surrogate::IDLE_SECONDS.into()));
     ask(&mut gateway, 100);
     assert_eq!((gateway.drops(), gateway.surrogates.count()), (vec![("clients_full", 12)], (8, 0)));
+}
+
+/// Who is kept out by a service's lists takes no place from those who are not; flows that stand go on.
+#[test]
+fn who_is_denied_takes_no_place() {
+    let mut tables = with_task();
+    let mut gateway = Gateway::new(tables.clone());
+    let deny = Prefixes::new(&[Prefix { address: CLIENT6.into(), bits: 64 }]);
+    let protection = || Protection { deny: deny.clone(), guard: Arc::new(Guard::new(1)), ..Protection::default() };
+    let syn = see(&gateway.forward(&client_says("S", 1000, 0, b""))[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    tables.services.iter_mut().for_each(|service| service.protection = protection());
+    gateway.publish_same(tables.clone());
+    for n in 100..200 {
+        let (syn, asked) =
+            (tcp6((client6(n), PORT), (VIP6, 8080), "S", 1, 0, b""), udp6((client6(n), PORT), (VIP6, 53), b"?"));
+        assert!(gateway.forward(&by_client(&syn)).is_empty() && gateway.forward(&by_client(&asked)).is_empty());
+    }
+    assert_eq!(gateway.surrogates.count(), (1, 1));
+    assert_eq!(gateway.forward(&client_says("A", 1001, 5001, b"data")).len(), 1, "the flow that stands");
+    assert!(gateway.forward(&client_asks(b"?")).is_empty(), "its client, for another one");
+    let denied: Vec<u64> = tables.services.iter().map(|service| service.protection.guard.totals().denied).collect();
+    assert_eq!((denied, gateway.drops()), (vec![100, 101], vec![("denied", 201)]));
+    let other = Ipv6Addr::new(0x2001, 0xdb8, 10, 0, 0, 0, 0, 7);
+    assert_eq!(gateway.forward(&by_client(&udp6((other, PORT), (VIP6, 53), b"?"))).len(), 1);
+    gateway.assert_frames_conserved();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Before a flow is opened: may this client, now?
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use conntrack::State;
@@ -17,7 +18,12 @@ impl Core {
         service: &VirtualService,
         key: &FiveTuple,
     ) -> Result<(), DropReason> {
-        if service.protection.lets_in(self.real_address(tables, key.src)) {
+        self.let_source_in(service, self.real_address(tables, key.src))
+    }
+
+    /// As [`Core::let_in`], by the client's real address.
+    pub(crate) fn let_source_in(&self, service: &VirtualService, source: IpAddr) -> Result<(), DropReason> {
+        if service.protection.lets_in(source) {
             return Ok(());
         }
         if let Some(guard) = service.protection.guard.worker(self.index) {
