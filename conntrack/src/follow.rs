@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use wire::{Protocol, Tcp, TcpOptions};
 
-use crate::tcp::{Invalid, Scene, Track, carries_on, complete, end_of, track};
+use crate::tcp::{Invalid, Scene, Track, carries_on, complete, end_of, is_of_client, track};
 use crate::tick;
 use crate::{Conntrack, Direction, Flow, FlowId, Idle, State};
 
@@ -70,6 +70,13 @@ impl Conntrack {
             self.moved(id.0, before, idle, now);
         }
         step.track
+    }
+
+    /// Whether a TCP segment of the client's direction, which [`Conntrack::segment`] has let pass, fits the connection: data and
+    /// acknowledgments pass also when they do not. Believed ones do; so do repetitions of the SYN that nobody has answered.
+    #[must_use]
+    pub fn is_of_client(&self, id: FlowId, tcp: &Tcp) -> bool {
+        is_of_client(self.flow(id), tcp)
     }
 
     /// When the flow was last heard by what is believed: its deadline counts from there. `idle` is the service's.

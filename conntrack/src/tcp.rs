@@ -153,6 +153,18 @@ pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
         && window::admits_next(flow, from, tcp)
 }
 
+/// Whether a segment of the client that was let pass shows that its sender sees the connection. A RST shows nothing that is of
+/// use, for it ends what it is about.
+pub(crate) fn is_of_client(flow: &Flow, tcp: &Tcp) -> bool {
+    match Class::of(tcp.flags()) {
+        // Until it is answered, the last SYN is the one that is followed.
+        Some(Class::Syn) => flow.state() == State::SynSent && end_of(tcp) == flow.ends[Direction::Original.index()],
+        Some(Class::SynAck | Class::Fin | Class::Ack) if flow.is_direct() => one_way::follows(flow, tcp),
+        Some(Class::SynAck | Class::Fin | Class::Ack) => window::admits(flow, Direction::Original, tcp),
+        Some(Class::Rst) | None => false,
+    }
+}
+
 fn after_our_reset(class: Class, from: Direction) -> Step {
     let track = match (class, from) {
         (Class::Rst, _) => Track::Drop(Invalid::AfterReset),

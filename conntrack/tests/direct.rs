@@ -68,6 +68,18 @@ fn a_flow_that_meets_itself_is_refused() {
     assert_eq!(table.len(), 1);
 }
 
+/// What passes may be anybody's; the client's is what lies near what it has sent and acknowledged.
+#[test]
+fn who_sends_near_what_was_sent_is_the_client() {
+    let mut lab = established();
+    let sent = [(ACK, 101, 301, true), (FIN_ACK, 101, 301, true), (ACK, 900_000_000, 301, false)];
+    let more = [(ACK, 101, 900_000_000, false), (SYN, 101, 0, false), (RST, 150, 0, false)];
+    for (flags, seq, ack, fits) in more.into_iter().chain(sent) {
+        assert_eq!(lab.client(flags, seq, ack, 0), Track::Forward);
+        assert_eq!(lab.table.is_of_client(lab.id, &segment(flags, seq, ack, 0)), fits, "{flags:#x} {seq} {ack}");
+    }
+}
+
 #[test]
 fn a_connection_from_its_clients_side() {
     let mut lab = lab();

@@ -187,7 +187,8 @@ impl Core {
             flow_log: None,
             ports: own_ports,
             all_ports: parts.ports,
-            next_ip_id: 0,
+            // Workers share source addresses: each has a stretch of its own in front of it.
+            next_ip_id: (0x1_0000 / workers.max(1) * parts.index) as u16,
             surrogates: parts.surrogates,
             second: 0,
             epoch_millis: parts.epoch_millis,

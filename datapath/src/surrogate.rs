@@ -240,13 +240,21 @@ impl Surrogates {
         self.known(client).map(|(at, meta, _)| self.name(at, meta))
     }
 
-    /// The surrogate of a client that was heard in this second; it gets one if it has none. `None`: there is no room.
+    /// The surrogate of a client that was heard in this second, if it has one.
+    #[must_use]
+    pub fn hear_again(&self, client: Ipv6Addr, second: u32) -> Option<Ipv4Addr> {
+        self.known(client).map(|(at, meta, place)| {
+            place.stamp(second);
+            self.name(at, meta)
+        })
+    }
+
+    /// As [`Surrogates::hear_again`], but the client gets one if it has none. `None`: there is no room.
     #[must_use]
     pub fn hear(&self, client: Ipv6Addr, second: u32) -> Option<Ipv4Addr> {
         for _ in 0..TRIES {
-            if let Some((at, meta, place)) = self.known(client) {
-                place.stamp(second);
-                return Some(self.name(at, meta));
+            if let Some(known) = self.hear_again(client, second) {
+                return Some(known);
             }
             match self.take(client, second) {
                 Taken::Place(at, meta) => return Some(self.name(at, meta)),

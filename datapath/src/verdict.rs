@@ -75,7 +75,7 @@ drop_reasons! {
     SourceRoute = "source_route",
     /// A packet that has no form in the other IP version: a fragment of an ICMP message, UDP without checksum.
     Untranslatable = "untranslatable",
-    /// A TCP, UDP or ICMP header that contradicts itself.
+    /// A TCP, UDP or ICMP header that contradicts itself, or its checksum where new packets are made of what came.
     BadTransportHeader = "bad_transport_header",
     /// A VXLAN header without the I flag, or cut short.
     BadVxlan = "bad_vxlan",

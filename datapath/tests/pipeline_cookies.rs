@@ -245,6 +245,41 @@ fn a_backend_that_refuses_refuses_the_client_at_once() {
     gateway.assert_frames_conserved();
 }
 
+/// A segment of the client or of a task whose window has changed on the way: only its checksum tells.
+fn damaged(mut frame: Vec<u8>) -> Vec<u8> {
+    let is_tunnelled = frame[23] == 17;
+    let tcp = if is_tunnelled { 14 + 20 + 8 + 8 + 14 + 20 } else { 14 + 20 };
+    frame[tcp + 14] ^= 1;
+    frame
+}
+
+/// What is said anew here has a right checksum, whatever it was taken from: damage must not be hidden.
+#[test]
+fn damaged_segments_are_not_taken_up() {
+    let tables = web(SynCookies::Always);
+    let mut gateway = Gateway::new(tables.clone());
+    let hears_nothing = |gateway: &mut Gateway, slot, frame: Vec<u8>| {
+        gateway.inject(0, slot, &damaged(frame));
+        gateway.settle();
+        assert!(gateway.collect(0, FRONT).is_empty() && gateway.collect(0, BACK).is_empty());
+    };
+    hears_nothing(&mut gateway, FRONT, Segment::syn(40_000).sent_by_client());
+    let cookie = cookie(&mut gateway, &Segment::syn(40_000)).tcp().sequence_number;
+    let ack = from_client(40_000, "A", ISN + 1, cookie.wrapping_add(1));
+    hears_nothing(&mut gateway, FRONT, ack.sent_by_client());
+    let syn = one(&gateway.forward(&ack.sent_by_client()));
+    let task = TASKS.iter().position(|task| *task == syn.dst()).unwrap();
+    let answers = [("RA", 0, ISN + 1), ("A", 777, 888), ("SA", TASK_ISN, ISN + 1)];
+    for (flags, seq, number) in answers {
+        hears_nothing(&mut gateway, BACK, answer_of(task, &syn, flags, seq, number).sent_by_task(task));
+    }
+    one(&gateway.backward(&answer_of(task, &syn, "SA", TASK_ISN, ISN + 1).sent_by_task(task)));
+    let expected = GuardTotals { cookies_sent: 1, cookies_accepted: 1, ..GuardTotals::default() };
+    assert_eq!((totals(&tables), gateway.drops()), (expected, vec![("bad_transport_header", 5)]));
+    gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_silent_backend_is_asked_again_and_then_given_up() {
     let tables = web(SynCookies::Always);

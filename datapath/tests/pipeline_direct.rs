@@ -158,6 +158,20 @@ fn errors_about_answers_reach_the_task_as_they_are() {
     assert_eq!(seen.outer.unwrap().inner_dst, MacAddr::docker(TASKS[task]));
 }
 
+/// A direct task has an address of its own on the link that they would speak of.
+#[test]
+fn redirects_and_source_quenches_end_here() {
+    let mut gateway = Gateway::new(direct(Protocol::Tcp, &[1]));
+    connect(&mut gateway);
+    let answer = Segment::new((VIP, PORT), (CLIENT, CLIENT_PORT), "A", 5001, 1001).ip();
+    for (kind, code) in [(4, 0), (5, 0), (5, 1)] {
+        let error = icmp_error("192.0.2.1".parse().unwrap(), VIP, kind, code, 0xc000_0202, &answer);
+        assert!(gateway.forward(&ethernet(CLIENT_MAC, OUR_MACS[0], &error)).is_empty());
+    }
+    assert_eq!(gateway.drops(), [("icmp_unhandled", 3)]);
+    gateway.assert_frames_conserved();
+}
+
 /// It would come back to the VIP, again and again.
 #[test]
 fn errors_about_what_the_client_has_sent_do_not_go_round() {

@@ -146,6 +146,25 @@ fn the_service_rate_is_for_all_but_not_for_one_to_eat() {
     assert_eq!(gateway.drops(), [("over_rate_per_source", 48), ("over_rate", 2)]);
 }
 
+/// What a source has left of its own is not used up by asking while all together have used up theirs.
+#[test]
+fn a_refusal_for_all_costs_the_source_nothing() {
+    let (rate_per_source, rate) = (Some(Rate::new(1, 60 * SECOND, 3)), Some(Rate::new(1, SECOND, 1)));
+    let tables = protected(Protocol::Tcp, Protection { rate_per_source, rate, ..Protection::default() });
+    let mut gateway = Gateway::new(tables.clone());
+    assert_eq!(passed(&mut gateway, CLIENT, 40_000..40_020), 1, "one for all in this second");
+    gateway.pass(SECOND);
+    assert_eq!(passed(&mut gateway, CLIENT, 40_001..40_020), 1);
+    gateway.pass(SECOND);
+    assert_eq!(passed(&mut gateway, CLIENT, 40_002..40_020), 1, "the third and last of the source");
+    gateway.pass(SECOND);
+    assert_eq!(passed(&mut gateway, CLIENT, 40_003..40_005), 0);
+    assert_eq!(passed(&mut gateway, OTHER, 40_000..40_002), 1, "nor did they cost the service anything");
+    let expected =
+        GuardTotals { over_rate_per_source: 17 + 2, over_rate: 19 + 18 + 1, half_open: 4, ..GuardTotals::default() };
+    assert_eq!(totals(&tables), expected);
+}
+
 /// The gauge of half-open flows follows them through every end that they may come to.
 #[test]
 fn half_open_flows_are_counted() {

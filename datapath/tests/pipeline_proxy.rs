@@ -10,6 +10,7 @@ use datapath::service::Tables;
 use etherparse::TcpOptionElement;
 use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, reassemble, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, TASKS, VIP, six};
+use sys::LinkType;
 use wire::Protocol;
 
 const PORT: u16 = 40_000;
@@ -365,6 +366,25 @@ fn a_first_datagram_that_gets_too_long_is_split() {
     assert_eq!(pieces.len(), 2);
     let whole = reassemble(pieces.iter().map(|frame| see(frame).bytes).collect());
     assert_eq!(whole[28..], [header(2, 53), payload].concat());
+}
+
+/// All clients have one address at the task. Their stacks put 0 into what must not be cut, as Linux does on unconnected sockets.
+#[test]
+fn fragments_of_first_datagrams_are_told_apart() {
+    let mut gateway = Gateway::with(dns(), 2, [LinkType::Ethernet; 2], 1024);
+    let mut ids = std::collections::BTreeSet::new();
+    for n in 0..4 {
+        let asked = udp((CLIENT, PORT + n), (VIP, 53), &[7; 1450 - 28]);
+        let (sent, _) = etherparse::Ipv4Header::from_slice(&asked).unwrap();
+        assert_eq!((sent.identification, sent.dont_fragment), (0, true));
+        let worker = usize::from(n % 2);
+        gateway.inject(worker, FRONT, &ethernet(CLIENT_MAC, OUR_MACS[0], &asked));
+        gateway.settle();
+        let pieces: Vec<_> = gateway.collect(worker, BACK).iter().map(|frame| see(frame).ip.identification).collect();
+        assert!(pieces.len() == 2 && pieces[0] == pieces[1], "{pieces:?}");
+        ids.insert(pieces[0]);
+    }
+    assert_eq!(ids.len(), 4, "{ids:?}");
 }
 
 #[test]

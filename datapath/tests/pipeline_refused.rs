@@ -304,3 +304,20 @@ fn a_segment_that_meets_new_tables_is_refused() {
     assert_eq!((gateway.totals().flows_reset, gateway.drops()), (1, vec![("flow_reset", 1)]));
     assert!(gateway.collect(0, BACK).iter().all(|frame| see(frame).tcp().rst), "nothing is forwarded");
 }
+
+/// Where the next hop is, and how fast to send, nobody beyond the gateway has to say to a task or a client.
+#[test]
+fn redirects_and_source_quenches_end_here() {
+    let mut gateway = Gateway::new(web());
+    let asked = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    let answer = see(&gateway.backward(&answer_of(0, &asked, "SA", 5000, 1001).sent_by_task(0))[0]);
+    let elsewhere = CLIENT.to_bits();
+    for (kind, code) in [(4, 0), (5, 0), (5, 1)] {
+        let to_task = icmp_error(CLIENT, VIP, kind, code, elsewhere, &answer.bytes);
+        assert!(gateway.forward(&from_client(&to_task)).is_empty());
+        let to_client = icmp_error(TASKS[0], OUR_OVERLAY, kind, code, elsewhere, &asked.bytes);
+        assert!(gateway.backward(&Tunnel::from_node(0).wrap(&to_client)).is_empty());
+    }
+    assert_eq!(gateway.drops(), [("icmp_unhandled", 6)]);
+    gateway.assert_frames_conserved();
+}

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datapath::protection::{Guard, Prefix, Prefixes, Protection};
 use datapath::service::{BackendId, Clients, Persistence, SchedulerKind, Tables};
 use datapath::{ProbeKind, surrogate};
 use lab::packets::{Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, see, udp};
@@ -264,6 +265,24 @@ fn an_ipv4_client_is_told_what_fits_an_ipv6_way() {
     assert_eq!(gateway.forward(&client("A", 1001, 5001).with(&[7; 1440]).sent_by_client()).len(), 1);
 }
 
+/// A fragment that may not be cut once more gets a fragment header, too: 28 bytes, not 20.
+#[test]
+fn a_fragment_is_told_what_fits_with_its_header() {
+    let mut gateway = Gateway::new(with_backend(backend));
+    let fragment = |size: usize| {
+        let mut piece = fragments(&udp((CLIENT, PORT), (VIP, 53), &[7; 2000]), size).remove(0);
+        piece[6] |= 0x40;
+        let sum = etherparse::Ipv4Header::from_slice(&piece).unwrap().0.calc_header_checksum();
+        piece[10..12].copy_from_slice(&sum.to_be_bytes());
+        ethernet(CLIENT_MAC, OUR_MACS[0], &piece)
+    };
+    assert!(gateway.forward(&fragment(1456)).is_empty(), "1456 and 48: longer than 1500");
+    let told = see(&gateway.collect(0, FRONT)[0]);
+    assert_eq!((&told.payload()[..2], &told.payload()[6..8]), (&[3, 4][..], &1472_u16.to_be_bytes()[..]));
+    let sent = gateway.forward(&fragment(1448));
+    assert_eq!((sent.len(), see6(&sent[0]).bytes.len()), (1, 1496));
+}
+
 #[test]
 fn a_router_towards_the_client_tells_the_task() {
     let mut gateway = Gateway::new(with_task());
@@ -357,6 +376,25 @@ fn joined_segments_of_a_task_cross_any_link() {
         stream.extend_from_slice(&piece.payload[usize::from(piece.payload[12] >> 4) * 4..]);
     }
     assert_eq!((pieces.len(), stream), (5, data));
+    gateway.assert_frames_conserved();
+}
+
+/// RFC 7915 4.5: its first piece could get none any more.
+#[test]
+fn a_datagram_without_checksum_gets_one_before_it_is_cut() {
+    let mut gateway = Gateway::new(with_task());
+    let out = see(&gateway.forward(&client_asks(b"question"))[0]);
+    for len in [1233, 1300, 1422] {
+        let mut answer = udp((TASKS[0], 8000), (OUR_OVERLAY, out.ports().0), &vec![7; len]);
+        answer[6] &= !0x40;
+        let sum = etherparse::Ipv4Header::from_slice(&answer).unwrap().0.calc_header_checksum();
+        answer[10..12].copy_from_slice(&sum.to_be_bytes());
+        answer[26..28].fill(0);
+        let sent = gateway.backward(&Tunnel::from_node(0).wrap(&answer));
+        let joined = reassemble6(sent.iter().map(|frame| see6(frame)).collect());
+        assert_eq!((sent.len(), &joined.payload[8..]), (2, &vec![7; len][..]));
+    }
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
     gateway.assert_frames_conserved();
 }
 
@@ -650,6 +688,32 @@ fn who_finds_no_room_is_dropped_and_counted() {
     gateway.pass(Duration::from_secs(surrogate::IDLE_SECONDS.into()));
     ask(&mut gateway, 100);
     assert_eq!((gateway.drops(), gateway.surrogates.count()), (vec![("clients_full", 12)], (8, 0)));
+}
+
+/// Who is kept out by a service's lists takes no place from those who are not; flows that stand go on.
+#[test]
+fn who_is_denied_takes_no_place() {
+    let mut tables = with_task();
+    let mut gateway = Gateway::new(tables.clone());
+    let deny = Prefixes::new(&[Prefix { address: CLIENT6.into(), bits: 64 }]);
+    let protection = || Protection { deny: deny.clone(), guard: Arc::new(Guard::new(1)), ..Protection::default() };
+    let syn = see(&gateway.forward(&client_says("S", 1000, 0, b""))[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    tables.services.iter_mut().for_each(|service| service.protection = protection());
+    gateway.publish_same(tables.clone());
+    for n in 100..200 {
+        let (syn, asked) =
+            (tcp6((client6(n), PORT), (VIP6, 8080), "S", 1, 0, b""), udp6((client6(n), PORT), (VIP6, 53), b"?"));
+        assert!(gateway.forward(&by_client(&syn)).is_empty() && gateway.forward(&by_client(&asked)).is_empty());
+    }
+    assert_eq!(gateway.surrogates.count(), (1, 1));
+    assert_eq!(gateway.forward(&client_says("A", 1001, 5001, b"data")).len(), 1, "the flow that stands");
+    assert!(gateway.forward(&client_asks(b"?")).is_empty(), "its client, for another one");
+    let denied: Vec<u64> = tables.services.iter().map(|service| service.protection.guard.totals().denied).collect();
+    assert_eq!((denied, gateway.drops()), (vec![100, 101], vec![("denied", 201)]));
+    let other = Ipv6Addr::new(0x2001, 0xdb8, 10, 0, 0, 0, 0, 7);
+    assert_eq!(gateway.forward(&by_client(&udp6((other, PORT), (VIP6, 53), b"?"))).len(), 1);
+    gateway.assert_frames_conserved();
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::packets::{Seen, Segment, Tunnel, answer_of, icmp_error, see, see_ip};
+use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, see, see_ip};
 use lab::{
     BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, TASKS, VIP, VNI, VTEPS,
     our_overlay_mac,
@@ -526,4 +526,56 @@ fn joined_segments_of_a_task_are_cut_again() {
 
 fn ethernet_off(frame: &[u8]) -> Vec<u8> {
     frame[14..].to_vec()
+}
+
+/// Whether the flow's answers go to this neighbour.
+fn answers_to(gateway: &mut Gateway, task: usize, syn: &Seen) -> MacAddr {
+    let answer = answer_of(task, syn, "A", 5001, 1001);
+    one(&gateway.backward(&answer.sent_by_task(task))).ethernet.unwrap().1
+}
+
+/// Data and acknowledgments pass wherever they lie, but only who sees the connection says where its client is.
+#[test]
+fn answers_do_not_follow_strangers() {
+    const STRANGER: MacAddr = MacAddr([2, 0, 0, 0, 0xc, 66]);
+    let mut gateway = Gateway::new(web(&[1]));
+    let (task, syn) = connect(&mut gateway, 40_000);
+    let guess = |flags, seq, ack| Segment::new((CLIENT, 40_000), (VIP, 8080), flags, seq, ack);
+    let whole = guess("A", 1001, 5001).with(&[0; 64]).ip();
+    let forged = [
+        guess("A", 900_000_000, 5001).with(b"data beyond the window").ip(),
+        guess("A", 1001, 900_000_000).ip(),
+        guess("S", 1001, 0).ip(),
+        guess("R", 1500, 0).ip(),
+    ];
+    for packet in &forged {
+        assert_eq!(gateway.forward(&ethernet(STRANGER, OUR_MACS[0], packet)).len(), 1, "the task judges it");
+        assert_eq!(answers_to(&mut gateway, task, &syn), CLIENT_MAC);
+    }
+    let pieces = fragments(&whole, 48);
+    gateway.forward(&ethernet(CLIENT_MAC, OUR_MACS[0], &pieces[0]));
+    assert_eq!(gateway.forward(&ethernet(STRANGER, OUR_MACS[0], &pieces[1])).len(), 1);
+    assert_eq!(answers_to(&mut gateway, task, &syn), CLIENT_MAC, "it has no number");
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+}
+
+/// Another router of the client's, in every state.
+#[test]
+fn answers_follow_the_client() {
+    const MOVED: MacAddr = MacAddr([2, 0, 0, 0, 0xc, 2]);
+    let by = |mac, segment: Segment| ethernet(mac, OUR_MACS[0], &segment.ip());
+    let segment = |flags, seq, ack| Segment::new((CLIENT, 40_000), (VIP, 8080), flags, seq, ack);
+    let mut gateway = Gateway::new(web(&[1]));
+    gateway.forward(&by(CLIENT_MAC, Segment::syn(40_000)));
+    let syn = one(&gateway.forward(&by(MOVED, Segment::syn(40_000))));
+    let syn_ack = one(&gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0)));
+    assert_eq!(syn_ack.ethernet.unwrap().1, MOVED, "with the SYN sent again");
+    gateway.forward(&by(CLIENT_MAC, segment("A", 1001, 5001)));
+    assert_eq!(answers_to(&mut gateway, 0, &syn), CLIENT_MAC, "with the end of the handshake");
+    gateway.forward(&by(MOVED, segment("A", 1001, 5001).with(b"data")));
+    assert_eq!(answers_to(&mut gateway, 0, &syn), MOVED, "with data");
+    gateway.forward(&by(CLIENT_MAC, segment("FA", 1005, 5001)));
+    assert_eq!(answers_to(&mut gateway, 0, &syn), CLIENT_MAC, "with its FIN");
+    gateway.forward(&by(MOVED, segment("FA", 1005, 5001)));
+    assert_eq!(answers_to(&mut gateway, 0, &syn), MOVED, "with its FIN again");
 }

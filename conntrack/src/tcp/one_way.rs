@@ -68,7 +68,7 @@ fn segment(flow: &mut Flow, tcp: &Tcp, quiet: bool) -> Step {
         return PASSED;
     }
     let side = CLIENT.index();
-    let follows = near(tcp.seq(), flow.ends[side]) && (!flow.has_acked(CLIENT) || near(tcp.ack(), flow.acks[side]));
+    let follows = follows(flow, tcp);
     // A silence forgives much, but nobody opens a connection by guessing roughly.
     if !follows && (!quiet || flow.state() == State::SynSent) {
         return PASSED;
@@ -84,6 +84,12 @@ fn segment(flow: &mut Flow, tcp: &Tcp, quiet: bool) -> Step {
     let ends = tcp.flags().fin() || (flow.state() == State::FinWait && follows);
     flow.set_state(if ends { State::FinWait } else { State::Established });
     BELIEVED
+}
+
+/// Near what the client has sent and acknowledged before.
+pub(super) fn follows(flow: &Flow, tcp: &Tcp) -> bool {
+    let side = CLIENT.index();
+    near(tcp.seq(), flow.ends[side]) && (!flow.has_acked(CLIENT) || near(tcp.ack(), flow.acks[side]))
 }
 
 /// What the client has sent before.

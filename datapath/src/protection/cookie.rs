@@ -9,7 +9,8 @@
 //! ```
 //! The offer (class of the MSS, SACK, window scale) is hidden by a keyed hash of addresses, ports, the client's own sequence
 //! number and the time; the code is a keyed hash of the same and the offer. Time counts in slots of 64 seconds; a cookie is good
-//! in its own slot and the next one. Who does not know the key guesses a code once in eight million tries.
+//! in its own slot and the next one. Who does not know the key guesses a code once in eight million tries, for each number that
+//! the client may have begun with: a segment is tried with two of them, so one segment in four million passes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(Cookies::default().read(&who, 99, cookie, MINUTE), None);
     }
 
-    /// One in eight million: of a hundred thousand guesses none passes.
+    /// One in eight million (24 bits, two slots): of a hundred thousand guesses none passes.
     #[test]
     fn guesses_do_not_pass() {
         let (cookies, who) = (Cookies::default(), client(7, 40_000));

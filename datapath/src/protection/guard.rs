@@ -85,6 +85,16 @@ impl Guard {
         self.workers.get(index)
     }
 
+    /// Whether the source has a token.
+    pub(crate) fn has_of(&self, source: IpAddr, rate: Rate, now: Duration) -> bool {
+        self.sources.get().is_none_or(|sources| sources.has(source, rate, now.into()))
+    }
+
+    /// Whether the service has a token.
+    pub(crate) fn has(&self, rate: Rate, now: Duration) -> bool {
+        self.all.has(rate, now.into())
+    }
+
     /// Takes a token of the source.
     pub(crate) fn take_of(&self, source: IpAddr, rate: Rate, now: Duration) -> bool {
         self.sources.get().is_none_or(|sources| sources.take(source, rate, now.into()))

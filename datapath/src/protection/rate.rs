@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Time is counted in sixteenths of a microsecond: whole numbers for the usual rates, at most 1 % off at a million a second.
 const PER_SECOND: u64 = 16_000_000;
 
+/// A second: the clocks of workers that look at the same bucket differ by far less.
+const SLACK: u64 = PER_SECOND;
+
 /// So many, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -43,9 +46,10 @@ impl Rate {
         Some(debt + self.gap).filter(|debt| *debt <= self.depth)
     }
 
-    /// The greatest debt that there can be.
-    pub(super) fn depth(self) -> u64 {
-        self.depth
+    /// What a bucket owes that says so. Nobody can owe more than its depth: that is of another rate, before the tables
+    /// changed, or an old time that has wrapped.
+    pub(super) fn owed(self, said: u64) -> u64 {
+        if said <= self.depth.saturating_add(SLACK) { said } else { 0 }
     }
 }
 
@@ -57,11 +61,20 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    /// Whether there is a token.
+    pub(super) fn has(&self, rate: Rate, now: Instant) -> bool {
+        rate.take(owed(self.full_at.load(Ordering::Relaxed), rate, now)).is_some()
+    }
+
     /// Takes a token if there is one. Whoever is refused writes nothing.
     pub(super) fn take(&self, rate: Rate, now: Instant) -> bool {
-        let next = |full_at: u64| Some(now.0 + rate.take(full_at.saturating_sub(now.0))?);
+        let next = |full_at: u64| Some(now.0 + rate.take(owed(full_at, rate, now))?);
         self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
+}
+
+fn owed(full_at: u64, rate: Rate, now: Instant) -> u64 {
+    rate.owed(full_at.saturating_sub(now.0))
 }
 
 #[cfg(test)]
@@ -93,6 +106,16 @@ mod tests {
         let per_second =
             (0..1_000_000).filter(|n| bucket.take(rate, (SECOND + *n * SECOND / 1_000_000).into())).count();
         assert_eq!(per_second, 1_000_000);
+    }
+
+    /// Buckets outlive tables: what was owed at a slow rate must not keep everybody out at a quick one.
+    #[test]
+    fn a_quicker_rate_forgets_what_was_owed_at_a_slow_one() {
+        let (bucket, slow, quick) = (Bucket::default(), Rate::new(5, 86_400 * SECOND, 5), Rate::new(100, SECOND, 20));
+        assert_eq!(allowed(&bucket, slow, 50 * SECOND, 9), 5);
+        assert_eq!(allowed(&bucket, quick, 51 * SECOND, 1000), 20, "a day's debt");
+        assert_eq!(allowed(&bucket, quick, 52 * SECOND, 1000), 20);
+        assert_eq!(allowed(&bucket, slow, 52 * SECOND, 9), 4, "at the slow rate again a fifth of a second is owed");
     }
 
     proptest! {

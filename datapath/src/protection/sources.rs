@@ -23,8 +23,6 @@ const LINES: usize = 8_192;
 const TIME_BITS: u32 = 44;
 /// Twelve days, and then over again.
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// A second: the clocks of workers that look at the same bucket differ by far less.
-const SLACK: u64 = 16_000_000;
 /// A lost race is a token that another worker took of the same line, so there are few; who loses this many goes on
 /// unmeasured, once. (Sixteen were too few: the core that has the line in its cache wins many times in a row.)
 const TRIES: usize = 1_024;
@@ -51,15 +49,18 @@ impl Sources {
         Self { lines: (0..lines).map(|_| Line::default()).collect(), hash, evicted: CachePadded::default() }
     }
 
+    /// Whether the source has a token.
+    pub(super) fn has(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
+        let Some((line, tag)) = self.line(source) else { return true };
+        choose(line, tag, rate, now).is_none_or(|choice| rate.take(choice.owed()).is_some())
+    }
+
     /// Takes a token of the source if it has one.
     pub(super) fn take(&self, source: IpAddr, rate: Rate, now: Instant) -> bool {
-        let hash = self.hash.hash_one(network(source));
-        let tag = tag(hash);
-        let Some(line) = self.lines.get(hash as usize % self.lines.len().max(1)) else { return true };
+        let Some((line, tag)) = self.line(source) else { return true };
         for _ in 0..TRIES {
             let Some(choice) = choose(line, tag, rate, now) else { return true };
-            let owed = if choice.is_own { choice.debt } else { 0 };
-            let Some(debt) = rate.take(owed) else { return false };
+            let Some(debt) = rate.take(choice.owed()) else { return false };
             let new = tag << TIME_BITS | now.0.wrapping_add(debt) & TIME;
             if choice.place.compare_exchange(choice.seen, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 if !choice.is_own && choice.debt > 0 {
@@ -69,6 +70,12 @@ impl Sources {
             }
         }
         true
+    }
+
+    /// Where the source's bucket is, and which one it is there.
+    fn line(&self, source: IpAddr) -> Option<(&Line, u64)> {
+        let hash = self.hash.hash_one(network(source));
+        self.lines.get(hash as usize % self.lines.len().max(1)).map(|line| (line, tag(hash)))
     }
 
     /// Sources that were forgotten while they owed something.
@@ -84,6 +91,13 @@ struct Choice<'a> {
     is_own: bool,
 }
 
+impl Choice<'_> {
+    /// What the source owes: nothing at a place that is another's.
+    fn owed(&self) -> u64 {
+        if self.is_own { self.debt } else { 0 }
+    }
+}
+
 /// The source's own place, else the one that owes least.
 fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>> {
     let choices = line.0.iter().map(|place| {
@@ -94,10 +108,9 @@ fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>>
     choices.min_by_key(|choice| if choice.is_own { (0, 0) } else { (1, choice.debt) })
 }
 
-/// How long the bucket needs until it is full. Nobody can owe more than its depth: that is an old time, which has wrapped.
+/// How long the bucket needs until it is full.
 fn debt(place: u64, rate: Rate, now: Instant) -> u64 {
-    let debt = place.wrapping_sub(now.0) & TIME;
-    if debt <= rate.depth() + SLACK { debt } else { 0 }
+    rate.owed(place.wrapping_sub(now.0) & TIME)
 }
 
 fn tag(hash: u64) -> u64 {

@@ -13,18 +13,12 @@ const PLACES: usize = 256;
 pub(crate) struct HashTable(Vec<u16>);
 
 impl HashTable {
-    /// Backends take their places in turn, each as many in a row as its weight says (divided by the greatest weight's
-    /// share, so that all of them come into the table).
+    /// Each backend has as many places as its weight says, side by side in the backends' order: when one goes, those of the
+    /// others shift over its gap and no further.
     pub(super) fn by_weight(service: &VirtualService) -> Self {
-        let greatest = eligible(service).map(|(_, backend)| usize::from(backend.weight)).max().unwrap_or(1);
-        let count = eligible(service).count().max(1);
-        let most = (PLACES / count).clamp(1, greatest);
-        let row = |(position, weight): (usize, u16)| {
-            std::iter::repeat_n(position as u16, (usize::from(weight) * most / greatest).max(1))
-        };
-        let round: Vec<u16> =
-            eligible(service).flat_map(|(position, backend)| row((position, backend.weight))).collect();
-        Self(round.iter().copied().cycle().take(if round.is_empty() { 0 } else { PLACES.max(round.len()) }).collect())
+        let weights: Vec<u64> = eligible(service).map(|(_, backend)| u64::from(backend.weight)).collect();
+        let rows = eligible(service).zip(shares_of(&weights));
+        Self(rows.flat_map(|((position, _), places)| std::iter::repeat_n(position as u16, places)).collect())
     }
 
     /// A table with these positions.
@@ -55,6 +49,33 @@ impl HashTable {
     }
 }
 
+/// How many places of the table each of these weights gets: its part of all, rounded up or down. A weight that is too small for
+/// one place has one all the same, and the others share what is left.
+fn shares_of(weights: &[u64]) -> Vec<usize> {
+    let (mut places, mut total) = (PLACES.max(weights.len()) as u64, weights.iter().sum::<u64>());
+    let mut ascending = weights.to_vec();
+    ascending.sort_unstable();
+    let mut least = 0;
+    for weight in ascending {
+        least = weight;
+        if weight * places >= total {
+            break;
+        }
+        (places, total) = (places - 1, total - weight);
+    }
+    // Rounding where the rows end, and not how long they are, lets them add up to all places.
+    let mut before = 0;
+    let row = |&weight: &u64| {
+        if weight < least {
+            return 1;
+        }
+        let start = before * places / total;
+        before += weight;
+        (before * places / total - start) as usize
+    };
+    weights.iter().map(row).collect()
+}
+
 /// The same in every process and on every machine, so that two gateways agree: the multiplicative hash of Knuth, whose
 /// upper bits depend on all of the address.
 fn spread(address: IpAddr) -> u32 {
@@ -77,6 +98,8 @@ mod tests {
     use super::super::testing::service;
     use super::*;
 
+    use proptest::prelude::*;
+
     fn shares(weights: &[u16]) -> Vec<usize> {
         HashTable::by_weight(&service(weights)).shares(weights.len())
     }
@@ -91,6 +114,49 @@ mod tests {
         assert!(shares(&[1, 65_535])[0] >= 1, "a small weight is not none");
         assert!(shares(&[1; 300]).iter().all(|share| *share == 1), "more backends than places");
         assert_eq!(HashTable::by_weight(&service(&[0])).lookup(IpAddr::from([127, 0, 0, 1])), None);
+    }
+
+    #[test]
+    fn only_the_ratio_of_weights_counts() {
+        assert_eq!(shares(&[100, 100]), [128, 128]);
+        assert_eq!(shares(&[200, 100, 100]), [128, 64, 64]);
+        assert_eq!(shares(&[65_535; 4]), [64; 4]);
+        let close = shares(&[100, 99]);
+        assert!(close[0].abs_diff(129) <= 1 && close[1].abs_diff(127) <= 1, "128.6 and 127.4: {close:?}");
+        let tall = shares(&[1, 1, 10_000, 20_000]);
+        assert_eq!(tall[..2], [1, 1], "too small for a place");
+        assert!(tall[2].abs_diff(85) <= 1 && tall[3].abs_diff(169) <= 1, "{tall:?}");
+    }
+
+    #[test]
+    fn most_places_stay_when_a_backend_goes() {
+        let before = HashTable::by_weight(&service(&[100; 8]));
+        for gone in 0..8 {
+            let mut weights = [100; 8];
+            weights[gone] = 0;
+            let after = HashTable::by_weight(&service(&weights));
+            let pairs = before.places().iter().zip(after.places());
+            let moved = pairs.filter(|(old, new)| old != new && usize::from(**old) != gone).count();
+            assert!(moved <= PLACES / 2, "{moved} moved between those that stay");
+        }
+    }
+
+    proptest! {
+        /// Every weight has a place, and all places are given; where no weight is too small for one, each part is exact but for
+        /// rounding.
+        #[test]
+        fn places_are_shared_out_whole(weights in prop::collection::vec(1u16.., 1..=PLACES)) {
+            let shares = shares(&weights);
+            prop_assert_eq!(shares.iter().sum::<usize>(), PLACES);
+            prop_assert!(shares.iter().all(|share| *share > 0));
+            let total: usize = weights.iter().map(|weight| usize::from(*weight)).sum();
+            let exact = |weight: &u16| usize::from(*weight) * PLACES;
+            if weights.iter().all(|weight| exact(weight) >= total) {
+                for (weight, share) in weights.iter().zip(&shares) {
+                    prop_assert!(exact(weight).abs_diff(share * total) < total, "{} has {} places", weight, share);
+                }
+            }
+        }
     }
 
     /// Neighbours in one network, and networks: a hundred thousand of either spread evenly.

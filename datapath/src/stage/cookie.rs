@@ -1,5 +1,7 @@
 //! SYN cookies: SYNs are answered here, without a flow; the flow is opened when the client's answer brings the cookie back, and
 //! only then is a backend asked, in the client's name. See `docs/decisions/015-syn-cookies.md`.
+//!
+//! What is answered or said anew here leaves with a right checksum, so what it is taken from must have come with one.
 
 use std::time::Duration;
 
@@ -37,6 +39,9 @@ impl Core {
         let protection = &service.get().protection;
         if !protection.guard.is_baking(protection.syn_cookies, now) {
             return None;
+        }
+        if !is_intact(packet) {
+            return Some(Verdict::Drop(DropReason::BadTransportHeader));
         }
         let options = tcp.options(packet.frame.bytes());
         let TcpOffer { sack_permitted, window_scale, .. } = offer_of(&options);
@@ -123,6 +128,7 @@ impl Core {
         match hit.direction {
             Direction::Original if tcp.flags().rst() => None,
             Direction::Original => Some(Verdict::Drop(DropReason::BeforeBackend)),
+            Direction::Reply if !is_intact(packet) => Some(Verdict::Drop(DropReason::BadTransportHeader)),
             Direction::Reply if tcp.flags().rst() => Some(self.refused(tables, packet, facts, hit, target, now)),
             Direction::Reply if tcp.flags().syn() && answers => {
                 Some(self.join(tables, packet, facts, &tcp, opening, hit, target, now))
@@ -317,6 +323,11 @@ impl Opening {
             offer: self.offer,
         }
     }
+}
+
+/// Nobody else looks at this packet's checksum.
+pub(super) fn is_intact(packet: &Packet) -> bool {
+    wire::l4_checksum_ok(packet.frame.bytes(), &packet.headers)
 }
 
 fn offer_of(options: &wire::TcpOptions) -> TcpOffer {

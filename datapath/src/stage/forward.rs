@@ -6,7 +6,7 @@ use vxlan::OVERHEAD;
 use wire::{ETHERNET_LEN, IcmpError, ethertype};
 
 use super::known::{FlowFacts, our_address, translate};
-use super::six::{is_for_six, piece_mtu};
+use super::six::{is_for_six, leaves_as_six, piece_mtu};
 use crate::adjacency::{Adjacency, PreparedHop, link_header};
 use crate::core::{Core, Role};
 use crate::packet::Packet;
@@ -136,6 +136,9 @@ impl Core {
             self.counters.dropped(DropReason::TooBig);
             let error = IcmpError::FragmentationNeeded { mtu: mtu as u16 };
             return self.answer_flow(tables, packet, facts, direction, error, our_address(facts, direction), now);
+        }
+        if leaves_as_six(facts, direction, target.adjacency) {
+            wire::give_udp_checksum(packet.frame.bytes_mut(), &packet.headers);
         }
         translate(packet, &facts.rewrite(direction));
         let bytes = packet.frame.bytes();

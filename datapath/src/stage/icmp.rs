@@ -1,4 +1,5 @@
-//! ICMP: echo to a VIP is answered; errors are translated by the packet inside them (RFC 5508 §4); all else is dropped.
+//! ICMP: echo to a VIP is answered; errors are translated by the packet inside them (RFC 5508 §4), but for redirects and source
+//! quenches, which Linux does not let through a NAT either; all else is dropped.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ impl Core {
         let L4::Icmp(icmp) = packet.headers.l4 else {
             return Verdict::Drop(DropReason::IcmpUnhandled);
         };
-        if icmp.is_error() {
+        if icmp.goes_far() {
             return self.icmp_error(tables, packet, &icmp, now);
         }
         match packet.origin {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use conntrack::{ClientLink, Direction, Flow, Hit, Invalid, NatBinding, State, Track};
-use wire::{FiveTuple, L4, Rewrite};
+use wire::{FiveTuple, L4, Protocol, Rewrite};
 
 use super::joined::JOINED;
 use super::schedule::opens;
@@ -210,6 +210,21 @@ impl Core {
         track
     }
 
+    /// Where the client was heard, if that is elsewhere than before. What passes without being believed may be a stranger's, who
+    /// must not lead the flow's answers away.
+    fn moved_to(&self, packet: &Packet, hit: Hit) -> Option<ClientLink> {
+        let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) else { return None };
+        let flow = self.conntrack.flow(hit.id);
+        if link == flow.client {
+            return None;
+        }
+        let fits = match &packet.headers.l4 {
+            L4::Tcp(tcp) => self.conntrack.is_of_client(hit.id, tcp),
+            _ => flow.original.protocol != Protocol::Tcp,
+        };
+        fits.then_some(link)
+    }
+
     /// Rewrites and forwards a packet that its flow accepts.
     pub(crate) fn pass(
         &mut self,
@@ -228,6 +243,9 @@ impl Core {
         let spliced = self.conntrack.flow(hit.id).is_spliced();
         let stats = target.backend.stats.worker(self.index);
         count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
+        if let Some(link) = self.moved_to(packet, hit) {
+            self.conntrack.flow_mut(hit.id).client = link;
+        }
         let has_six_end = six::has_six_end(facts.original.src, target.adjacency);
         let mut client_mtu = tables.link_mtu(InterfaceIndex(facts.client.interface));
         if has_six_end {
@@ -269,14 +287,11 @@ pub(super) fn comes_wrong(packet: &Packet, facts: &FlowFacts, direction: Directi
     }
 }
 
-/// Counts a packet that is sent on, and remembers where its client was heard.
+/// Counts a packet that is sent on.
 #[inline]
 pub(super) fn count(flow: &mut Flow, packet: &Packet, direction: Direction, stats: Option<&WorkerStats>) {
     let len = packet.frame.len();
     flow.count(direction, len as u32);
-    if let (Direction::Original, Origin::Link(link)) = (direction, packet.origin) {
-        flow.client = link;
-    }
     if let Some(stats) = stats {
         stats.packet(direction, len);
     }

@@ -1,5 +1,6 @@
 //! Before a flow is opened: may this client, now?
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use conntrack::State;
@@ -17,7 +18,12 @@ impl Core {
         service: &VirtualService,
         key: &FiveTuple,
     ) -> Result<(), DropReason> {
-        if service.protection.lets_in(self.real_address(tables, key.src)) {
+        self.let_source_in(service, self.real_address(tables, key.src))
+    }
+
+    /// As [`Core::let_in`], by the client's real address.
+    pub(crate) fn let_source_in(&self, service: &VirtualService, source: IpAddr) -> Result<(), DropReason> {
+        if service.protection.lets_in(source) {
             return Ok(());
         }
         if let Some(guard) = service.protection.guard.worker(self.index) {
@@ -27,7 +33,7 @@ impl Core {
     }
 
     /// Whether one more flow is within the rates. The source's comes first: one that comes too often uses up nothing of
-    /// what all have together.
+    /// what all have together. Nor does it lose a token of its own for what all have used up: that is looked at before.
     pub(crate) fn within_rates(
         &self,
         tables: &Snapshot,
@@ -36,15 +42,20 @@ impl Core {
         now: Duration,
     ) -> Result<(), DropReason> {
         let protection = &service.protection;
-        let worker = protection.guard.worker(self.index);
-        if let Some(rate) = protection.rate_per_source
-            && !protection.guard.take_of(self.real_address(tables, key.src), rate, now)
-        {
-            worker.inspect(|worker| worker.over_rate_per_source.add(1));
-            return Err(DropReason::OverRatePerSource);
+        let guard = &protection.guard;
+        let worker = guard.worker(self.index);
+        let is_spent = protection.rate.is_some_and(|rate| !guard.has(rate, now));
+        if let Some(rate) = protection.rate_per_source {
+            let source = self.real_address(tables, key.src);
+            let has = if is_spent { guard.has_of(source, rate, now) } else { guard.take_of(source, rate, now) };
+            if !has {
+                worker.inspect(|worker| worker.over_rate_per_source.add(1));
+                return Err(DropReason::OverRatePerSource);
+            }
         }
+        // Another worker may have taken the last one since.
         if let Some(rate) = protection.rate
-            && !protection.guard.take(rate, now)
+            && (is_spent || !guard.take(rate, now))
         {
             worker.inspect(|worker| worker.over_rate.add(1));
             return Err(DropReason::OverRate);

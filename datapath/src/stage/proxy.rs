@@ -51,7 +51,8 @@ impl Core {
             return Err(DropReason::NoHeadroom);
         }
         let headers = wire::Headers::parse(packet.frame.bytes(), len)?;
-        if !wire::prepend_to_datagram(packet.frame.bytes_mut(), &headers, header.bytes()) {
+        let id = self.take_ip_id();
+        if !wire::prepend_to_datagram(packet.frame.bytes_mut(), &headers, header.bytes(), id) {
             packet.frame.trim_front(len);
             return Err(DropReason::TooBig);
         }

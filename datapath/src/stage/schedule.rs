@@ -6,7 +6,7 @@ use std::time::Duration;
 use conntrack::{Direction, Hit, Open, OpenError, Opened, SnatRange};
 use wire::{FiveTuple, L4, Protocol, TcpFlags};
 
-use super::cookie::become_syn;
+use super::cookie::{become_syn, is_intact};
 use super::known::FlowFacts;
 use super::proxy::make_room;
 use crate::core::{Core, SnatPorts};
@@ -53,6 +53,9 @@ impl Core {
         let opening = if begins { None } else { self.read_cookie(packet, &key, service.get(), now) };
         if !begins && opening.is_none() {
             return self.unreachable(tables, packet, &key, DropReason::NoFlowTcp, now);
+        }
+        if opening.is_some() && !is_intact(packet) {
+            return Verdict::Drop(DropReason::BadTransportHeader);
         }
         if (opening.is_some() || strays)
             && let Some(worker) = self.first_asked(packet)

@@ -5,19 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use conntrack::{ClientLink, Direction};
 use sys::Frame;
-use wire::ipv6::protocol::ICMP;
+use wire::ipv6::{FRAGMENT_HEADER_LEN, protocol::ICMP};
 use wire::translate::{DONT_FRAGMENT_ABOVE, FRAGMENT_MTU, GROWTH, ROOM, four_to_six, six_to_four};
-use wire::{ETHERNET_LEN, Ipv4, Ipv6, Pair, ethertype};
+use wire::{ETHERNET_LEN, Ipv4, Ipv6, Pair, Protocol, ethertype};
 
 use super::known::FlowFacts;
 use crate::adjacency::Adjacency;
 use crate::core::Core;
-use crate::service::Snapshot;
+use crate::service::{ServiceRef, Snapshot};
 use crate::surrogate::{SOMEBODY, is_client, is_surrogate};
 use crate::verdict::{DropReason, Verdict};
 
 /// Where the destination stands in an IPv6 header.
 const DESTINATION: usize = 24;
+/// Where the port of the destination stands in a TCP or UDP header.
+const DESTINATION_PORT: usize = 2;
 /// `ICMPv6` types below this are errors (RFC 4443 2.1).
 const FIRST_QUESTION: u8 = 128;
 
@@ -34,7 +36,7 @@ impl Core {
         let src = match backend(ip.src) {
             Some(backend) => backend,
             None if is_error(frame.bytes(), &ip) => SOMEBODY,
-            None => self.surrogates.hear(ip.src, self.second).ok_or(DropReason::ClientsFull)?,
+            None => self.hear_client(tables, frame.bytes(), &ip, dst)?,
         };
         let quoted = |address: Ipv6Addr| {
             let ours = (address == ip.dst).then_some(dst);
@@ -46,6 +48,18 @@ impl Core {
         frame.truncate(lies.end);
         frame.trim_front(lies.start);
         Ok(())
+    }
+
+    /// The surrogate of a client. Who has none has no flow either, so the lists of the service are asked first: who is kept out
+    /// shall not use up the room of others.
+    fn hear_client(&self, tables: &Snapshot, packet: &[u8], ip: &Ipv6, dst: Ipv4Addr) -> Result<Ipv4Addr, DropReason> {
+        if let Some(known) = self.surrogates.hear_again(ip.src, self.second) {
+            return Ok(known);
+        }
+        if let Some(service) = asked_service(tables, packet, ip, dst) {
+            self.let_source_in(service.get(), ip.src.into())?;
+        }
+        self.surrogates.hear(ip.src, self.second).ok_or(DropReason::ClientsFull)
     }
 
     /// The frame begins with an IPv4 packet to a surrogate: makes it the IPv6 packet that it stands for.
@@ -128,14 +142,20 @@ pub(crate) fn mtu_towards(client: std::net::Ipv4Addr, link_mtu: usize) -> usize 
     if is_surrogate(client) { link_mtu.saturating_sub(GROWTH) } else { link_mtu }
 }
 
-/// The longest packet like this one that goes out in this direction, where `mtu` is for packets that may not be cut.
-/// What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that (RFC 7915 4).
+/// The longest packet like this one that goes out in this direction, where `mtu` is for whole packets that may not be cut; a
+/// fragment gets one header more. What may be cut must cross any IPv6 link as it leaves us, since nobody cuts it after that
+/// (RFC 7915 4).
 #[cold]
 pub(crate) fn mtu_for(ip: &Ipv4, facts: &FlowFacts, direction: Direction, adjacency: &Adjacency, mtu: usize) -> usize {
-    if ip.dont_fragment() || !leaves_as_six(facts, direction, adjacency) {
+    if !leaves_as_six(facts, direction, adjacency) {
         return mtu;
     }
-    mtu.min(if ip.is_fragment() { FRAGMENT_MTU } else { DONT_FRAGMENT_ABOVE })
+    match (ip.dont_fragment(), ip.is_fragment()) {
+        (true, false) => mtu,
+        (true, true) => mtu.saturating_sub(FRAGMENT_HEADER_LEN),
+        (false, false) => mtu.min(DONT_FRAGMENT_ABOVE),
+        (false, true) => mtu.min(FRAGMENT_MTU),
+    }
 }
 
 /// The longest piece that a packet may be cut into.
@@ -149,7 +169,7 @@ pub(crate) fn segment_mtu(facts: &FlowFacts, direction: Direction, adjacency: &A
     if leaves_as_six(facts, direction, adjacency) { mtu.min(DONT_FRAGMENT_ABOVE) } else { mtu }
 }
 
-fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {
+pub(crate) fn leaves_as_six(facts: &FlowFacts, direction: Direction, adjacency: &Adjacency) -> bool {
     match direction {
         Direction::Original => adjacency.six,
         Direction::Reply => is_surrogate(facts.original.src),
@@ -172,6 +192,13 @@ pub(crate) fn is_of_six(packet: &[u8]) -> bool {
 #[inline]
 pub(crate) fn is_from_six(packet: &[u8]) -> bool {
     packet.get(12).is_some_and(|first| *first >= 0xf0)
+}
+
+/// The service that a packet to a surrogate is for, where it says its ports.
+fn asked_service<'a>(tables: &'a Snapshot, packet: &[u8], ip: &Ipv6, dst: Ipv4Addr) -> Option<ServiceRef<'a>> {
+    let protocol = Protocol::try_from(ip.protocol).ok().filter(|_| !ip.is_later_fragment())?;
+    let port: &[u8; 2] = packet.get(ip.payload() + DESTINATION_PORT..)?.first_chunk()?;
+    tables.lookup(dst, u16::from_be_bytes(*port), protocol)
 }
 
 fn destination(packet: &[u8]) -> Option<Ipv6Addr> {

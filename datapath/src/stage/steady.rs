@@ -36,6 +36,10 @@ impl Core {
         let tcp = if let L4::Tcp(tcp) = &packet.headers.l4 { Some(tcp) } else { None };
         let flow = self.conntrack.goes_on(hit.id, hit.direction, tcp, &target.service.idle, now)?;
         count(flow, packet, hit.direction, target.backend.stats.worker(self.index));
+        // It fits, so this is where its client is now.
+        if let (Direction::Original, Origin::Link(link)) = (hit.direction, packet.origin) {
+            flow.client = link;
+        }
         let facts = FlowFacts::of(flow);
         edit_tcp(packet, &facts, hit.direction, target.adjacency.mtu);
         translate(packet, &facts.rewrite(hit.direction));

@@ -101,6 +101,14 @@ impl Icmp {
         )
     }
 
+    /// Whether this is an error that the sender of what it quotes is to hear of wherever it is. A redirect is between a host and a
+    /// router of its own link (RFC 1812 5.2.7.2), and nobody may listen to a source quench (RFC 6633).
+    #[must_use]
+    #[inline]
+    pub const fn goes_far(&self) -> bool {
+        matches!(self.kind, kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM)
+    }
+
     /// The MTU of the next hop (RFC 1191); 0 from routers older than that.
     #[must_use]
     #[inline]
@@ -121,6 +129,8 @@ mod tests {
     fn which_messages_are_errors() {
         let errors: Vec<u8> = (0..=255).filter(|&kind| message(kind, 0).is_error()).collect();
         assert_eq!(errors, [3, 4, 5, 11, 12]);
+        let far: Vec<u8> = (0..=255).filter(|&kind| message(kind, 0).goes_far()).collect();
+        assert_eq!(far, [3, 11, 12]);
     }
 
     #[test]

@@ -49,4 +49,4 @@ pub use tcp::{
     without_fast_open, write_tcp_data, write_tcp_handshake, write_tcp_reset,
 };
 pub use translate::{Pair, Untranslatable, four_to_six, six_to_four};
-pub use udp::{Udp, prepend_to_datagram};
+pub use udp::{Udp, give_udp_checksum, prepend_to_datagram};

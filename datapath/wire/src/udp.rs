@@ -1,7 +1,7 @@
 //! The UDP header (RFC 768).
 
 use crate::bytes::{get16, set16, window, window_mut};
-use crate::{Delta, Headers, L4, Malformed, ipv4};
+use crate::{Delta, Headers, L4, Malformed, checksum, ipv4};
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 8;
@@ -77,13 +77,28 @@ pub(crate) const fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
+/// Gives a datagram that has no checksum one, while it is whole: its pieces could get none (RFC 7915 4.5).
+pub fn give_udp_checksum(frame: &mut [u8], headers: &Headers) {
+    let (L4::Udp(udp), ip) = (&headers.l4, &headers.ip) else { return };
+    if ip.is_fragment() || udp.checksum != 0 {
+        return;
+    }
+    let Some(datagram) = frame.get_mut(udp.offset()..udp.offset() + udp.len()) else { return };
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::protocol::UDP, udp.len() as u16);
+    let sum = !checksum::fold(pseudo + checksum::sum(datagram));
+    if let Some(header) = window_mut::<HEADER_LEN>(datagram, 0) {
+        set16(header, field::CHECKSUM, never_zero(sum));
+    }
+}
+
 /// Puts `extra` in front of the payload of a datagram. The frame has that much room in front of the packet: `headers` are
 /// those of the packet, which begins at `extra.len()`, and which begins at 0 afterwards. Lengths and checksums follow; DF
-/// goes, since how long the packet is has nothing to do any more with what its sender knows of the way.
+/// goes, since how long the packet is has nothing to do any more with what its sender knows of the way. With DF the sender
+/// needed no identification that tells its packets apart (RFC 6864 4.1), and may have put any in: `id` is there instead.
 ///
 /// False, and nothing is done, if the packet is no whole UDP datagram, or gets too long for one, or `extra` is of odd
 /// length, by which the checksum could not be corrected.
-pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8]) -> bool {
+pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8], id: u16) -> bool {
     let (L4::Udp(udp), ip) = (&headers.l4, &headers.ip) else { return false };
     let (total_len, len) = (ip.total_len() + extra.len(), udp.len() + extra.len());
     let fits = total_len <= ipv4::MAX_LEN && ip.offset() == extra.len() && extra.len().is_multiple_of(2);
@@ -93,7 +108,7 @@ pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8]) ->
     frame.copy_within(ip.offset()..udp.payload(), 0);
     let (udp_at, payload) = (udp.offset() - ip.offset(), udp.payload() - ip.offset());
     frame[payload..payload + extra.len()].copy_from_slice(extra);
-    lengthen_ip(frame, total_len as u16);
+    lengthen_ip(frame, total_len as u16, if ip.dont_fragment() { id } else { ip.id() });
     let Some(header) = window_mut::<HEADER_LEN>(frame, udp_at) else { return false };
     set16(header, field::LEN, len as u16);
     if udp.checksum != 0 {
@@ -107,13 +122,15 @@ pub fn prepend_to_datagram(frame: &mut [u8], headers: &Headers, extra: &[u8]) ->
     true
 }
 
-fn lengthen_ip(frame: &mut [u8], total_len: u16) {
+fn lengthen_ip(frame: &mut [u8], total_len: u16, id: u16) {
     let Some(header) = window_mut::<{ ipv4::MIN_HEADER_LEN }>(frame, 0) else { return };
-    let (old_len, old_flags) = (get16(header, ipv4::field::TOTAL_LEN), get16(header, ipv4::field::FRAGMENT));
-    let flags = old_flags & !ipv4::DONT_FRAGMENT;
-    set16(header, ipv4::field::TOTAL_LEN, total_len);
-    set16(header, ipv4::field::FRAGMENT, flags);
-    let delta = Delta::new().replace16(old_len, total_len).replace16(old_flags, flags);
+    let flags = get16(header, ipv4::field::FRAGMENT) & !ipv4::DONT_FRAGMENT;
+    let words = [(ipv4::field::TOTAL_LEN, total_len), (ipv4::field::ID, id), (ipv4::field::FRAGMENT, flags)];
+    let mut delta = Delta::new();
+    for (at, new) in words {
+        delta = delta.replace16(get16(header, at), new);
+        set16(header, at, new);
+    }
     let sum = delta.apply(get16(header, ipv4::field::CHECKSUM));
     set16(header, ipv4::field::CHECKSUM, sum);
 }

@@ -9,7 +9,7 @@ use common::{Plan, addresses, assert_checksums, parse, plans, slow_sum, tuples};
 use proptest::prelude::*;
 use wire::{
     Datagram, Delta, FiveTuple, Headers, L4, Protocol, Rewrite, checksum, decrement_ttl, finish_partial_checksum,
-    l4_checksum_ok, rewrite, route, set_tos,
+    give_udp_checksum, l4_checksum_ok, rewrite, route, set_tos,
 };
 
 fn to(tuple: FiveTuple) -> Rewrite {
@@ -33,6 +33,16 @@ proptest! {
         let bytes = [&src.octets()[..], &dst.octets(), &[0, protocol], &len.to_be_bytes()].concat();
         let sum = checksum::pseudo_header(src, dst, protocol, len);
         prop_assert_eq!(checksum::fold(sum), slow_sum(&[&bytes]));
+    }
+
+    /// What its sender would have sent with one; all else stays.
+    #[test]
+    fn a_datagram_gets_its_checksum(mut plan in plans()) {
+        plan.no_checksum = true;
+        let mut frame = plan.build();
+        let headers = parse(&frame);
+        give_udp_checksum(&mut frame, &headers);
+        prop_assert_eq!(frame, Plan { no_checksum: false, ..plan }.build());
     }
 
     /// A delta gives what a sum from scratch gives, at even and odd positions, for one and for many changes.
@@ -194,4 +204,15 @@ fn computed_zero_is_sent_as_ones() {
     let headers = parse(&after);
     rewrite(&mut after, &headers, &Rewrite { src, dst, src_port: 1, dst_port: 53 });
     assert_eq!(after, packet);
+}
+
+/// By hand, RFC 768: 192.0.2.1:1 to 192.0.2.2:2, nine bytes of datagram. c000 + 0201 + c000 + 0202 + 0011 + 0009 of the pseudo
+/// header, 0001 + 0002 + 0009 + 4100 of the datagram, the odd byte padded: 1c529, with the carry c52a, its complement 3ad5.
+#[test]
+fn the_checksum_of_an_odd_datagram() {
+    let mut packet =
+        vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0xf6, 0xcc, 192, 0, 2, 1, 192, 0, 2, 2, 0, 1, 0, 2, 0, 9, 0, 0, 0x41];
+    let headers = parse(&packet);
+    give_udp_checksum(&mut packet, &headers);
+    assert_eq!(packet[26..], [0x3a, 0xd5, 0x41]);
 }

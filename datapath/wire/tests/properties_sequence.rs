@@ -101,16 +101,17 @@ proptest! {
     }
 
     #[test]
-    fn datagrams_get_longer_in_front(mut plan in plans(), extra in prop::collection::vec(any::<u8>(), 0..30)) {
+    fn datagrams_get_longer_in_front(mut plan in plans(), extra in prop::collection::vec(any::<u8>(), 0..30), id: u16) {
         plan.tuple.protocol = Protocol::Udp;
         let extra = [&extra[..], &extra[..]].concat();
         let before = plan.build();
         let mut frame = [vec![0xee; extra.len()], before.clone()].concat();
         let headers = Headers::parse(&frame, extra.len()).expect("well-formed");
-        prop_assert!(prepend_to_datagram(&mut frame, &headers, &extra));
+        prop_assert!(prepend_to_datagram(&mut frame, &headers, &extra, id));
         assert_checksums(&frame);
         let after = parse(&frame);
         prop_assert_eq!((after.ip.total_len(), after.ip.dont_fragment()), (frame.len(), false));
+        prop_assert_eq!(after.ip.id(), if headers.ip.dont_fragment() { id } else { headers.ip.id() });
         prop_assert_eq!(after.five_tuple(), headers.five_tuple());
         let L4::Udp(udp) = after.l4 else { panic!("not UDP") };
         prop_assert_eq!(&frame[udp.payload()..], &[extra, plan.payload.clone()].concat()[..]);
@@ -202,8 +203,8 @@ fn proxy_headers_fit_in_front_of_datagrams() {
         let before = common::Golden::read("nat_udp").packet("before");
         let mut frame = [header.bytes(), &before].concat();
         let headers = Headers::parse(&frame, header.bytes().len()).expect("well-formed");
-        assert!(prepend_to_datagram(&mut frame, &headers, header.bytes()));
+        assert!(prepend_to_datagram(&mut frame, &headers, header.bytes(), 7));
         assert_checksums(&frame);
-        assert!(!prepend_to_datagram(&mut frame, &headers, &header.bytes()[1..]), "odd");
+        assert!(!prepend_to_datagram(&mut frame, &headers, &header.bytes()[1..], 7), "odd");
     }
 }
