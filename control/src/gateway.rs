@@ -17,6 +17,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_checks;
+#[cfg(test)]
 mod tests_running;
 #[cfg(test)]
 mod tests_six;

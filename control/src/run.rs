@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Loaded};
 use crate::gateway::{Gateway, StartError};
-use crate::operations::Operations;
+use crate::operations::{Operations, ReloadReport};
 use start::Running;
 
 /// How often the gateway looks after its workers.
@@ -135,14 +135,24 @@ fn reload(gateway: &Mutex<Gateway>) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
-    match lock(gateway).reload() {
-        Ok(report) => tracing::info!(changes = ?report.changes, "reloaded"),
+    announce(lock(gateway).reload());
+    notify(&[NotifyState::Ready]);
+}
+
+/// Nobody reads an answer to SIGHUP: what it would say is in the log.
+fn announce(outcome: Result<ReloadReport, Vec<config::Problem>>) {
+    match outcome {
+        Ok(report) => {
+            for warning in &report.warnings {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!(changes = ?report.changes, "reloaded");
+        }
         Err(problems) => {
             tracing::error!("the config was not reloaded, nothing has changed");
             print_problems(&problems);
         }
     }
-    notify(&[NotifyState::Ready]);
 }
 
 /// Ends the servers, then the gateway, then what would outlive the process.
@@ -170,4 +180,25 @@ async fn alone(mut shared: Arc<Mutex<Gateway>>) -> Option<Gateway> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::api::tempdir::Directory;
+
+    #[test]
+    fn a_reload_by_signal_logs_the_config_s_warnings() {
+        let directory = Directory::new();
+        let said = directory.path.join("said");
+        let ears = Mutex::new(std::fs::File::create(&said).unwrap());
+        let ears = tracing_subscriber::fmt().with_writer(ears).finish();
+        let warning = "gw.toml:3:8: warning: service `web` has no backends".to_owned();
+        let report = ReloadReport { warnings: vec![warning.clone()], ..ReloadReport::default() };
+        tracing::subscriber::with_default(ears, || announce(Ok(report)));
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(said.contains(&warning) && said.contains("reloaded"), "{said}");
+    }
 }

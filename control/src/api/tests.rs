@@ -112,6 +112,30 @@ fn services_come_change_and_go() {
 }
 
 #[test]
+fn null_goes_back_to_the_default() {
+    let served = Fake::new().serve();
+    let whole = r#"{"name": "new", "listen": "198.18.0.9:80", "scheduler": "wlc", "timestamps": "keep", "proxy_protocol": true,
+        "on_down": "reset", "syn_cookies": "never", "allow": "198.18.0.0/16", "deny": "198.18.7.0/24",
+        "check": {"type": "tcp", "port": 80}, "backends": [{"address": "192.0.2.7:80", "weight": 5}]}"#;
+    assert_eq!(ask(&served, "POST", "/v1/services", whole).0, 201);
+    let defaults = json!({"scheduler": "rr", "timestamps": "rewrite", "proxy_protocol": false, "on_down": "keep",
+        "syn_cookies": "auto", "allow": [], "deny": [], "direct": false, "one_packet": false});
+    let of = |view: &Value| -> Value {
+        defaults.as_object().unwrap().keys().map(|key| (key.clone(), view[key].clone())).collect()
+    };
+    let nulls: Value = defaults.as_object().unwrap().keys().map(|key| (key.clone(), Value::Null)).collect();
+    let (status, view) = ask(&served, "PATCH", "/v1/services/new", &nulls.to_string());
+    assert_eq!((status, of(&view)), (200, defaults.clone()));
+    let others = [r#"{"direct": true}"#, r#"{"direct": null}"#];
+    let direct = others.map(|body| ask(&served, "PATCH", "/v1/services/new", body).1["direct"].clone());
+    assert_eq!(direct, [true, false]);
+    let one = "/v1/services/new/backends/192.0.2.7:80";
+    assert_eq!(ask(&served, "PATCH", one, r#"{"sorry": true}"#).1["sorry"], true);
+    let (status, view) = ask(&served, "PATCH", one, r#"{"sorry": null, "weight": null}"#);
+    assert_eq!((status, &view["sorry"], &view["weight"]), (200, &json!(false), &json!(1)));
+}
+
+#[test]
 fn backends_come_change_and_go() {
     let served = Fake::new().serve();
     let path = "/v1/services/my-web/backends";
@@ -177,6 +201,9 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
         ("PATCH", web, r#"{"name": "other"}"#),
         ("PATCH", web, r#"{"scheduler": "rrr"}"#),
         ("PATCH", web, r#"{"listen": []}"#),
+        ("PATCH", web, r#"{"listen": null}"#),
+        ("PATCH", web, r#"{"allow": []}"#),
+        ("PUT", web, r#"{"name": "my-web", "listen": "198.18.0.1:8080", "allow": []}"#),
         ("PATCH", web, r#"{"listen": ["198.18.0.1:8080", "nonsense"]}"#),
         ("PATCH", "/v1/services/my-wbe", r#"{"scheduler": "rr"}"#),
         ("DELETE", web, "please"),

@@ -150,4 +150,5 @@ fn run(mut runner: Runner, shared: &Shared) {
             None => std::thread::park(),
         }
     }
+    runner.set(Vec::new(), sys::clock::now());
 }

@@ -7,6 +7,7 @@ use super::dialogue::Dialogue;
 use super::stack::{Ends, Stack};
 use super::{Outcome, Target, icmp};
 use crate::config::CheckKind;
+use crate::config::check::UDP_HEADERS_BYTES;
 use crate::config::value::show_duration;
 use wire::{L4, Protocol};
 
@@ -18,7 +19,7 @@ pub struct Probe {
     dialogue: Dialogue,
     begun: Duration,
     timeout: Duration,
-    /// The backend's kernel has said that there is nobody.
+    /// The backend's kernel has said that there is nobody, or nothing can be sent to it.
     refusal: Option<String>,
 }
 
@@ -30,13 +31,25 @@ pub struct Step {
     pub outcome: Option<Outcome>,
 }
 
+/// The stack would drop it without a word, and the backend would be blamed for its silence.
+fn too_long(payload: &[u8], mtu: usize) -> Option<String> {
+    let room = mtu.saturating_sub(UDP_HEADERS_BYTES);
+    (payload.len() > room).then(|| {
+        let len = payload.len();
+        format!("the payload of {len} bytes does not fit: a packet on the way has room for {room}")
+    })
+}
+
 impl Probe {
     /// Begins one from this port. `seed` decides the sequence numbers.
     pub fn begin(target: &Target, port: u16, seed: u64, now: Duration) -> Probe {
         let ends = Ends { local: SocketAddrV4::new(target.source, port), remote: target.address };
+        let mut unsendable = None;
         let stack = match &target.check.kind {
             CheckKind::Udp(udp) => {
-                Stack::datagram(ends, &[target.greeting(), &udp.send].concat(), target.mtu, seed, now)
+                let payload = [target.greeting(), &udp.send].concat();
+                unsendable = too_long(&payload, target.mtu);
+                Stack::datagram(ends, &payload, target.mtu, seed, now)
             }
             CheckKind::Tcp | CheckKind::Http(_) => Stack::connect(ends, target.mtu, seed, now),
         };
@@ -47,7 +60,7 @@ impl Probe {
             dialogue: Dialogue::new(target),
             begun: now,
             timeout: target.check.timeout,
-            refusal: None,
+            refusal: unsendable,
         }
     }
 
@@ -80,6 +93,12 @@ impl Probe {
         }
         let packets = self.stack.say(now);
         Step { packets, outcome: verdict.map(|(passed, what)| Outcome { passed, what, took }) }
+    }
+
+    /// Ends it without a verdict; gives what is still to be sent.
+    pub fn abandon(&mut self, now: Duration) -> Vec<Vec<u8>> {
+        self.hang_up();
+        self.stack.say(now)
     }
 
     /// A RST, so that nothing of the connection stays, at the backend or here. HAProxy ends its checks so, too.

@@ -87,7 +87,7 @@ impl Runner {
             let job = match old.remove(&target.backend) {
                 Some(job) if is_same(&job.target, &target) => Job { target, ..job },
                 other => {
-                    self.retire(other);
+                    self.retire(other, now);
                     let due = begin_at(now + self.chance.part(target.check.interval, 0..1000), &target);
                     Job { target, due, probe: None, next: due, turn: self.chance.draw() as u16 }
                 }
@@ -96,12 +96,16 @@ impl Runner {
             self.jobs.insert(job.target.backend, job);
         }
         for job in old.into_values() {
-            self.retire(Some(job));
+            self.retire(Some(job), now);
         }
     }
 
-    fn retire(&mut self, job: Option<Job>) {
-        if let Some(Job { probe: Some((_, port)), target, .. }) = job {
+    /// A check that is under way ends as others do: nothing of the connection stays at the backend.
+    fn retire(&mut self, job: Option<Job>, now: Duration) {
+        if let Some(Job { probe: Some((mut probe, port)), target, .. }) = job {
+            for packet in probe.abandon(now) {
+                let _ = self.line.send(target.backend, packet);
+            }
             self.release(target.kind, port);
         }
     }

@@ -114,6 +114,18 @@ fn datagrams_are_answered_or_not() {
     assert_eq!((lost.passed, lost.what.as_str()), (false, "no answer within 10s"));
 }
 
+#[test]
+fn a_payload_that_does_not_fit_is_no_silence_of_the_backend() {
+    let with_room = |target: Target, room: usize| Target { mtu: room + 28, ..target };
+    let mut server = Server::new(b"alive");
+    assert_eq!(check(&with_room(sends(&[1; 600], None), 600), &mut server), passed("answered 5 bytes"));
+    let outcome = play(&with_room(sends(&[1; 601], None), 600), &mut server, &mut |_, _| 1);
+    let why = "the payload of 601 bytes does not fit: a packet on the way has room for 600";
+    assert_eq!((outcome.what.as_str(), outcome.took), (why, Duration::ZERO));
+    let greeted = Target { greeted: true, ..with_room(sends(&[1; 600], None), 600) };
+    assert!(check(&greeted, &mut server).1.starts_with("the payload of 616 bytes does not fit"));
+}
+
 /// By hand from the specification, section 2.2: version 2, LOCAL, no addresses.
 #[test]
 fn who_wants_a_proxy_header_gets_one_first() {

@@ -28,12 +28,8 @@ pub fn read(mut section: Section<'_>, report: &mut Report) -> Option<FlowLogConf
     let all = !section.has("events");
     let wants = |open: bool| all || events.iter().any(|event| event.value == open);
     let (opens, closes) = (wants(true), wants(false));
-    if let Some(found) = section.find("events").filter(|_| !opens && !closes) {
-        let complaint = Complaint::hinted("`events` is empty: nothing would be logged", "leave [flow_log] out");
-        if !report.has_errors() {
-            report.error(&found.at, complaint);
-        }
-    }
+    let empty = Complaint::hinted("`events` is empty: nothing would be logged", "leave [flow_log] out");
+    section.refuse_empty("events", empty, report);
     section.close(report);
     Some(FlowLogConfig { path: path?, opens, closes })
 }

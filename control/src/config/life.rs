@@ -6,7 +6,7 @@ use datapath::service::SchedulerKind;
 
 use super::report::{Complaint, Report};
 use super::section::Section;
-use super::{settings, value};
+use super::settings;
 
 /// What becomes of connections when a backend is down.
 pub const ON_DOWN: &[(&str, bool)] = &[("keep", false), ("reset", true)];
@@ -76,10 +76,10 @@ pub fn uses_shares(scheduler: SchedulerKind) -> bool {
 /// Reads the keys out of a service's table.
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> LifeChange {
     let [slow_start, on_down, drain_deadline] = KEYS;
-    let reset_on_down = section.text(on_down, report, |text| value::word("choice", text, ON_DOWN));
+    let keeps = Life::default().reset_on_down;
     LifeChange {
         slow_start: section.nullable(slow_start, report, settings::read_timeout),
-        reset_on_down: reset_on_down.map(|found| found.value),
+        reset_on_down: settings::or_default(section, on_down, keeps, report, settings::choice(ON_DOWN)),
         drain_deadline: section.nullable(drain_deadline, report, settings::read_timeout),
     }
 }

@@ -10,7 +10,7 @@ use wire::Protocol;
 use super::node::Value;
 use super::report::{Complaint, Report};
 use super::section::{Section, integer, text};
-use super::{Listen, value};
+use super::{Listen, settings, value};
 
 /// All keys.
 pub const KEYS: [&str; 8] =
@@ -75,7 +75,7 @@ pub struct Protection {
     pub half_open: Option<u32>,
 }
 
-/// What shall be other: `None` leaves it, `Some(None)` takes it away, as an empty list does.
+/// What shall be other: `None` leaves it, `Some(None)` takes it away, as JSON's null makes an empty list.
 #[expect(clippy::option_option, reason = "None leaves it as it is, Some(None) takes it away")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProtectionChange {
@@ -252,7 +252,7 @@ impl RateLimit {
 /// Reads the keys out of a service's table.
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange {
     let [allow, deny, rate, rate_burst, per_source, per_source_burst, cookies, half_open] = KEYS;
-    let syn_cookies = section.text(cookies, report, |text| value::word("choice", text, SYN_COOKIES));
+    let syn_cookies = settings::or_default(section, cookies, Cookies::default(), report, settings::choice(SYN_COOKIES));
     let half_open = section.nullable(half_open, report, |found, report| {
         integer(found, HALF_OPEN, report).map(|half_open| half_open.value)
     });
@@ -262,6 +262,7 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange 
     let mut burst =
         |key| section.nullable(key, report, |found, report| integer(found, RATES, report).map(|burst| burst.value));
     let (rate_burst, rate_per_source_burst) = (burst(rate_burst), burst(per_source_burst));
+    refuse_nobody(section, allow, report);
     ProtectionChange {
         allow: prefixes(section, allow, report),
         deny: prefixes(section, deny, report),
@@ -269,9 +270,19 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange 
         rate_burst,
         rate_per_source,
         rate_per_source_burst,
-        syn_cookies: syn_cookies.map(|found| found.value),
+        syn_cookies,
         half_open,
     }
+}
+
+/// A list without anyone reads as if nobody were allowed, but a service without a list is open to everybody: whoever writes
+/// it must say which.
+fn refuse_nobody(section: &mut Section<'_>, key: &'static str, report: &mut Report) {
+    let Some(found) = section.find(key) else { return };
+    // What has no place came as JSON, which can say null.
+    let everybody = if found.at.span.is_empty() { "null allows everybody" } else { "leave it out to allow everybody" };
+    let hint = format!("{everybody}; `deny` of 0.0.0.0/0 and ::/0 keeps everybody out");
+    section.refuse_empty(key, Complaint::hinted(format!("`{key}` is empty: who may come?"), hint), report);
 }
 
 fn prefixes(section: &mut Section<'_>, key: &'static str, report: &mut Report) -> Option<Vec<Prefix>> {
@@ -295,12 +306,23 @@ pub fn prefix(text: &str) -> Result<Prefix, Complaint> {
     if bits > longest {
         return Err(wrong());
     }
+    if let Some(written) = in_ipv4_form(address, bits) {
+        let message = format!("`{text}` is IPv4 in IPv6's form, which no packet has");
+        return Err(Complaint::hinted(message, format!("write {written}")));
+    }
     let network = network(address, bits);
     if network != address {
         let message = format!("`{text}` has bits behind its length");
         return Err(Complaint::hinted(message, format!("write {network}/{bits}")));
     }
     Ok(Prefix { address, bits })
+}
+
+/// How a prefix of IPv4 addresses in IPv6's form is rightly written.
+fn in_ipv4_form(address: IpAddr, bits: u8) -> Option<String> {
+    let IpAddr::V6(six) = address else { return None };
+    let (four, bits) = (IpAddr::V4(six.to_ipv4_mapped()?), bits.checked_sub(96)?);
+    Some(Prefix { address: network(four, bits), bits }.to_string())
 }
 
 fn network(address: IpAddr, bits: u8) -> IpAddr {

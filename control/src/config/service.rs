@@ -14,6 +14,8 @@ use super::{
     persistence, protection, settings, state_times, value,
 };
 
+const DEFAULT_WEIGHT: u16 = 1;
+
 /// A service as far as it could be read.
 #[derive(Debug)]
 pub struct ServiceDraft {
@@ -101,11 +103,13 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
     }
     let vtep = nullable(&mut section, "vtep", report, value::ipv4_host);
     let mac = nullable(&mut section, "mac", report, value::mac);
-    let weight = section.integer("weight", 0..=65_535, report).map(|weight| weight.value);
+    let weight = settings::or_default(&mut section, "weight", DEFAULT_WEIGHT, report, |found, report| {
+        integer(found, 0..=65_535, report).map(|weight| weight.value)
+    });
     let max_connections = section.nullable("max_connections", report, |found, report| {
         NonZeroU32::new(integer(found, 1..=i64::from(u32::MAX), report)?.value)
     });
-    let sorry = section.find("sorry").and_then(|found| settings::switch(found, report));
+    let sorry = settings::or_default(&mut section, "sorry", false, report, settings::switch);
     let at = section.at.clone();
     section.close(report);
     Some(BackendDraft { at, address, vtep, mac, weight, max_connections, sorry })
@@ -151,7 +155,7 @@ impl BackendDraft {
             address: self.address.as_ref()?.value,
             vtep: self.vtep.as_ref().and_then(|vtep| vtep.value),
             mac: self.mac.as_ref().and_then(|mac| mac.value),
-            weight: self.weight.unwrap_or(1),
+            weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
             max_connections: self.max_connections.flatten(),
             sorry: self.sorry.unwrap_or(false),
         })

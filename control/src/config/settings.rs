@@ -11,7 +11,7 @@ use super::passive::{self, Passive};
 use super::persistence::{self, Persistence, PersistenceChange};
 use super::protection::{self, Protection, ProtectionChange};
 use super::report::{Complaint, Located, Report};
-use super::section::{Found, Section, wrong_type};
+use super::section::{Found, Section, text, wrong_type};
 use super::state_times::{self, StateTimes, StateTimesChange};
 use super::{Listen, one_packet, value};
 
@@ -124,24 +124,41 @@ impl SettingsChange {
 
 /// Reads them out of a service's table.
 pub fn read(section: &mut Section<'_>, report: &mut Report) -> SettingsChange {
-    let scheduler = section.text("scheduler", report, value::scheduler);
-    let timestamps = section.text("timestamps", report, |text| value::word("choice", text, TIMESTAMPS));
-    let direct = section.find("direct").and_then(|found| switch(found, report));
-    let proxy_protocol = section.find("proxy_protocol").and_then(|found| switch(found, report));
-    let timeout = section.nullable("timeout", report, read_timeout);
+    let Settings { scheduler, rewrite_timestamps, direct, proxy_protocol, one_packet, .. } = Settings::default();
     SettingsChange {
-        scheduler: scheduler.map(|found| found.value),
-        rewrite_timestamps: timestamps.map(|found| found.value),
-        direct,
-        proxy_protocol,
-        timeout,
+        scheduler: or_default(section, "scheduler", scheduler, report, parsed(value::scheduler)),
+        rewrite_timestamps: or_default(section, "timestamps", rewrite_timestamps, report, choice(TIMESTAMPS)),
+        direct: or_default(section, "direct", direct, report, switch),
+        proxy_protocol: or_default(section, "proxy_protocol", proxy_protocol, report, switch),
+        timeout: section.nullable("timeout", report, read_timeout),
         persistence: persistence::read(section, report),
         life: life::read(section, report),
         timeouts: state_times::read(section, report),
         protection: protection::read(section, report),
-        one_packet: section.find(one_packet::KEY).and_then(|found| switch(found, report)),
+        one_packet: or_default(section, one_packet::KEY, one_packet, report, switch),
         passive: passive::read(section, report),
     }
+}
+
+/// What `read` makes of a key's value; JSON's null is the default.
+pub fn or_default<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: T,
+    report: &mut Report,
+    read: impl FnOnce(Found<'_>, &mut Report) -> Option<T>,
+) -> Option<T> {
+    section.nullable(key, report, read).map(|given| given.unwrap_or(default))
+}
+
+/// One of a few words.
+pub fn choice<T: Copy>(known: &'static [(&str, T)]) -> impl FnOnce(Found<'_>, &mut Report) -> Option<T> {
+    parsed(|text| value::word("choice", text, known))
+}
+
+/// A string as `parse` understands it.
+fn parsed<T>(parse: impl FnOnce(&str) -> Result<T, Complaint>) -> impl FnOnce(Found<'_>, &mut Report) -> Option<T> {
+    |found, report| text(found, report, parse).map(|found| found.value)
 }
 
 /// True or false.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conntrack::Timeouts;
 
-use super::report::Report;
+use super::report::{Complaint, Report};
 use super::section::Section;
 use super::settings;
 
@@ -27,12 +27,20 @@ const KEYS: &[Key] = &[
     ("icmp", |timeouts| &mut timeouts.icmp),
 ];
 
+/// Taken, so that files which have it go on to work.
+const WITHOUT_FLOWS: &str = "icmp";
+
 /// Reads the table.
 pub fn read(mut section: Section<'_>, report: &mut Report) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for (key, field) in KEYS {
-        if let Some(duration) = section.find(key).and_then(|found| settings::read_timeout(found, report)) {
-            *field(&mut timeouts) = duration;
+        let Some(found) = section.find(key) else { continue };
+        let at = found.at.clone();
+        let Some(duration) = settings::read_timeout(found, report) else { continue };
+        *field(&mut timeouts) = duration;
+        if *key == WITHOUT_FLOWS {
+            let hint = "leave it out: ICMP queries make no flow";
+            report.warn(&at, Complaint::hinted(format!("`{key}` has no effect"), hint));
         }
     }
     section.close(report);

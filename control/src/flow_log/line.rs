@@ -50,6 +50,38 @@ pub struct End {
     pub bytes: PerDirection,
 }
 
+/// A line that is not about one flow: the gateway has started, or it stops. No flow outlives that.
+#[derive(Debug, Serialize, Deserialize)]
+struct Border {
+    time: String,
+    event: String,
+}
+
+const START: &str = "start";
+const STOP: &str = "stop";
+
+/// That the gateway has started, with the line break.
+pub fn start() -> String {
+    border(START)
+}
+
+/// That it stops.
+pub fn stop() -> String {
+    border(STOP)
+}
+
+fn border(event: &str) -> String {
+    written(&Border { time: time::show(sys::clock::wall()), event: event.to_owned() })
+}
+
+/// When the gateway started or stopped, if that is what the line says.
+pub fn border_time(line: &str) -> Option<String> {
+    // Most lines are about flows, and are longer.
+    let ends_so = |event| line.strip_suffix("\"}").is_some_and(|line| line.ends_with(event));
+    let border = [START, STOP].into_iter().any(ends_so).then(|| serde_json::from_str::<Border>(line).ok())??;
+    [START, STOP].contains(&border.event.as_str()).then_some(border.time)
+}
+
 /// The event as a line, with its line break.
 pub fn line(event: &FlowEvent, service: String) -> String {
     let per_direction = |both: [u64; 2]| PerDirection { original: both[0], reply: both[1] };
@@ -72,7 +104,11 @@ pub fn line(event: &FlowEvent, service: String) -> String {
         service,
         end,
     };
-    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    written(&line)
+}
+
+fn written(line: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(line).unwrap_or_default();
     text.push('\n');
     text
 }

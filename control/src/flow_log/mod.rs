@@ -5,9 +5,10 @@ mod line;
 mod time;
 pub mod who;
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,10 +63,7 @@ impl FlowLog {
         for service in catalog.services() {
             names.insert(service.id, service.name.clone());
         }
-        // Ids grow: the first are the oldest.
-        while names.len() > catalog.services().len() + OLD_NAMES {
-            names.pop_first();
-        }
+        forget_oldest(&mut names, catalog);
     }
 
     /// Goes on in a new file of that name: the old one was moved away.
@@ -91,8 +89,31 @@ impl Drop for FlowLog {
     }
 }
 
+/// Forgets services that are gone, if they are too many. Ids grow: the first of them are gone for longest.
+fn forget_oldest(names: &mut BTreeMap<ServiceId, String>, catalog: &Catalog) {
+    let too_many = names.len().saturating_sub(catalog.services().len() + OLD_NAMES);
+    if too_many == 0 {
+        return;
+    }
+    let standing: BTreeSet<ServiceId> = catalog.services().iter().map(|service| service.id).collect();
+    let gone: Vec<ServiceId> = names.keys().filter(|id| !standing.contains(id)).take(too_many).copied().collect();
+    for id in gone {
+        names.remove(&id);
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Whether the file's last line was cut off, as a crash or a full disk leaves it; `None` where nobody can say: what is no
+/// file has no end.
+fn is_torn(file: &File, path: &Path) -> Option<bool> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let Some(last) = metadata.len().checked_sub(1) else { return Some(false) };
+    let mut byte = [0];
+    File::open(path).ok()?.read_exact_at(&mut byte, last).ok()?;
+    Some(byte != *b"\n")
 }
 
 struct Writer {
@@ -111,25 +132,36 @@ struct Writer {
 
 impl Writer {
     fn new(config: &FlowLogConfig, queues: Vec<FlowEvents>) -> io::Result<Writer> {
+        let file = open(&config.path)?;
         Ok(Writer {
             shared: Arc::default(),
             config: config.clone(),
-            file: Some(open(&config.path)?),
+            torn: is_torn(&file, &config.path).unwrap_or(false),
+            file: Some(file),
             queues,
             lines: Vec::new(),
-            torn: false,
             write_failed: false,
         })
     }
 
     fn run(mut self) {
+        self.border(&line::start());
         loop {
             let last = self.shared.stop.load(Ordering::Relaxed);
             self.turn();
             if last {
-                return;
+                break;
             }
             std::thread::park_timeout(EVERY);
+        }
+        self.border(&line::stop());
+        self.write();
+    }
+
+    /// Flows that open here end here. Who logs only ends needs no such line: they say themselves when it began.
+    fn border(&mut self, line: &str) {
+        if self.config.opens {
+            self.lines.extend_from_slice(line.as_bytes());
         }
     }
 
@@ -147,6 +179,8 @@ impl Writer {
     fn open(&mut self) {
         match open(&self.config.path) {
             Ok(file) => {
+                // It may be another file than before.
+                self.torn = is_torn(&file, &self.config.path).unwrap_or(self.torn);
                 self.file = Some(file);
                 // A full disk lets files be opened, too: only what is written says that there is room.
                 if !self.write_failed {

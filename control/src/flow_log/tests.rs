@@ -10,6 +10,8 @@ use wire::Protocol;
 
 use super::*;
 use crate::api::tempdir::Directory;
+use crate::config::{ServiceConfig, Settings, value};
+use crate::operations::Edit;
 
 fn event(client: u16, at: u64, ending: Option<Ending>) -> FlowEvent {
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
@@ -42,9 +44,14 @@ fn log(directory: &Directory, opens: bool) -> (FlowLog, FlowEvents, PathBuf) {
     (log, events, path)
 }
 
-fn lines(path: &Path) -> Vec<serde_json::Value> {
+fn all_lines(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Those about flows.
+fn lines(path: &Path) -> Vec<serde_json::Value> {
+    all_lines(path).into_iter().filter(|line| line["event"] == "open" || line["event"] == "close").collect()
 }
 
 fn until(what: impl Fn() -> bool) {
@@ -110,6 +117,76 @@ fn a_file_that_was_moved_away_is_left_and_a_new_one_begun() {
 }
 
 #[test]
+fn start_and_stop_stand_around_the_flows() {
+    let directory = Directory::new();
+    for _ in 0..2 {
+        let (log, events, _) = log(&directory, true);
+        events.push(event(1, 1_000, None)).unwrap();
+        drop(log);
+    }
+    let lines = all_lines(&directory.path.join("flows.jsonl"));
+    let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["start", "open", "stop", "start", "open", "stop"]);
+    let borders: Vec<_> = lines.iter().filter(|line| line["event"] == "start" || line["event"] == "stop").collect();
+    assert!(borders.is_sorted_by_key(|line| line["time"].as_str().unwrap().to_owned()));
+    assert!(borders.iter().all(|line| line.as_object().unwrap().len() == 2), "{borders:?}");
+}
+
+/// A crash in mid-line.
+#[test]
+fn a_torn_line_spoils_no_other() {
+    let directory = Directory::new();
+    let path = directory.path.join("flows.jsonl");
+    std::fs::write(&path, "{\"time\":\"2026-11-2").unwrap();
+    let (log, events, _) = log(&directory, true);
+    events.push(event(1, 1_000, None)).unwrap();
+    drop(log);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (torn, whole) = text.split_once('\n').unwrap();
+    assert_eq!(torn, "{\"time\":\"2026-11-2");
+    let events: Vec<serde_json::Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 3, "start, open, stop");
+}
+
+#[test]
+fn a_new_file_begins_with_a_line() {
+    let (directory, events) = (Directory::new(), queue());
+    let config = FlowLogConfig { path: directory.path.join("flows.jsonl"), opens: true, closes: true };
+    let mut writer = Writer::new(&config, vec![Arc::clone(&events)]).unwrap();
+    // The disk was full in the middle of a line, then the file was moved away.
+    (writer.torn, writer.file) = (true, None);
+    events.push(event(1, 1_000, None)).unwrap();
+    writer.turn();
+    let text = std::fs::read_to_string(&config.path).unwrap();
+    assert!(text.starts_with('{') && text.ends_with("}\n"), "{text:?}");
+}
+
+#[test]
+fn services_that_stand_keep_their_names() {
+    let directory = Directory::new();
+    let (log, _, _) = log(&directory, true);
+    let mut catalog = catalog();
+    let listen = value::listen("198.18.0.9:80").unwrap();
+    for round in 0..OLD_NAMES + 10 {
+        let name = format!("passing{round}");
+        let service = ServiceConfig {
+            name: name.clone(),
+            listens: vec![listen.clone()],
+            settings: Settings::default(),
+            check: None,
+            backends: Vec::new(),
+        };
+        catalog.apply(&Edit::AddService(service)).unwrap();
+        log.know(&catalog);
+        catalog.apply(&Edit::RemoveService { name }).unwrap();
+    }
+    log.know(&catalog);
+    let names = log.shared.names.lock().unwrap();
+    assert_eq!(names.get(&catalog.services()[0].id).map(String::as_str), Some("web"));
+    assert_eq!((names.len(), names.values().any(|name| name == "passing0")), (OLD_NAMES + 1, false));
+}
+
+#[test]
 fn what_cannot_be_written_is_said() {
     let directory = Directory::new();
     let (log, events, path) = log(&directory, true);
@@ -156,42 +233,89 @@ fn a_full_disk_is_said_once_and_every_lost_line_is_counted() {
     assert_eq!((log.trouble(), lines(&writer.config.path).len()), (None, 1), "there is room again");
 }
 
-#[test]
-fn who_it_was() {
+/// A line as the log has it, of that day.
+fn written(client: u16, time: &str, opened: Option<&str>) -> String {
+    let end = opened.map(|opened| {
+        format!(
+            ",\"opened\":\"2026-11-21T{opened}Z\",\"duration_seconds\":1,\"reason\":\"closed\",\"state\":\"CLOSE\",\
+             \"packets\":{{\"original\":1,\"reply\":1}},\"bytes\":{{\"original\":1,\"reply\":1}}"
+        )
+    });
+    let event = if end.is_some() { "close" } else { "open" };
+    format!(
+        "{{\"time\":\"2026-11-21T{time}Z\",\"event\":\"{event}\",\"protocol\":\"tcp\",\"client\":\"203.0.113.7:{client}\",\
+         \"vip\":\"198.18.0.1:80\",\"backend\":\"10.0.0.11:80\",\"snat\":\"{ASKED}\",\"service\":\"web\"{}}}\n",
+        end.unwrap_or_default()
+    )
+}
+
+const ASKED: &str = "10.0.0.3:41312";
+
+/// The clients' ports.
+fn who(text: &str, at: Option<&str>) -> Vec<u16> {
     let directory = Directory::new();
     let path = directory.path.join("flows.jsonl");
-    let line = |client: u16, time: &str, opened: Option<&str>, snat: &str| {
-        let end = opened.map(|opened| {
-            format!(
-                ",\"opened\":\"2026-11-21T{opened}Z\",\"duration_seconds\":1,\"reason\":\"closed\",\"state\":\"CLOSE\",\
-                 \"packets\":{{\"original\":1,\"reply\":1}},\"bytes\":{{\"original\":1,\"reply\":1}}"
-            )
-        });
-        let event = if end.is_some() { "close" } else { "open" };
-        format!(
-            "{{\"time\":\"2026-11-21T{time}Z\",\"event\":\"{event}\",\"protocol\":\"tcp\",\"client\":\"203.0.113.7:{client}\",\
-             \"vip\":\"198.18.0.1:80\",\"backend\":\"10.0.0.11:80\",\"snat\":\"{snat}\",\"service\":\"web\"{}}}\n",
-            end.unwrap_or_default()
-        )
-    };
-    let asked = "10.0.0.3:41312";
+    std::fs::write(&path, text).unwrap();
+    let at = at.map(|at| format!("2026-11-21T{at}Z"));
+    let found = who::search(&path, ASKED.parse().unwrap(), at.as_deref()).unwrap();
+    found.iter().map(|flow| flow.client.port()).collect()
+}
+
+#[test]
+fn who_it_was() {
     let text = [
-        line(1, "14:00:00.000", None, asked),
-        line(9, "14:01:00.000", None, "10.0.0.3:4131"),
-        line(1, "14:03:00.000", Some("14:00:00.000"), asked),
+        written(1, "14:00:00.000", None),
+        written(9, "14:01:00.000", None).replace(ASKED, "10.0.0.3:4131"),
+        written(1, "14:03:00.000", Some("14:00:00.000")),
         "{\"time\":\"2026-11-21T14:04:00.000Z\",\"snat\":\"10.0.0.3:41312\",\"ev\n".to_owned(),
-        line(2, "14:04:30.000", None, asked),
-        line(3, "14:09:00.000", Some("14:08:00.000"), asked),
-    ];
-    std::fs::write(&path, text.concat()).unwrap();
-    let who = |at: Option<&str>| {
-        let at = at.map(|at| format!("2026-11-21T{at}Z"));
-        let found = who::search(&path, asked.parse().unwrap(), at.as_deref()).unwrap();
-        found.iter().map(|flow| flow.client.port()).collect::<Vec<_>>()
+        written(2, "14:04:30.000", None),
+        written(3, "14:09:00.000", Some("14:08:00.000")),
+    ]
+    .concat();
+    assert_eq!(who(&text, None), [1, 2, 3]);
+    assert_eq!(who(&text, Some("14:02:00.000")), [1]);
+    assert_eq!(who(&text, Some("14:05:00.000")), [2], "its end is not in the log");
+    assert_eq!(who(&text, Some("13:59:00.000")), [0; 0]);
+    assert_eq!(who(&text, Some("14:03:30.000")), [0; 0]);
+}
+
+#[test]
+fn the_next_flow_of_a_port_ends_the_one_before() {
+    let text = [
+        written(1, "14:00:00.000", None),
+        written(2, "14:10:00.000", None),
+        // Its opening was lost.
+        written(3, "14:30:00.000", Some("14:20:00.000")),
+        // Late, when another has the port already.
+        written(4, "14:40:00.000", None),
+        written(3, "14:40:00.001", Some("14:20:00.000")),
+    ]
+    .concat();
+    assert_eq!(who(&text, Some("14:05:00.000")), [1]);
+    assert_eq!(who(&text, Some("14:15:00.000")), [2]);
+    assert_eq!(who(&text, Some("14:35:00.000")), [3], "the line that came late says so");
+    assert_eq!(who(&text, Some("14:50:00.000")), [4]);
+    let elsewhere = written(2, "14:10:00.000", None).replace("10.0.0.11", "10.0.0.12");
+    assert_eq!(who(&(written(1, "14:00:00.000", None) + &elsewhere), Some("14:15:00.000")), [1, 2]);
+}
+
+/// The backend of a direct service sees the client's own address and port.
+#[test]
+fn a_client_may_ask_several_vips_from_one_port() {
+    let direct = |vip| {
+        written(1, "14:00:00.000", None).replace("203.0.113.7:1\"", "10.0.0.3:41312\"").replace("198.18.0.1", vip)
     };
-    assert_eq!(who(None), [1, 2, 3]);
-    assert_eq!(who(Some("14:02:00.000")), [1]);
-    assert_eq!(who(Some("14:05:00.000")), [2], "its end is not in the log");
-    assert_eq!(who(Some("13:59:00.000")), [0; 0]);
-    assert_eq!(who(Some("14:03:30.000")), [0; 0]);
+    let text = direct("198.18.0.1") + &direct("198.18.0.2");
+    assert_eq!(who(&text, Some("14:05:00.000")), [41312, 41312]);
+}
+
+#[test]
+fn no_flow_outlives_the_gateway() {
+    for border in ["start", "stop"] {
+        let border = format!("{{\"time\":\"2026-11-21T14:10:00.000Z\",\"event\":\"{border}\"}}\n");
+        let text = written(1, "14:00:00.000", None) + &border + &written(2, "14:20:00.000", None);
+        assert_eq!(who(&text, Some("14:05:00.000")), [1]);
+        assert_eq!(who(&text, Some("14:15:00.000")), [0; 0]);
+        assert_eq!(who(&text, Some("14:25:00.000")), [2]);
+    }
 }

@@ -35,7 +35,27 @@ pub fn parse(text: &str, now: SystemTime) -> Option<String> {
     let whole = format!("{text}{}", pattern.get(text.len()..)?);
     let fits = |(have, want): (char, char)| if want == '0' { have.is_ascii_digit() } else { have == want };
     let at_a_border = [16, 19].contains(&text.len()) || (21..=23).contains(&text.len());
-    (whole.is_ascii() && at_a_border && whole.chars().zip(pattern.chars()).all(fits)).then(|| format!("{whole}Z"))
+    let is_moment = whole.is_ascii() && at_a_border && whole.chars().zip(pattern.chars()).all(fits) && exists(&whole);
+    is_moment.then(|| format!("{whole}Z"))
+}
+
+/// Whether calendar and clock have this moment, which is written out in full: one that never comes would find nobody, or
+/// somebody else.
+fn exists(whole: &str) -> bool {
+    let number = |range| whole.get(range).and_then(|digits: &str| digits.parse::<u64>().ok()).unwrap_or(u64::MAX);
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
+    (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day) && hour < 24 && minute < 60 && second < 60
+}
+
+fn days_of(year: u64, month: u64) -> u64 {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 if is_leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +78,29 @@ mod tests {
             assert_eq!(show(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
         assert_eq!(show(UNIX_EPOCH + Duration::from_millis(1_250)), "1970-01-01T00:00:01.250Z");
+    }
+
+    #[test]
+    fn only_moments_that_come_are_moments() {
+        for good in ["2024-02-29 10:00", "2000-02-29 10:00", "2026-12-31 23:59:59.999", "2026-04-30 00:00"] {
+            assert!(parse(good, UNIX_EPOCH).is_some(), "{good}");
+        }
+        for wrong in [
+            "25:99",
+            "24:00",
+            "10:60",
+            "10:00:60",
+            "2026-02-31 10:00",
+            "2026-02-29 10:00",
+            "2100-02-29 10:00",
+            "2026-04-31 10:00",
+            "2026-00-01 10:00",
+            "2026-13-01 10:00",
+            "2026-01-00 10:00",
+            "2026-01-32 10:00",
+        ] {
+            assert_eq!(parse(wrong, UNIX_EPOCH), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use super::line::Line;
+use super::line::{Line, border_time};
 use super::time;
 use crate::config::report::Complaint;
 
@@ -16,7 +16,7 @@ use crate::config::report::Complaint;
 pub struct Found {
     /// Since when it stood.
     pub opened: String,
-    /// Until when; none: it is not in the log.
+    /// Until when, at the latest; none: that is not in the log.
     pub closed: Option<String>,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -47,6 +47,10 @@ pub fn search(path: &Path, snat: SocketAddr, at: Option<&str>) -> io::Result<Vec
     let wanted = format!("\"snat\":\"{snat}\"");
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
+        if let Some(time) = border_time(&line) {
+            end_all(&mut found, &time);
+            continue;
+        }
         // Most lines are about others. A line that was cut off, when the disk was full, says nothing.
         let Some(line) =
             Some(line).filter(|line| line.contains(&wanted)).and_then(|line| serde_json::from_str(&line).ok())
@@ -55,28 +59,38 @@ pub fn search(path: &Path, snat: SocketAddr, at: Option<&str>) -> io::Result<Vec
         };
         note(&mut found, line);
     }
-    // A port is used by one flow to a backend at a time.
     found.retain(|flow| {
         at.is_none_or(|at| flow.opened.as_str() <= at && flow.closed.as_deref().is_none_or(|end| at <= end))
     });
     Ok(found)
 }
 
-fn note(found: &mut Vec<Found>, line: Line) {
-    let Line { time, protocol, client, vip, backend, service, end, .. } = line;
-    let open = found.iter_mut().rev().find(|flow| {
-        flow.closed.is_none()
-            && (flow.client, flow.vip, flow.backend) == (client, vip, backend)
-            && flow.protocol == protocol
-    });
-    match (open, end) {
-        (Some(flow), Some(_)) => flow.closed = Some(time),
-        (_, end) => {
-            let (opened, closed) = match end {
-                Some(end) => (end.opened, Some(time)),
-                None => (time, None),
-            };
-            found.push(Found { opened, closed, protocol, client, vip, backend, service });
-        }
+/// Nothing outlives the gateway: what has no end yet has this one.
+fn end_all(found: &mut [Found], time: &str) {
+    for flow in found.iter_mut().filter(|flow| flow.closed.is_none()) {
+        flow.closed = Some(time.to_owned());
     }
+}
+
+/// A port is used by one flow to a backend at a time: of one whose end was lost, the next is the end.
+fn note(found: &mut Vec<Found>, line: Line) {
+    let Line { time, protocol, client, vip, backend, snat, service, end, .. } = line;
+    // Where nothing is translated, the port is the client's, who may ask several VIPs from it.
+    let of_port = |flow: &&mut Found| {
+        (flow.backend, &flow.protocol) == (backend, &protocol) && (client != snat || flow.vip == vip)
+    };
+    let before = found.iter_mut().rev().filter(|flow| flow.closed.is_none()).find(of_port);
+    let (opened, closed) = match end {
+        Some(end) => (end.opened, Some(time)),
+        None => (time, None),
+    };
+    match before {
+        Some(flow) if closed.is_some() && (flow.client, flow.vip) == (client, vip) => {
+            flow.closed = closed;
+            return;
+        }
+        Some(flow) if flow.opened <= opened => flow.closed = Some(opened.clone()),
+        _ => {}
+    }
+    found.push(Found { opened, closed, protocol, client, vip, backend, service });
 }

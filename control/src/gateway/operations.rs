@@ -5,7 +5,7 @@ use datapath::FlowFilter;
 
 use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Problem, Severity};
+use crate::config::{self, Config, Problem, ServiceConfig, Severity};
 use crate::operations::{
     CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowView, Operations, ReloadReport, Status,
 };
@@ -43,7 +43,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
-        self.adopt_with_swarm(catalog).map_err(|error| vec![problem("service", error.to_string())])?;
+        self.adopt_with_swarm(catalog).map_err(|error| vec![refused_file(&error, &wanted.services)])?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
         for key in &needs_restart {
@@ -80,6 +80,22 @@ fn refused(error: &PublishError) -> EditError {
         }
     };
     EditError { kind, message: error.to_string(), hint }
+}
+
+/// The same words as for an edit, and the service that they are about.
+fn refused_file(error: &PublishError, services: &[ServiceConfig]) -> Problem {
+    let listens_there = |service: &ServiceConfig| match error {
+        PublishError::TakenByKernel(address, _) => service.listens.iter().any(|listen| listen.address == *address),
+        PublishError::Tables(_) | PublishError::Filter(_) => false,
+    };
+    let EditError { message, hint, .. } = refused(error);
+    match services.iter().position(listens_there) {
+        Some(at) => {
+            let message = format!("service `{}`: {message}", services[at].name);
+            Problem { hint, ..problem(&format!("service[{at}].listen"), message) }
+        }
+        None => Problem { hint, ..problem("service", message) },
+    }
 }
 
 fn problem(field: &str, message: String) -> Problem {
@@ -134,4 +150,25 @@ fn fixed_keys_that_differ(running: &Config, wanted: &Config) -> Vec<String> {
 
 fn same_timeouts(one: &Timeouts, other: &Timeouts) -> bool {
     format!("{one:?}") == format!("{other:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{TUN, config};
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_vip_of_the_machine_s_own_is_refused_as_an_edit_is() {
+        let service = |name, listen| format!("[[service]]\nname = \"{name}\"\nlisten = \"{listen}:80\"\n");
+        let services = service("web", "198.18.0.1") + &service("mail", "198.18.0.2");
+        let config = config(TUN, "", &services);
+        let error = PublishError::TakenByKernel("198.18.0.2".parse().unwrap(), "eth0".to_owned());
+        let edit = refused(&error);
+        let problem = refused_file(&error, &config.services);
+        assert_eq!((problem.field.as_str(), &problem.hint), ("service[1].listen", &edit.hint));
+        assert_eq!(problem.hint.as_deref(), Some("ip address del 198.18.0.2 dev eth0"));
+        assert_eq!(problem.message, format!("service `mail`: {}", edit.message));
+        let elsewhere = PublishError::TakenByKernel("198.18.0.3".parse().unwrap(), "eth0".to_owned());
+        assert_eq!(refused_file(&elsewhere, &config.services).field, "service");
+    }
 }

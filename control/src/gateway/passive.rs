@@ -10,6 +10,9 @@ use crate::catalog::{BackendEntry, Catalog, Ejection, ServiceEntry};
 use crate::config::passive::Passive;
 use crate::config::value::show_duration;
 
+/// For so long after a rest, one failure is enough for another.
+const PROBATION: Duration = Duration::from_hours(1);
+
 /// What is known of each backend's answers.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -26,7 +29,7 @@ struct Record {
     refusals: u64,
     last_failure: Duration,
     resting_until: Option<Duration>,
-    /// The length of the last rest; zero after an answer.
+    /// The length of the last rest; zero after an answer, or when that was long ago.
     rest: Duration,
 }
 
@@ -87,9 +90,7 @@ impl Record {
             (self.failures, self.refusals) = (0, 0);
             (self.rest, self.resting_until) = (Duration::ZERO, None);
         } else if failures > 0 {
-            if now.saturating_sub(self.last_failure) > passive.window {
-                (self.failures, self.refusals) = (0, 0);
-            }
+            self.forget_old_ones(passive, now);
             (self.failures, self.refusals) = (self.failures + failures, self.refusals + refused);
             self.last_failure = now;
         }
@@ -104,6 +105,15 @@ impl Record {
             self.resting_until = Some(now + self.rest);
         }
         self.resting_until.is_some()
+    }
+
+    /// Failures that are too far back count no more. After a rest that takes longer: were it `window`, a backend that seldom
+    /// gets a connection would rest no more until it has failed as often as at first.
+    fn forget_old_ones(&mut self, passive: &Passive, now: Duration) {
+        let patience = if self.rest.is_zero() { passive.window } else { PROBATION };
+        if self.resting_until.is_none() && now.saturating_sub(self.last_failure) > patience {
+            (self.failures, self.refusals, self.rest) = (0, 0, Duration::ZERO);
+        }
     }
 
     fn ejection(&self) -> Ejection {
@@ -173,6 +183,31 @@ mod tests {
         assert_eq!(rests(&Passive::default())[..5], [5, 10, 20, 40, 40]);
         let own = Passive { failures: 1, ejection: at(2), ..Passive::default() };
         assert_eq!(rests(&own)[..5], [2, 4, 8, 16, 16]);
+    }
+
+    /// Who has rested, until `at(6)`.
+    fn rested() -> Record {
+        let mut record = Record::default();
+        assert!(look(&mut record, &totals(0, 3, 0), at(1)));
+        assert!(!look(&mut record, &totals(0, 3, 0), at(6)));
+        record
+    }
+
+    #[test]
+    fn after_a_rest_the_next_failure_is_enough_whenever_it_comes_within_the_hour() {
+        for seconds in [7, 17, 3_606] {
+            let mut record = rested();
+            assert!(look(&mut record, &totals(0, 4, 0), at(seconds)), "{seconds}");
+            assert_eq!(record.ejection().rest, "10s");
+        }
+        let mut record = rested();
+        assert!(!look(&mut record, &totals(0, 4, 0), at(3_607)), "that was long ago");
+        assert!(!look(&mut record, &totals(0, 5, 0), at(3_608)));
+        assert!(look(&mut record, &totals(0, 6, 0), at(3_609)));
+        assert_eq!(record.ejection().rest, "5s", "as at first");
+        let mut record = rested();
+        assert!(!look(&mut record, &totals(1, 3, 0), at(100)));
+        assert!(!look(&mut record, &totals(1, 4, 0), at(200)), "an answer makes all good");
     }
 
     /// Four backends of which those with these numbers refuse; who rests, by number.

@@ -56,7 +56,7 @@ pub fn view(up: bool) -> KernelView {
 pub struct Running {
     pub gateway: Gateway,
     path: PathBuf,
-    ends: Vec<MemoryDevice>,
+    pub ends: Vec<MemoryDevice>,
     _directory: Directory,
 }
 

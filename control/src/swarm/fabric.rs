@@ -116,9 +116,13 @@ impl Fabric {
         served
     }
 
-    /// Networks that are wanted, but not there, or cannot be read; a sentence each.
-    pub fn missing(&self) -> &[String] {
-        &self.missing
+    /// Networks that are wanted, but not there, or cannot be read, and addresses that have no place in theirs; a sentence each.
+    pub fn missing(&self) -> Vec<String> {
+        let unused = self.joined.iter().flat_map(|Joined { network, seed, own }| {
+            let overlay = overlay::overlay(network, self.port, seed, *own);
+            overlay.map_or_else(|_| Vec::new(), |overlay| overlay::unused_snat(&network.name, seed, &overlay))
+        });
+        self.missing.iter().cloned().chain(unused).collect()
     }
 
     /// Whether both come to the same.

@@ -81,10 +81,24 @@ pub fn overlay(network: &Network, port: u16, seed: &OverlaySeed, own: Option<Own
         vtep: vtep.ok_or_else(|| needs(name, "overlay.vtep", "this machine's address towards the nodes"))?,
         address,
         prefix_bits,
-        snat: seed.snat.clone(),
+        snat: seed.snat.iter().copied().filter(|snat| snat_fault(*snat, address, prefix_bits).is_none()).collect(),
         mac: mac.unwrap_or_else(|| MacAddr::docker(address)),
         mtu: seed.mtu.unwrap_or_else(|| mtu(network)),
     })
+}
+
+/// Those of the operator's further source addresses that have no place in the overlay as the swarm has it, a sentence each.
+/// The file alone could not know.
+pub fn unused_snat(network: &str, seed: &OverlaySeed, overlay: &OverlayConfig) -> Vec<String> {
+    let faults = seed.snat.iter().filter_map(|snat| snat_fault(*snat, overlay.address, overlay.prefix_bits));
+    faults.map(|fault| format!("network {network}: a source address in `snat` is not used: {fault}")).collect()
+}
+
+fn snat_fault(snat: Ipv4Addr, address: Ipv4Addr, bits: u8) -> Option<String> {
+    if snat == address {
+        return Some(format!("`{snat}` is the gateway's own address anyway"));
+    }
+    host_in_subnet(snat, address, bits).err().map(|complaint| complaint.message)
 }
 
 fn needs(network: &str, key: &str, what: &str) -> String {

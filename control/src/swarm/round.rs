@@ -197,7 +197,7 @@ impl Rounds {
         }
         self.memory.learn(services, tasks, nodes, fabric.networks(), now);
         self.incomplete = !wanting(&self.memory, fabric).is_empty();
-        let missing = [fabric.missing(), odd].concat();
+        let missing = [&fabric.missing()[..], odd].concat();
         let basis = Basis {
             vips: &config.vips,
             networks: &fabric.served(),

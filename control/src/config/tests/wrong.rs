@@ -82,6 +82,7 @@ fn gateway_table() {
         gateway("an unknown choice for shortcuts", "shortcuts = \"on\""),
         gateway("a switch for shortcuts", "shortcuts = true"),
         ("an unknown timeout", format!("{BASE}[timeouts]\ntcp_etablished = \"2h\"\n")),
+        ("a timeout without effect", format!("{BASE}[timeouts]\nicmp = \"1m\"\n")),
         ("odd timeouts", format!("{BASE}[timeouts]\ntcp_established = \"2 fortnights\"\nudp = 0\nicmp = true\n")),
     ]));
 }
@@ -249,6 +250,7 @@ fn flow_log() {
         log("a relative path", "path = \"flows.jsonl\""),
         log("a directory", "path = \"/var/log/\""),
         log("no event", "path = \"/var/log/flows.jsonl\"\nevents = []"),
+        log("no event and no path", "path = \"flows.jsonl\"\nevents = []"),
         log("an unknown event", "path = \"/var/log/flows.jsonl\"\nevents = [\"opne\"]"),
         log("a misspelt key", "path = \"/var/log/flows.jsonl\"\nevent = \"open\""),
     ]));
@@ -337,6 +339,24 @@ fn checks() {
     ]));
 }
 
+/// 28 bytes of IPv4 and UDP, 16 of the PROXY header.
+#[test]
+fn a_payload_must_fit_into_the_overlay() {
+    let small = |len: usize, more: &str, vtep: &str| {
+        let check = format!("[service.check]\ntype = \"udp\"\nsend = \"{}\"\n", "x".repeat(len));
+        let service = format!("[[service]]\nname = \"dns\"\nlisten = \"198.18.0.1:53/udp\"\n{more}\n{check}");
+        let backend = format!("[[service.backend]]\naddress = \"10.0.0.11:53\"\n{vtep}\n");
+        rendered(&format!("{BASE}{OVERLAY}mtu = 700\n{service}{backend}"))
+    };
+    let vtep = "vtep = \"198.18.1.11\"";
+    assert_eq!(small(672, "", vtep), "");
+    assert_eq!(small(673, "", ""), "", "plainly routed");
+    assert!(small(673, "", vtep).contains("does not fit"));
+    assert_eq!(small(656, "proxy_protocol = true", vtep), "");
+    let said = small(657, "proxy_protocol = true", vtep);
+    assert!(said.contains("a `send` of 657 bytes does not fit") && said.contains("at most 656 bytes"), "{said}");
+}
+
 #[test]
 fn protection() {
     assert_words!(cases(&[
@@ -344,6 +364,12 @@ fn protection() {
         service("too long", "allow = [\"198.18.0.0/16\", \"198.18.0.0/33\"]"),
         service("a name", "allow = [\"example.org\"]"),
         service("a number", "deny = 7"),
+        service("nobody, or everybody?", "allow = []"),
+        service("nobody is kept out", "deny = []"),
+        service(
+            "IPv4 in IPv6's form",
+            "deny = [\"::ffff:203.0.113.7\", \"::ffff:198.18.0.0/112\", \"::ffff:203.0.113.7/100\"]"
+        ),
         service("no unit", "rate = \"100\""),
         service("a bare number", "rate_per_source = 100"),
         service("no flows at all", "rate = \"0/s\""),

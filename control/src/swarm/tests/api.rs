@@ -173,6 +173,10 @@ impl Scene {
 
     /// On a member, with its own engine: a worker's.
     fn member() -> (Scene, Answers) {
+        Scene::member_with(OverlaySeed::default())
+    }
+
+    fn member_with(seed: OverlaySeed) -> (Scene, Answers) {
         let directory = Directory::new();
         let engine = Answers::default();
         engine.set("/info", sample!("info-worker"));
@@ -182,7 +186,7 @@ impl Scene {
         let scene = Scene::of(directory, |config| {
             config.engine = Endpoint::Unix(path);
             config.member = Some(true);
-            config.overlay = OverlaySeed::default();
+            config.overlay = seed;
         });
         (scene, engine)
     }
@@ -335,6 +339,15 @@ async fn a_member_has_no_place_yet_in_a_network_that_was_made_again() {
     engine.set("/networks/again", &again(sample!("network-ingress-worker-verbose")).replace("10.0.0.3", "10.0.0.7"));
     let (wishes, _) = scene.wishes().await;
     assert_eq!(wishes.overlays[0].1.address, Ipv4Addr::new(10, 0, 0, 7));
+}
+
+#[tokio::test]
+async fn a_source_address_without_a_place_is_said() {
+    let outside = Ipv4Addr::new(10, 9, 0, 4);
+    let (mut scene, _engine) = Scene::member_with(OverlaySeed { snat: vec![outside], ..OverlaySeed::default() });
+    let (wishes, _) = scene.wishes().await;
+    assert_eq!(wishes.overlays[0].1.snat, [] as [Ipv4Addr; 0]);
+    assert!(wishes.problems.iter().any(|why| why.contains("`10.9.0.4` is outside the overlay's subnet")), "{wishes:?}");
 }
 
 #[tokio::test]

@@ -51,6 +51,24 @@ fn a_member_finds_its_own_place() {
     assert!(problems(&wishes)[0].contains("runs on the gateway's own node"), "{wishes:?}");
 }
 
+/// The file could not know the subnet, nor our own address.
+#[test]
+fn source_addresses_without_a_place_are_not_used() {
+    let own = own_place(&read(sample!("network-ingress-worker-verbose"))).unwrap();
+    let mut scene = Scene::recorded();
+    let snat = ["10.0.0.3", "10.0.1.4", "10.0.0.255", "10.0.0.9"].map(|address| address.parse().unwrap()).to_vec();
+    (scene.own, scene.seed) = (Some(own), OverlaySeed { snat, ..OverlaySeed::default() });
+    let overlay = scene.overlay().unwrap();
+    assert_eq!(overlay.snat, [Ipv4Addr::new(10, 0, 0, 9)]);
+    let unused = overlay::unused_snat("ingress", &scene.seed, &overlay);
+    let why =
+        ["the gateway's own address anyway", "outside the overlay's subnet 10.0.0.0/24", "not a host's address in"];
+    assert_eq!(unused.len(), why.len());
+    for (sentence, why) in unused.iter().zip(why) {
+        assert!(sentence.starts_with("network ingress: ") && sentence.contains(why), "{sentence}");
+    }
+}
+
 #[test]
 fn a_global_service_and_an_automatic_port() {
     let global = Scene::kind(sample!("kind-tglob-service"), sample!("kind-tglob-tasks")).wishes();
