@@ -331,23 +331,22 @@ impl Engine {
         filter: FlowFilter,
         deadline: Duration,
     ) -> Result<Vec<FlowRecord>, usize> {
-        // An answer that nobody waited for any more.
-        drop(worker.shared.queries.take_answer());
-        let mut page = Page { filter, next: Some(0), found: Vec::new() };
+        let question = worker.shared.queries.number();
+        let mut page = Page { question, filter, next: Some(0), found: Vec::new() };
         while page.next.is_some() && filter.limit > 0 {
             let so_far = page.found.len();
             worker.shared.queries.ask(page).map_err(|_| so_far)?;
-            page = self.await_answer(index, worker, deadline).ok_or(so_far)?;
+            page = self.await_answer(index, worker, question, deadline).ok_or(so_far)?;
         }
         Ok(page.found)
     }
 
-    fn await_answer(&self, index: usize, worker: &Handle, deadline: Duration) -> Option<Page> {
+    fn await_answer(&self, index: usize, worker: &Handle, question: u64, deadline: Duration) -> Option<Page> {
         loop {
             if let Some(mailbox) = self.boxes.get(index) {
                 mailbox.wake();
             }
-            if let Some(answer) = worker.shared.queries.take_answer() {
+            if let Some(answer) = worker.shared.queries.take_answer(question) {
                 return Some(answer);
             }
             if sys::clock::now() > deadline {

@@ -1,6 +1,7 @@
 //! Control's questions about flows: answered by the owner of the flow table, a page a turn, without locks.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use conntrack::Direction;
@@ -54,6 +55,8 @@ pub struct FlowRecord {
 /// A question that travels to the worker and back, filled.
 #[derive(Debug)]
 pub struct Page {
+    /// Of which question it is: [`Queries::number`].
+    pub question: u64,
     /// Which flows.
     pub filter: FlowFilter,
     /// The next slot to look at; `None`: all seen, or enough found.
@@ -67,15 +70,22 @@ pub struct Page {
 pub struct Queries {
     asked: ArrayQueue<Page>,
     answered: ArrayQueue<Page>,
+    questions: AtomicU64,
 }
 
 impl Default for Queries {
     fn default() -> Self {
-        Self { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1) }
+        Self { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1), questions: AtomicU64::new(0) }
     }
 }
 
 impl Queries {
+    /// Control: a number for a new question. A worker may answer late, when nobody waits for it any more and another question is
+    /// under way.
+    pub fn number(&self) -> u64 {
+        self.questions.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Control: asks; the page comes back if another question is under way.
     ///
     /// # Errors
@@ -84,9 +94,9 @@ impl Queries {
         self.asked.push(page)
     }
 
-    /// Control: the answer, once there.
-    pub fn take_answer(&self) -> Option<Page> {
-        self.answered.pop()
+    /// Control: the answer to this question, once there.
+    pub fn take_answer(&self, question: u64) -> Option<Page> {
+        self.answered.pop().filter(|answer| answer.question == question)
     }
 
     /// Worker: looks through the next slots.
@@ -100,8 +110,8 @@ impl Queries {
         page.found.extend(records);
         let next = cursor + SLOTS_PER_PAGE;
         page.next = (next < core.conntrack.slots() && page.found.len() < page.filter.limit).then_some(next);
-        // Only one page is ever under way, so there is room.
-        let _ = self.answered.push(page);
+        // What still lies there was not waited for.
+        self.answered.force_push(page);
     }
 }
 
@@ -122,5 +132,28 @@ fn record(core: &Core, tables: &Snapshot, flow: &conntrack::Flow, now: Duration)
         expires_in: flow.deadline().saturating_sub(now),
         packets: [flow.packets(Direction::Original), flow.packets(Direction::Reply)],
         bytes: [flow.bytes(Direction::Original), flow.bytes(Direction::Reply)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(question: u64) -> Page {
+        let filter = FlowFilter { service: None, limit: 7 };
+        Page { question, filter, next: None, found: Vec::new() }
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_the_next_questions() {
+        let queries = Queries::default();
+        let (late, next) = (queries.number(), queries.number());
+        queries.answered.force_push(page(late));
+        assert!(queries.take_answer(next).is_none());
+        // It came while the next one was under way, and stands in nobody's way.
+        queries.answered.force_push(page(late));
+        queries.answered.force_push(page(next));
+        assert_eq!(queries.take_answer(next).map(|page| page.question), Some(next));
+        assert!(queries.take_answer(next).is_none());
     }
 }

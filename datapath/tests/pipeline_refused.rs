@@ -270,11 +270,11 @@ fn a_long_list_ends_at_its_limit() {
     (1..=6000).for_each(|port| assert_eq!(gateway.forward(&ask(port, b"?")).len(), 1));
     for limit in [1, 5000, 6000, 7000] {
         let filter = FlowFilter { service: None, limit };
-        let mut page = Page { filter, next: Some(0), found: Vec::new() };
+        let mut page = Page { question: 0, filter, next: Some(0), found: Vec::new() };
         while page.next.is_some() {
             gateway.shared[0].queries.ask(page).unwrap();
             gateway.settle();
-            page = gateway.shared[0].queries.take_answer().unwrap();
+            page = gateway.shared[0].queries.take_answer(0).unwrap();
         }
         assert_eq!(page.found.len(), limit.min(6000));
     }

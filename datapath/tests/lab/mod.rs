@@ -345,11 +345,11 @@ impl Gateway {
         let mut flows = Vec::new();
         for index in 0..self.workers.len() {
             let filter = FlowFilter { service: None, limit: usize::MAX };
-            let mut page = Page { filter, next: Some(0), found: Vec::new() };
+            let mut page = Page { question: 0, filter, next: Some(0), found: Vec::new() };
             while page.next.is_some() {
                 self.shared[index].queries.ask(page).unwrap();
                 self.workers[index].turn(self.now);
-                page = self.shared[index].queries.take_answer().unwrap();
+                page = self.shared[index].queries.take_answer(0).unwrap();
             }
             flows.append(&mut page.found);
         }
