@@ -85,6 +85,7 @@ lint: setup
 	@sh tests/cargo-tool.sh deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	cargo deny check bans licenses sources
 
 # Known vulnerabilities of dependencies: needs the advisory database from github.com, so it is not part of lint.

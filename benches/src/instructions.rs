@@ -1,6 +1,6 @@
 //! Instructions per packet, counted by callgrind: the same number in every run, whatever else the machine does.
 //!
-//! Valgrind runs the program `instructions`, which sets up one case after the other and calls [`counted`] for each;
+//! Valgrind runs the program `instructions`, which sets up one case after the other and calls `counted` for each;
 //! callgrind collects inside that function only and writes one dump each time it is left.
 
 use std::collections::BTreeMap;

@@ -112,7 +112,7 @@ pub struct ClientLink {
 /// TCP is remembered per direction as what its *sender* has shown: the end of what it sent, the highest byte that it
 /// acknowledged, the largest window that it offered.
 ///
-/// The order of the fields is that of memory: [`Flow::touch`] reads the first and the last one.
+/// The order of the fields is that of memory: `Flow::touch` reads the first and the last one.
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 pub struct Flow {

@@ -33,6 +33,10 @@ pub fn run(config_path: &Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // Before any thread is started: control, checks and logs would take turns away from the workers.
+    if let Err(error) = sys::keep_off(&loaded.config.gateway.cpus) {
+        tracing::warn!("control shares the workers' CPUs: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(live(loaded, config_path, cpus)),

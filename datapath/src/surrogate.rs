@@ -7,7 +7,7 @@
 //! The table is buckets of eight places; a keyed hash names two of them for an address. The lower bits of a surrogate are
 //! the number of its place, so the way back is one read; the upper ones count how often the place was given away, so that
 //! a surrogate which was somebody else's a while ago leads nowhere. A place is free again when no flow holds it and
-//! nothing was heard from its client for [`IDLE`]. No locks: a place is claimed by one compare-and-swap, and whoever
+//! nothing was heard from its client for `IDLE`. No locks: a place is claimed by one compare-and-swap, and whoever
 //! finds that another worker writes the same address at the same moment steps back and looks again.
 
 use std::hash::{BuildHasher, RandomState};

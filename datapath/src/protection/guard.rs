@@ -122,7 +122,7 @@ impl Guard {
         }
     }
 
-    /// Whether SYNs are answered by cookies: as [`Guard::is_baking`], for who only looks.
+    /// Whether SYNs are answered by cookies: as `Guard::is_baking`, for who only looks.
     #[must_use]
     pub fn bakes_now(&self, when: SynCookies, now: Duration) -> bool {
         match when {

@@ -1,8 +1,8 @@
 //! Schedulers: which backend gets a new flow. One file each, with IPVS's names and meaning.
 //!
-//! To add one: a file with a `pick` function, a variant of [`SchedulerKind`] with its name, an arm in [`pick`].
+//! To add one: a file with a `pick` function, a variant of [`SchedulerKind`] with its name, an arm in `pick`.
 //!
-//! Those that count connections sum what all workers count for a backend ([`load`]): each worker writes its own cache
+//! Those that count connections sum what all workers count for a backend (`load`): each worker writes its own cache
 //! line, so nothing is contended. A sum misses what other workers open in the same few nanoseconds; nothing else.
 
 mod cache;

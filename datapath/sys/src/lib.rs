@@ -30,7 +30,7 @@ mod umem;
 mod xdp;
 
 pub use bind_error::{BindCause, BindError};
-pub use cpu::{allowed_cpus, pin_current_thread};
+pub use cpu::{allowed_cpus, keep_off, pin_current_thread};
 pub use device::{BURST, Device, DeviceState, LinkType, TxReport};
 pub use filter::{AttachMode, QUEUES as FILTER_QUEUES, XdpFilter};
 pub use filter_error::FilterError;

@@ -21,6 +21,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.once("check_finds_all_errors_at_once", Load::Light, check_finds_all_errors);
     scenarios.once("wrong_usage_is_exit_code_2", Load::Light, wrong_usage);
     scenarios.each_driver("signals_end_it_cleanly", Load::Light, signals_end_it);
+    scenarios.each_driver("only_workers_run_on_their_cpus", Load::Light, only_workers);
     scenarios.each_driver("api_and_metrics_speak_http", Load::Light, api_and_metrics);
     scenarios.each_driver("no_permission", Load::Light, no_permission);
     scenarios.each_driver("missing_interface_or_address", Load::Light, missing_interface_or_address);
@@ -28,6 +29,27 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("second_instance_is_refused", Load::Light, second_instance);
     scenarios.each_driver("stale_socket_is_replaced", Load::Light, stale_socket);
     scenarios.each_driver("unreachable_vtep_is_named", Load::Light, unreachable_vtep);
+}
+
+/// Whatever else the gateway does stays off the workers' CPUs, as long as there are others.
+fn only_workers(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |config| config.cpus = vec![1])?;
+    // Those that answer over HTTP are threads, too.
+    stage.gateway.json(&["status"])?;
+    let mut worker_cpus = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", stage.gateway.process.pid()))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        let (name, cpus) = (field("Name:"), field("Cpus_allowed_list:"));
+        if name.starts_with("worker-") {
+            worker_cpus.push(cpus);
+        } else {
+            ensure!(!cpus.split(',').any(|range| range == "1" || range.starts_with("0-")), "{name} may run on {cpus}");
+        }
+    }
+    ensure!(worker_cpus == ["1"], "workers run on {worker_cpus:?}");
+    Ok(())
 }
 
 /// Runs the program to its end in the gateway's namespace.
