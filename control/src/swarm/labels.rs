@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use wire::Protocol;
@@ -11,7 +11,7 @@ use super::check_labels;
 use crate::config::life::{self, Life};
 use crate::config::protection;
 use crate::config::report::{Complaint, suggest};
-use crate::config::{CheckConfig, ClientPersistence, Settings, one_packet, persistence, settings, value};
+use crate::config::{CheckConfig, ClientPersistence, Settings, address, one_packet, persistence, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
@@ -202,6 +202,6 @@ fn port(text: &str) -> Result<LabelPort, Complaint> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = super::groups::protocol(protocol).ok_or_else(wrong)?;
     let (published, target) = ports.split_once(':').unwrap_or((ports, ports));
-    let number = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
+    let number = |text: &str| address::port(text).map(NonZeroU16::get).map_err(|_| wrong());
     Ok(LabelPort { published: number(published)?, target: number(target)?, protocol })
 }
