@@ -103,7 +103,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
         let Some(key) = name.strip_prefix(PREFIX).filter(|_| !check_labels::is_table(name)) else { continue };
         if let Err(Complaint { message, hint }) = read.set(key, text.trim(), vips) {
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            complaints.push(format!("label {}: {message}{hint}", printable(name)));
+            complaints.push(printable_sentence(&format!("label {}: {message}{hint}", printable(name))));
         }
     }
     if let Some((key, complaint)) = read.settings.persistence.fault() {
@@ -163,7 +163,12 @@ impl Labels {
 
 /// What others wrote may hold anything.
 pub fn printable(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    crate::printable::printable(&text.chars().take(80).collect::<String>())
+}
+
+/// A sentence with what others wrote in it.
+pub fn printable_sentence(text: &str) -> String {
+    crate::printable::printable(&text.chars().take(300).collect::<String>())
 }
 
 fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
