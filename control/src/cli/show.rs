@@ -342,7 +342,8 @@ fn swarm(swarm: &SwarmStatus) -> String {
     let vni = swarm.vni.map_or("-".to_owned(), |vni| vni.to_string());
     let address = swarm.overlay_address.map_or("-".to_owned(), |address| address.to_string());
     let more = swarm.more.iter().map(|one| {
-        format!("swarm: and network {}, VNI {}, the gateway is {}\n", one.network, one.vni, one.overlay_address)
+        let network = printable(&one.network);
+        format!("swarm: and network {network}, VNI {}, the gateway is {}\n", one.vni, one.overlay_address)
     });
     let error = swarm.last_error.as_deref().map(printable);
     let error = error.map(|error| format!("swarm: no answer now, what was known stays: {error}\n"));
@@ -353,7 +354,7 @@ fn swarm(swarm: &SwarmStatus) -> String {
         swarm.tasks,
         swarm.endpoint,
         swarm.errors,
-        swarm.network,
+        printable(&swarm.network),
         more.collect::<String>(),
         error.unwrap_or_default()
     )

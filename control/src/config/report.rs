@@ -95,8 +95,9 @@ impl Report {
 
     /// Complaints repeat what the file says, and are printed and logged.
     fn add(&mut self, severity: Severity, at: &At, complaint: Complaint, missing: bool) {
-        let (message, hint) = (printable(&complaint.message), complaint.hint.as_deref().map(printable));
-        self.findings.push(Finding { severity, at: at.clone(), complaint: Complaint { message, hint }, missing });
+        let Complaint { message, hint } = complaint;
+        let complaint = Complaint { message: printable(&message), hint: hint.map(|hint| printable(&hint)) };
+        self.findings.push(Finding { severity, at: at.clone(), complaint, missing });
     }
 
     /// The value, or a complaint about it.
