@@ -119,6 +119,7 @@ fn one_packet_scheduling_is_carried_over_where_nothing_counts_connections() {
         let text = format!("-A -u 192.0.2.1:53 -s {scheduler} -o\n-a -u 192.0.2.1:53 -r 10.0.0.1:53 -m\n");
         let imported = import(&text, Format::Ipvsadm, &[]);
         passes_check(&imported);
+        assert_eq!(imported.services, 1);
         (imported.config.contains("\none_packet = true\n"), imported.notes.iter().any(|note| note.line == 1))
     };
     assert_eq!((read("rr"), read("wlc")), ((true, false), (false, true)));

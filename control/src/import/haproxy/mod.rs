@@ -88,7 +88,7 @@ fn find(defaults: &[Proxy], name: &str, head: &Line, notes: &mut Notes<'_>) -> P
 
 /// A service of a frontend and its backend; of a `listen`, which may be both.
 fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_>) -> Service {
-    if back.is_some() && !front.servers.is_empty() {
+    if back.is_some_and(|back| back.line != front.line) && !front.servers.is_empty() {
         notes.add(front.line, "its own servers were left out: as in HAProxy, `default_backend` gets all");
     }
     let with_servers = back.unwrap_or(front);

@@ -177,11 +177,14 @@ impl Proxy {
     /// `stick on src` with the `expire` of its table, which may be another section's.
     pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<(Duration, Option<u8>)> {
         let table = self.stick_table.as_ref().filter(|_| self.stick_on_source);
-        let expires = match table.map(|(line, name)| (line, all.iter().find(|proxy| proxy.name == *name))) {
-            Some((_, Some(owner))) => owner.stick_expires,
-            Some((line, None)) => {
-                notes.add(*line, "there is no such table");
-                None
+        let expires = match table {
+            Some((line, name)) => {
+                // A frontend may have the name of its backend.
+                let mut owners = all.iter().filter(|proxy| proxy.name == *name).peekable();
+                if owners.peek().is_none() {
+                    notes.add(*line, "there is no such table");
+                }
+                owners.find_map(|proxy| proxy.stick_expires)
             }
             None => self.stick_expires,
         };

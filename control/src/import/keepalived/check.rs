@@ -112,7 +112,7 @@ fn bytes(statement: &Statement, notes: &mut Notes<'_>) -> Option<String> {
     if digits.is_empty() {
         return None;
     }
-    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         notes.add(statement.line, "left out: not pairs of hexadecimal digits, of which every one counts");
         return None;
     }
