@@ -130,7 +130,7 @@ fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Ch
     if let Some(other) = options.last(&["addr"])
         && plain(&other.argument).parse::<IpAddr>().ok() != own
     {
-        notes.add(other.line, "`addr`: a check that asks another machine says nothing of this one: it was left out");
+        notes.add(other.line, "`addr`: no check asks another machine: the server counts as one without `check`");
         return None;
     }
     Some(Checked {

@@ -198,7 +198,7 @@ fn every_word_is_carried_over_or_named() {
 fn a_check_of_another_machine_is_none_of_the_server() {
     let imported = listen("server a 10.0.0.1:80 check addr 10.0.0.9 port 81");
     assert_silent(&imported, "[service.check]");
-    assert!(notes(&imported, 3).contains("asks another machine"), "{:?}", imported.notes);
+    assert!(notes(&imported, 3).contains("no check asks another machine"), "{:?}", imported.notes);
     assert_says(&listen("server a 10.0.0.1:80 check addr 10.0.0.1 port 81"), &["port = 81"]);
 }
 
