@@ -17,6 +17,7 @@ mod import;
 mod kernel;
 mod metrics;
 mod operations;
+mod printable;
 mod run;
 mod seats;
 mod swarm;

@@ -6,6 +6,7 @@ use crate::operations::{
 };
 
 use super::table::Table;
+use crate::printable::printable;
 
 /// As `ipvsadm -Ln`: services, and under each its backends.
 pub fn services(services: &[ServiceView]) -> String {
@@ -329,21 +330,23 @@ pub fn status(status: &Status) -> String {
     }
     let shortcuts = status.shortcuts.as_ref().map(shortcuts).unwrap_or_default();
     let swarm = status.swarm.as_ref().map(swarm).unwrap_or_default();
-    let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {}\n", printable(note))).collect();
     format!("{head}{shortcuts}\n{}\n{}{swarm}{}", workers.render(""), devices(&status.devices), notes.concat())
 }
 
 fn swarm(swarm: &SwarmStatus) -> String {
     let Some(age) = swarm.age_seconds else {
-        return format!("\nswarm: no manager has answered yet: {}\n", or_dash(swarm.last_error.as_deref()));
+        return format!("\nswarm: no manager has answered yet: {}\n", printable(&or_dash(swarm.last_error.as_deref())));
     };
     let place = if swarm.member { "member" } else { "not a member" };
     let vni = swarm.vni.map_or("-".to_owned(), |vni| vni.to_string());
     let address = swarm.overlay_address.map_or("-".to_owned(), |address| address.to_string());
     let more = swarm.more.iter().map(|one| {
-        format!("swarm: and network {}, VNI {}, the gateway is {}\n", one.network, one.vni, one.overlay_address)
+        let network = printable(&one.network);
+        format!("swarm: and network {network}, VNI {}, the gateway is {}\n", one.vni, one.overlay_address)
     });
-    let error = swarm.last_error.as_ref().map(|error| format!("swarm: no answer now, what was known stays: {error}\n"));
+    let error = swarm.last_error.as_deref().map(printable);
+    let error = error.map(|error| format!("swarm: no answer now, what was known stays: {error}\n"));
     format!(
         "\nswarm: {} services, {} tasks; {} answered {age:.1} s ago, {} errors\n\
          swarm: {place}; network {}, VNI {vni}, the gateway is {address}\n{}{}",
@@ -351,7 +354,7 @@ fn swarm(swarm: &SwarmStatus) -> String {
         swarm.tasks,
         swarm.endpoint,
         swarm.errors,
-        swarm.network,
+        printable(&swarm.network),
         more.collect::<String>(),
         error.unwrap_or_default()
     )

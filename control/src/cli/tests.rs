@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{Failed, ask, check, import, show};
 use crate::api::Fake;
 use crate::api::tempdir::Directory;
-use crate::operations::{CounterSet, CountersView, ShortcutInterface, ShortcutStatus, Status};
+use crate::operations::{CounterSet, CountersView, ShortcutInterface, ShortcutStatus, Status, SwarmStatus};
 
 /// Exit code, standard output and standard error of a command line, with the socket left out.
 fn run(socket: &Path, line: &str) -> (u8, String, String) {
@@ -386,6 +386,16 @@ fn shortcuts_are_on_or_off_with_the_reasons() {
         "Shortcuts:  off\n            not over eth1: it is down\n"
     );
     assert_eq!(said(false, &[]), "Shortcuts:  off, as configured\n");
+}
+
+#[test]
+fn a_status_holds_nothing_that_terminals_obey() {
+    let odd = || "a\u{1b}[2J\nb".to_owned();
+    for age_seconds in [None, Some(1.0)] {
+        let swarm = SwarmStatus { age_seconds, last_error: Some(odd()), network: odd(), ..SwarmStatus::default() };
+        let text = show::status(&Status { notes: vec![odd()], swarm: Some(swarm), ..Status::default() });
+        assert!(text.matches("a\u{fffd}[2J\u{fffd}b").count() >= 2 && !text.contains('\u{1b}'), "{text}");
+    }
 }
 
 #[test]

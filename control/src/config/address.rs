@@ -116,10 +116,12 @@ pub fn bracketed(address: IpAddr) -> String {
 
 /// A port that can be used.
 pub fn port(text: &str) -> Result<NonZeroU16, Complaint> {
-    match text.parse::<u16>().map(NonZeroU16::new) {
-        Ok(Some(port)) => Ok(port),
-        Ok(None) => Err(Complaint::hinted("port 0 can't be used", "ports are 1 to 65535")),
-        Err(_) => Err(Complaint::hinted(format!("`{text}` is not a port"), "ports are 1 to 65535")),
+    // Numbers may begin with a +, but a port that does is one of HAProxy's, counted from the client's.
+    let number = text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
+    match number.map(NonZeroU16::new) {
+        Some(Some(port)) => Ok(port),
+        Some(None) => Err(Complaint::hinted("port 0 can't be used", "ports are 1 to 65535")),
+        None => Err(Complaint::hinted(format!("`{text}` is not a port"), "ports are 1 to 65535")),
     }
 }
 
@@ -172,6 +174,14 @@ mod tests {
         let mapped = host("::ffff:198.18.0.1").unwrap_err();
         assert_eq!(mapped.message, "`::ffff:198.18.0.1` is an IPv4 address in IPv6's form");
         assert_eq!(mapped.hint.unwrap(), "write 198.18.0.1");
+    }
+
+    #[test]
+    fn ports_are_digits() {
+        assert_eq!(port("80").unwrap().get(), 80);
+        for text in ["+80", "-80", "", "+", "0", "65536", " 80"] {
+            assert!(port(text).is_err(), "{text}");
+        }
     }
 
     #[test]

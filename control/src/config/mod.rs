@@ -4,7 +4,7 @@
 //! for each table), applies the [`rules`] between tables, and hands back either a [`Config`] or all [`Problem`]s. The API
 //! reads the bodies of its requests with the same code.
 
-mod address;
+pub mod address;
 pub mod check;
 mod flow_log;
 mod gateway;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Severity;
+use crate::printable::printable;
 
 /// Where a value stands: its key for people and programs, its bytes in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,17 +80,24 @@ pub struct Report {
 impl Report {
     /// Something that must be put right.
     pub fn error(&mut self, at: &At, complaint: Complaint) {
-        self.findings.push(Finding { severity: Severity::Error, at: at.clone(), complaint, missing: false });
+        self.add(Severity::Error, at, complaint, false);
     }
 
     /// A key that must be there.
     pub fn missing(&mut self, at: &At, complaint: Complaint) {
-        self.findings.push(Finding { severity: Severity::Error, at: at.clone(), complaint, missing: true });
+        self.add(Severity::Error, at, complaint, true);
     }
 
     /// Something odd.
     pub fn warn(&mut self, at: &At, complaint: Complaint) {
-        self.findings.push(Finding { severity: Severity::Warning, at: at.clone(), complaint, missing: false });
+        self.add(Severity::Warning, at, complaint, false);
+    }
+
+    /// Complaints repeat what the file says, and are printed and logged.
+    fn add(&mut self, severity: Severity, at: &At, complaint: Complaint, missing: bool) {
+        let Complaint { message, hint } = complaint;
+        let complaint = Complaint { message: printable(&message), hint: hint.map(|hint| printable(&hint)) };
+        self.findings.push(Finding { severity, at: at.clone(), complaint, missing });
     }
 
     /// The value, or a complaint about it.

@@ -189,6 +189,11 @@ fn last_key(at: &At) -> &str {
     at.field.rsplit('.').next().unwrap_or(&at.field)
 }
 
+/// `service.check` of `service[0].check`: as a table's head is written.
+fn header(at: &At) -> String {
+    at.field.split('[').map(|part| part.split_once(']').map_or(part, |(_, behind)| behind)).collect()
+}
+
 /// The complaint about a value of the wrong kind.
 pub fn wrong_type(at: &At, wanted: &str, value: &Value) -> Complaint {
     // What has no place came as JSON, which has other words.
@@ -204,11 +209,30 @@ pub fn wrong_type(at: &At, wanted: &str, value: &Value) -> Complaint {
             Some(format!("write {text} without quotes"))
         }
         Value::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\" with quotes")),
-        Value::Table(_) if wanted == "a list" && !is_json => Some(format!("write [[{}]] with two brackets", at.field)),
+        Value::Table(_) if wanted == "a list" && !is_json => {
+            Some(format!("write [[{}]] with two brackets", header(at)))
+        }
         Value::List(_) if wanted == "a table" && !is_json => {
-            Some(format!("write [{}] with one bracket, once", at.field))
+            Some(format!("write [{}] with one bracket, once", header(at)))
         }
         _ => None,
     };
-    Complaint { message, hint }
+    Complaint::hinted(message, hint.unwrap_or_else(|| remedy(at, wanted, is_json)))
+}
+
+/// What a value of that kind looks like.
+fn remedy(at: &At, wanted: &str, is_json: bool) -> String {
+    let example = match wanted {
+        "a table" if is_json => "write { } around its keys",
+        "a table" => return format!("write [{}], and its keys below", header(at)),
+        "a boolean or a table" if is_json => "true, false, or an object of its keys",
+        "a boolean or a table" => "true, false, or a table of its keys",
+        "a boolean" => "true or false",
+        "an integer" => "a whole number, e.g. 3",
+        "a string" => "text in quotes",
+        "a string or a list of strings" => "text in quotes, or several: [\"…\", \"…\"]",
+        "a duration" => "a number of seconds, or text with a unit, e.g. \"30s\"",
+        _ => "values in brackets: [ … ]",
+    };
+    example.to_owned()
 }

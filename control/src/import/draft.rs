@@ -33,6 +33,14 @@ pub struct Service {
     pub direct: bool,
     /// Backends get a PROXY header.
     pub proxy_protocol: bool,
+    /// Connections of backends whose checks fail are reset.
+    pub resets: bool,
+    /// How long backends take to get their whole weight.
+    pub slow_start: Option<Duration>,
+    /// At most so many new connections a second, and the line that says so.
+    pub rate: Option<(usize, u32)>,
+    /// The line that wants each datagram scheduled by itself.
+    pub one_packet: Option<usize>,
     /// How backends are checked.
     pub check: Option<Check>,
     /// Who serves it.
@@ -77,6 +85,10 @@ pub struct Check {
     pub status: Option<String>,
     /// What HTTP's body must contain.
     pub body: Option<String>,
+    /// UDP's payload, as the config writes it.
+    pub send: Option<String>,
+    /// What UDP's answer must contain, as the config writes it.
+    pub expect: Option<String>,
 }
 
 /// IPVS's schedulers have the same names here.

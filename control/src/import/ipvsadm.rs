@@ -130,7 +130,6 @@ fn service(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Service> {
     }
     let time = line.value("-p").map(|time| time.parse().map_or(DEFAULT_PERSISTENCE, Duration::from_secs));
     for (option, why) in [
-        ("-o", "one-packet scheduling is not carried over: UDP flows are tracked"),
         ("-b", "scheduler flags are not carried over"),
         ("--pe", "persistence engines look into packets: not carried over"),
     ] {
@@ -144,6 +143,7 @@ fn service(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Service> {
         listens: vec![(line.number, format!("{}/{protocol}", listen_place(place)))],
         scheduler: ipvs_scheduler(scheduler).or(Some("wlc")),
         persistence: time.map(|time| (time, line.value("-M").and_then(prefix))),
+        one_packet: line.has("-o").then_some(line.number),
         ..Service::default()
     })
 }

@@ -66,6 +66,11 @@ pub fn recognise(text: &str) -> Option<Format> {
 /// Reads it. `vips`, at most one of each family, stand where the file says "any address".
 pub fn import(text: &str, format: Format, vips: &[IpAddr]) -> Imported {
     let mut notes = Notes::new(text);
+    for (at, vip) in vips.iter().enumerate() {
+        if vips[..at].iter().any(|other| other.is_ipv6() == vip.is_ipv6()) {
+            notes.add(0, format!("--vip {vip} was left out: one address of each family stands for any"));
+        }
+    }
     let mut site = Site { vips: vips.to_vec(), ..Site::default() };
     match format {
         Format::Haproxy => haproxy::read(text, &mut site, &mut notes),

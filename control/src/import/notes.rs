@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::printable::printable;
+
 /// Longer lines are cut in notes.
 const LONGEST: usize = 100;
+/// Reasons repeat words of the file, which may be long.
+const LONGEST_REASON: usize = 400;
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,8 +37,9 @@ impl<'a> Notes<'a> {
 
     /// One more. `line` counts from 1.
     pub fn add(&mut self, line: usize, why: impl Into<String>) {
-        let text = line.checked_sub(1).and_then(|at| self.lines.get(at)).map(|text| printable(text.trim()));
-        self.notes.push(Note { line, text: text.unwrap_or_default(), why: why.into() });
+        let text = line.checked_sub(1).and_then(|at| self.lines.get(at)).map(|text| cut(text.trim(), LONGEST));
+        let why = cut(&why.into(), LONGEST_REASON);
+        self.notes.push(Note { line, text: text.unwrap_or_default(), why });
     }
 
     /// One more, if there is a reason for it.
@@ -53,8 +58,8 @@ impl<'a> Notes<'a> {
     }
 }
 
-/// What others wrote may hold anything, and terminals obey control characters.
-fn printable(text: &str) -> String {
-    let clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().count() > LONGEST { clean + " …" } else { clean }
+fn cut(text: &str, longest: usize) -> String {
+    // Tabs between words are no harm, but their width is anybody's guess.
+    let shown: String = text.chars().take(longest).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    printable(&shown) + if text.chars().nth(longest).is_some() { " …" } else { "" }
 }

@@ -104,6 +104,43 @@ fn any_address_needs_a_vip() {
 }
 
 #[test]
+fn one_vip_of_a_family_counts() {
+    let vips: Vec<_> = ["198.18.0.1", "2001:db8::1", "198.18.0.2"].iter().map(|vip| vip.parse().unwrap()).collect();
+    let imported = import("listen x\nbind :80\nserver a 192.0.2.9:80\n", Format::Haproxy, &vips);
+    assert!(imported.config.contains("listen = \"198.18.0.1:80/tcp\""), "{}", imported.config);
+    let said: Vec<&str> =
+        imported.notes.iter().map(|note| note.why.as_str()).filter(|why| why.contains("--vip")).collect();
+    assert_eq!(said, ["--vip 198.18.0.2 was left out: one address of each family stands for any"]);
+}
+
+#[test]
+fn one_packet_scheduling_is_carried_over_where_nothing_counts_connections() {
+    let read = |scheduler: &str| {
+        let text = format!("-A -u 192.0.2.1:53 -s {scheduler} -o\n-a -u 192.0.2.1:53 -r 10.0.0.1:53 -m\n");
+        let imported = import(&text, Format::Ipvsadm, &[]);
+        passes_check(&imported);
+        assert_eq!(imported.services, 1);
+        (imported.config.contains("\none_packet = true\n"), imported.notes.iter().any(|note| note.line == 1))
+    };
+    assert_eq!((read("rr"), read("wlc")), ((true, false), (false, true)));
+}
+
+#[test]
+fn notes_hold_nothing_that_terminals_obey() {
+    let clear = "\u{1b}[2J\u{9b}2J\u{7}";
+    let lines =
+        format!("server a 10.0.0.1{clear}:80 check {clear}\noption httpchk {clear} {clear} HTTP/1.1\\r\\n{clear}: x");
+    let imported = import(&format!("listen x\nbind :80\n{lines}\nserver b 10.0.0.2:80\n"), Format::Haproxy, &[]);
+    assert_eq!(imported.services, 1);
+    assert!(imported.notes.len() > 5, "{:?}", imported.notes);
+    let texts = imported.notes.iter().flat_map(|note| [&note.text, &note.why]);
+    assert!(texts.clone().any(|text| text.contains('\u{fffd}')));
+    for text in texts {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
+#[test]
 fn services_that_cannot_stand_together_do_not_spoil_the_rest() {
     let text = "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m\n\
                 -A -t 192.0.2.1:80 -s wlc\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m\n\

@@ -4,11 +4,16 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use datapath::service::SchedulerKind;
+use wire::Protocol;
+
 use super::draft::{Backend, Check, Service, Site};
 use super::notes::Notes;
+use crate::config::life::Life;
+use crate::config::report::Complaint;
 use crate::config::rules::overlap;
 use crate::config::value::{backend_address, listen, show_duration, show_listen};
-use crate::config::{BackendAddress, Listen, Severity, parse};
+use crate::config::{BackendAddress, Listen, Settings, Severity, one_packet, parse, protection};
 
 /// Addresses of nobody (RFC 5737, RFC 3849) where the file says "any".
 const PLACEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -22,8 +27,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 pub fn config(site: &Site, notes: &mut Notes<'_>) -> (String, usize) {
     let head = head(site, notes);
     let mut shaper = Shaper { vips: site.vips.clone(), ..Shaper::default() };
-    let tables: Vec<(usize, String)> =
-        site.services.iter().filter_map(|service| Some((service.line, shaper.shape(service, notes)?))).collect();
+    let tables: Vec<Table> = site.services.iter().filter_map(|service| shaper.shape(service, notes)).collect();
     let kept = passing(&head, &tables, notes);
     if kept.is_empty() {
         return (String::new(), 0);
@@ -50,8 +54,28 @@ fn is_interface(name: &str) -> bool {
     parse("imported", text.as_bytes(), &[0]).is_ok()
 }
 
+/// A service as it is written.
+struct Table {
+    line: usize,
+    /// All before the check.
+    settings: String,
+    /// The check, and what means nothing without one.
+    check: String,
+    backends: String,
+}
+
+impl Table {
+    fn text(&self) -> String {
+        format!("{}{}{}", self.settings, self.check, self.backends)
+    }
+
+    fn unchecked(&self) -> String {
+        format!("{}{}", self.settings, self.backends)
+    }
+}
+
 /// The services with which the config passes `check`; the others are noted.
-fn passing(head: &str, tables: &[(usize, String)], notes: &mut Notes<'_>) -> Vec<String> {
+fn passing(head: &str, tables: &[Table], notes: &mut Notes<'_>) -> Vec<String> {
     let fault = |tables: &str| {
         let text = format!("{head}{tables}");
         parse("imported", text.as_bytes(), &[0]).err().map(|problems| {
@@ -59,15 +83,20 @@ fn passing(head: &str, tables: &[(usize, String)], notes: &mut Notes<'_>) -> Vec
             error.map(|problem| problem.message.clone()).unwrap_or_default()
         })
     };
-    let mut kept: Vec<String> = tables.iter().map(|(_, table)| table.clone()).collect();
+    let mut kept: Vec<String> = tables.iter().map(Table::text).collect();
     if fault(&kept.concat()).is_none() {
         return kept;
     }
     kept.clear();
-    for (line, table) in tables {
-        match fault(table) {
-            None => kept.push(table.clone()),
-            Some(why) => notes.add(*line, format!("the service was left out: {why}")),
+    for table in tables {
+        match fault(&table.text()) {
+            None => kept.push(table.text()),
+            // A service without a check is better than none.
+            Some(why) if fault(&table.unchecked()).is_none() => {
+                notes.add(table.line, format!("its check was left out: {why}"));
+                kept.push(table.unchecked());
+            }
+            Some(why) => notes.add(table.line, format!("the service was left out: {why}")),
         }
     }
     // They do not stand together: more than readers are able to make of a file.
@@ -87,7 +116,7 @@ struct Shaper {
 }
 
 impl Shaper {
-    fn shape(&mut self, service: &Service, notes: &mut Notes<'_>) -> Option<String> {
+    fn shape(&mut self, service: &Service, notes: &mut Notes<'_>) -> Option<Table> {
         let listens = self.listens(service, notes);
         if listens.is_empty() {
             notes.add(service.line, "the service was left out: nothing that it listens on could be carried over");
@@ -106,14 +135,22 @@ impl Shaper {
             several => writeln!(out, "[{}]", several.join(", ")),
         };
         settings(service, &listens, notes, &mut out);
+        let mut check = String::new();
+        if let Some(wanted) = &service.check {
+            if service.resets {
+                check.push_str("on_down = \"reset\"\n");
+            }
+            let port = wanted.port.or_else(|| port_of_another_protocol(wanted, &listens, &backends));
+            write_check(&Check { port, ..wanted.clone() }, service.line, notes, &mut check);
+        } else if service.resets {
+            notes.add(service.line, "connections go on: without checks no backend is down");
+        }
         self.listens.extend(listens);
-        if let Some(check) = &service.check {
-            write_check(check, service.line, notes, &mut out);
-        }
+        let mut table = Table { line: service.line, settings: out, check, backends: String::new() };
         for (address, backend) in backends {
-            write_backend(address, backend, &mut out);
+            write_backend(address, backend, &mut table.backends);
         }
-        Some(out)
+        Some(table)
     }
 
     fn listens(&self, service: &Service, notes: &mut Notes<'_>) -> Vec<Listen> {
@@ -189,6 +226,19 @@ fn backends<'a>(service: &'a Service, listens: &[Listen], notes: &mut Notes<'_>)
     kept
 }
 
+/// Checks of another protocol than the service's ask the port that its backends serve; here they must say which.
+fn port_of_another_protocol(check: &Check, listens: &[Listen], backends: &[(BackendAddress, &Backend)]) -> Option<u16> {
+    let protocol = if check.kind == "udp" { Protocol::Udp } else { Protocol::Tcp };
+    if listens.iter().any(|listen| listen.protocol == protocol) {
+        return None;
+    }
+    let kept = listens.first().map(|listen| *listen.ports.start());
+    let kept = kept.filter(|port| listens.iter().all(|listen| listen.ports == (*port..=*port)));
+    let mut ports = backends.iter().map(|(address, _)| address.port.map(std::num::NonZeroU16::get).or(kept));
+    let first = ports.next()??;
+    ports.all(|port| port == Some(first)).then_some(first)
+}
+
 fn settings(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &mut String) {
     if let Some(scheduler) = service.scheduler {
         let _ = writeln!(out, "scheduler = \"{scheduler}\"");
@@ -218,6 +268,33 @@ fn settings(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &
     if service.proxy_protocol {
         out.push_str("proxy_protocol = true\n");
     }
+    rules_of_our_own(service, listens, notes, out);
+}
+
+/// What the config allows only together with other things: it is asked.
+fn rules_of_our_own(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &mut String) {
+    let scheduler: SchedulerKind = service.scheduler.and_then(|name| name.parse().ok()).unwrap_or_default();
+    let mut put = |line: usize, fault: Option<Complaint>, text: String| match fault {
+        None => out.push_str(&text),
+        Some(Complaint { message, hint }) => {
+            let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            notes.add(line, format!("not carried over: {message}{hint}"));
+        }
+    };
+    if let Some(line) = service.one_packet {
+        let settings = Settings { scheduler, proxy_protocol: service.proxy_protocol, ..Settings::default() };
+        put(line, one_packet::fault(listens, &settings), "one_packet = true\n".to_owned());
+    }
+    if let Some(time) = service.slow_start {
+        let life = Life { slow_start: Some(time), ..Life::default() };
+        let fault = crate::config::settings::timeout(time).err();
+        let fault = fault.or_else(|| Some(life.fault(scheduler, true)?.1));
+        put(service.line, fault, format!("slow_start = \"{}\"\n", show_duration(time)));
+    }
+    if let Some((line, sessions)) = service.rate {
+        let rate = format!("{sessions}/s");
+        put(line, protection::rate_limit(&rate).err(), format!("rate = \"{rate}\"\n"));
+    }
 }
 
 fn write_check(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut String) {
@@ -244,10 +321,17 @@ fn write_check(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut Stri
     }
     if check.kind.starts_with("http") {
         let texts = [("path", &check.path), ("host", &check.host), ("status", &check.status), ("body", &check.body)];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                let _ = writeln!(out, "{key} = {}", quoted(text));
-            }
+        write_texts(&texts, out);
+    }
+    if check.kind == "udp" {
+        write_texts(&[("send", &check.send), ("expect", &check.expect)], out);
+    }
+}
+
+fn write_texts(texts: &[(&str, &Option<String>)], out: &mut String) {
+    for (key, text) in texts {
+        if let Some(text) = text {
+            let _ = writeln!(out, "{key} = {}", quoted(text));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::labels::PREFIX;
+use super::labels::{PREFIX, printable_sentence};
 use crate::config::check;
 use crate::config::node::{Entry, Node, Value};
 use crate::config::passive::{self, Passive};
@@ -85,11 +85,6 @@ fn entry(key: &str, text: &str) -> Entry {
     let number = text.parse().ok().filter(|_| NUMBERS.contains(&key));
     let value = number.map_or_else(|| Value::Text(text.to_owned()), Value::Integer);
     Entry { key: key.to_owned(), key_span: 0..0, node: Node { span: 0..0, value } }
-}
-
-/// A sentence with what others wrote in it.
-fn printable_sentence(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(300).collect()
 }
 
 #[cfg(test)]

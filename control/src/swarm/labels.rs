@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use wire::Protocol;
@@ -11,7 +11,7 @@ use super::check_labels;
 use crate::config::life::{self, Life};
 use crate::config::protection;
 use crate::config::report::{Complaint, suggest};
-use crate::config::{CheckConfig, ClientPersistence, Settings, one_packet, persistence, settings, value};
+use crate::config::{CheckConfig, ClientPersistence, Settings, address, one_packet, persistence, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
@@ -103,7 +103,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
         let Some(key) = name.strip_prefix(PREFIX).filter(|_| !check_labels::is_table(name)) else { continue };
         if let Err(Complaint { message, hint }) = read.set(key, text.trim(), vips) {
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            complaints.push(format!("label {}: {message}{hint}", printable(name)));
+            complaints.push(printable_sentence(&format!("label {}: {message}{hint}", printable(name))));
         }
     }
     if let Some((key, complaint)) = read.settings.persistence.fault() {
@@ -163,7 +163,12 @@ impl Labels {
 
 /// What others wrote may hold anything.
 pub fn printable(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    crate::printable::printable(&text.chars().take(80).collect::<String>())
+}
+
+/// A sentence with what others wrote in it.
+pub fn printable_sentence(text: &str) -> String {
+    crate::printable::printable(&text.chars().take(300).collect::<String>())
 }
 
 fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
@@ -202,6 +207,6 @@ fn port(text: &str) -> Result<LabelPort, Complaint> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = super::groups::protocol(protocol).ok_or_else(wrong)?;
     let (published, target) = ports.split_once(':').unwrap_or((ports, ports));
-    let number = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or_else(wrong);
+    let number = |text: &str| address::port(text).map(NonZeroU16::get).map_err(|_| wrong());
     Ok(LabelPort { published: number(published)?, target: number(target)?, protocol })
 }

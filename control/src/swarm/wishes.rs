@@ -8,7 +8,7 @@ use std::time::Duration;
 use wire::Protocol;
 
 use super::groups::{self, Group, Groups, Served, Way, groups};
-use super::labels::{self, Labels, printable};
+use super::labels::{self, Labels, printable, printable_sentence};
 use super::memory::Memory;
 use super::model::{Port, Service, Task};
 use super::overlay::subnet;
@@ -135,7 +135,7 @@ impl Draft<'_> {
             return;
         }
         if let Err(complaint) = service_name(&service.spec.name) {
-            return self.problem(format!("swarm service: {}", complaint.message));
+            return self.problem(printable_sentence(&format!("swarm service: {}", complaint.message)));
         }
         for complaint in complaints {
             self.problem(format!("service {name}: {complaint}"));

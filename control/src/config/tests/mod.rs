@@ -7,7 +7,7 @@ mod wrong;
 
 use proptest::prelude::*;
 
-use super::{Loaded, Problem, parse, render};
+use super::{Loaded, Problem, Severity, parse, render};
 
 const CPUS: &[usize] = &[0, 1];
 
@@ -57,7 +57,10 @@ proptest! {
             prop_assert!(!problems.is_empty());
             let lines = String::from_utf8_lossy(&bytes).matches('\n').count() + 1;
             for problem in problems {
-                render(&problem);
+                // Whatever it is, there is something to do about it, and nothing that terminals obey.
+                prop_assert!(problem.hint.is_some() || problem.severity == Severity::Warning, "{problem}");
+                let shown = render(&problem);
+                prop_assert!(!shown.contains(|c: char| c.is_control() && !"\n\t".contains(c)), "{shown:?}");
                 let place = problem.place.unwrap();
                 prop_assert!((1..=lines).contains(&place.line) && place.column >= 1);
             }

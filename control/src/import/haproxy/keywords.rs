@@ -62,7 +62,7 @@ pub fn why_not(line: &Line) -> Option<&'static str> {
             Some("names are not resolved: give addresses. In front of a swarm, `[swarm]` follows its tasks")
         }
         "email-alert" => Some("no mail is sent: alarm on the metrics"),
-        "description" | "id" | "enabled" | "bind-process" | "load-server-state-from-file" => None,
+        "description" | "id" | "bind-process" | "load-server-state-from-file" => None,
         _ => Some("not known to Sluicegate"),
     }
 }

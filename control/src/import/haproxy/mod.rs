@@ -1,15 +1,20 @@
 //! haproxy.cfg: listens, and frontends with their default backends, become services.
 
+mod alike;
 mod check;
 mod keywords;
+mod known;
+mod options;
 mod proxy;
 mod server;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use super::draft::{Service, Site};
 use super::notes::Notes;
 use proxy::Proxy;
-use words::Section;
+use words::{Line, Section};
 
 /// Reads it.
 pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
@@ -28,7 +33,10 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
             found
         });
         used.extend(back.map(|back| back.name.clone()));
-        site.services.push(join(front, back, notes));
+        match [Some(front), back].into_iter().flatten().find_map(|proxy| proxy.disabled) {
+            Some(line) => notes.add(front.line, format!("the service was left out: line {line} says `disabled`")),
+            None => site.services.push(join(front, back, &proxies, notes)),
+        }
     }
     let is_used = |proxy: &Proxy| proxy.kind != "backend" || used.contains(&proxy.name);
     for unused in proxies.iter().filter(|proxy| !is_used(proxy)) {
@@ -37,16 +45,21 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
 }
 
 fn proxies(sections: &[Section], notes: &mut Notes<'_>) -> Vec<Proxy> {
-    let mut defaults = Proxy::default();
+    let mut defaults: Vec<Proxy> = Vec::new();
     let mut proxies = Vec::new();
     for section in sections {
         match section.head.word(0) {
             "defaults" => {
-                defaults = Proxy::default();
-                defaults.take(section, notes);
+                let above = named(&section.head).map(|name| find(&defaults, name, &section.head, notes));
+                let mut proxy = above.unwrap_or_default();
+                proxy.take(section, notes);
+                defaults.push(proxy);
             }
             "frontend" | "backend" | "listen" => {
-                let mut proxy = defaults.clone();
+                let mut proxy = match named(&section.head) {
+                    Some(name) => find(&defaults, name, &section.head, notes),
+                    None => defaults.last().cloned().unwrap_or_default(),
+                };
                 proxy.take(section, notes);
                 proxies.push(proxy);
             }
@@ -58,24 +71,45 @@ fn proxies(sections: &[Section], notes: &mut Notes<'_>) -> Vec<Proxy> {
     proxies
 }
 
+/// `defaults from NAME`, `backend web from NAME`: whose settings are the beginning.
+fn named(head: &Line) -> Option<&str> {
+    let is_nameless = head.word(0) == "defaults" && head.word(1) == "from";
+    let at = if is_nameless { 1 } else { 2 };
+    (head.word(at) == "from").then(|| head.word(at + 1))
+}
+
+fn find(defaults: &[Proxy], name: &str, head: &Line, notes: &mut Notes<'_>) -> Proxy {
+    let found = defaults.iter().rev().find(|defaults| defaults.name == name && !name.is_empty());
+    if found.is_none() {
+        notes.add(head.number, format!("there is no `defaults {name}` above: it begins with none"));
+    }
+    found.cloned().unwrap_or_default()
+}
+
 /// A service of a frontend and its backend; of a `listen`, which may be both.
-fn join(front: &Proxy, back: Option<&Proxy>, notes: &mut Notes<'_>) -> Service {
-    let with_servers = back.filter(|_| front.servers.is_empty()).unwrap_or(front);
-    let mut service = Service {
+fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_>) -> Service {
+    if back.is_some_and(|back| back.line != front.line) && !front.servers.is_empty() {
+        notes.add(front.line, "its own servers were left out: as in HAProxy, `default_backend` gets all");
+    }
+    let with_servers = back.unwrap_or(front);
+    let servers = &with_servers.servers;
+    if (front.http || with_servers.http) && !servers.is_empty() {
+        let why = "carried over as TCP: clients speak HTTP with the servers themselves, and nothing looks into it";
+        notes.add(front.line, why);
+    }
+    Service {
         line: front.line,
         name: front.name.clone(),
         listens: front.listens.clone(),
         scheduler: Some(with_servers.scheduler()),
-        persistence: with_servers.persistence(),
+        persistence: with_servers.persistence(all, notes),
         timeout: front.idle(with_servers),
+        rate: front.rate,
+        slow_start: alike::slow_start(servers, notes),
+        resets: alike::resets(servers, notes),
+        check: with_servers.check(notes),
+        proxy_protocol: alike::proxy_protocol(servers, notes),
+        backends: servers.iter().map(|server| server.backend.clone()).collect(),
         ..Service::default()
-    };
-    if (front.http || with_servers.http) && !with_servers.servers.is_empty() {
-        let why = "carried over as TCP: clients speak HTTP with the servers themselves, and nothing looks into it";
-        notes.add(front.line, why);
     }
-    service.check = with_servers.check(notes);
-    service.proxy_protocol = with_servers.proxy_protocol(notes);
-    service.backends.clone_from(&with_servers.servers);
-    service
 }

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use super::check::HttpCheck;
+use super::options::Options;
+use super::server::Server;
 use super::words::{Line, Section};
-use super::{keywords, server};
-use crate::import::draft::{Backend, Check};
+use super::{alike, keywords, known, server};
+use crate::import::draft::Check;
 use crate::import::notes::Notes;
+
+/// For tables that say nothing of `expire`.
+const FOREVER: Duration = Duration::from_hours(24);
 
 /// What its lines say; those of `defaults` are the beginning.
 #[derive(Debug, Clone, Default)]
@@ -22,23 +27,27 @@ pub struct Proxy {
     /// `address:port/tcp`, each with its line.
     pub listens: Vec<(usize, String)>,
     /// Its servers.
-    pub servers: Vec<Backend>,
+    pub servers: Vec<Server>,
     /// With its line.
     pub default_backend: Option<(usize, String)>,
+    /// The line that says `disabled`.
+    pub disabled: Option<usize>,
+    /// `rate-limit sessions`, with its line.
+    pub rate: Option<(usize, u32)>,
+    /// `stick on src`: whose table remembers; `None`: its own.
+    pub stick_table: Option<(usize, String)>,
+    /// Of its own table.
+    pub stick_expires: Option<Duration>,
     balance: Option<&'static str>,
     consistent: bool,
     stick_on_source: bool,
-    stick_expires: Option<Duration>,
     client: Option<Duration>,
     server: Option<Duration>,
     tunnel: Option<Duration>,
     check_timeout: Option<Duration>,
-    http_check: Option<HttpCheck>,
-    /// Lines of servers that want a PROXY header of version 2.
-    introduced: Vec<usize>,
-    /// Of servers; the first that is checked says how.
-    checks: Vec<(usize, server::Checked)>,
-    default_server: Vec<String>,
+    http_check: HttpCheck,
+    /// Of all `default-server` lines so far.
+    default_server: Options,
 }
 
 impl Proxy {
@@ -46,7 +55,8 @@ impl Proxy {
     pub fn take(&mut self, section: &Section, notes: &mut Notes<'_>) {
         let head = &section.head;
         (self.line, self.kind, self.name) = (head.number, head.word(0).to_owned(), head.word(1).to_owned());
-        if ["frontend", "listen"].contains(&head.word(0)) && head.words.len() > 2 {
+        let is_address = head.words.len() > 2 && head.word(2) != "from";
+        if ["frontend", "listen"].contains(&head.word(0)) && is_address {
             self.bind(head, 2, notes);
         }
         for line in &section.lines {
@@ -58,40 +68,47 @@ impl Proxy {
         match (line.word(0), line.word(1)) {
             ("bind", _) => self.bind(line, 1, notes),
             ("server", _) => self.server(line, notes),
-            ("default-server", _) => self.default_server = line.words.iter().skip(1).cloned().collect(),
+            ("default-server", _) => {
+                self.default_server = self.default_server.then(Options::read(line, 1, known::SERVER));
+            }
             ("mode", mode) => self.http = mode == "http",
             ("balance", _) => self.balance(line, notes),
             ("hash-type", kind) => self.consistent = kind == "consistent",
             ("timeout", which) => self.timeout(which, line, notes),
             ("default_backend", name) => self.default_backend = Some((line.number, name.to_owned())),
-            ("option", "httpchk") => self.http_check.get_or_insert_default().option(line, notes),
+            ("option", "httpchk") => self.http_check.option(line, notes),
             ("option", kind) if keywords::OTHER_CHECKS.contains(&kind) => {
                 // The last one counts.
-                self.http_check = None;
+                self.http_check.forget();
                 notes.extend_if(line.number, keywords::why_not(line));
             }
-            ("http-check", _) => self.http_check.get_or_insert_default().rule(line, notes),
+            ("no", "option") if line.word(2) == "httpchk" => self.http_check.forget(),
+            ("http-check", _) => self.http_check.rule(line, notes),
             ("stick-table", _) => {
                 self.stick_expires = line.after("expire").and_then(server::time);
                 if !matches!(line.after("type"), Some("ip" | "ipv6")) {
                     notes.add(line.number, "only the clients' addresses are remembered");
                 }
             }
-            ("stick", "on") if line.word(2) == "src" => self.stick_on_source = true,
-            ("disabled", _) => notes.add(line.number, "not carried over: a service serves while it is in the config"),
+            ("stick", "on") if line.word(2) == "src" => {
+                self.stick_on_source = true;
+                self.stick_table = line.after("table").map(|name| (line.number, name.to_owned()));
+            }
+            ("rate-limit", "sessions") => self.rate(line, notes),
+            ("disabled", _) => self.disabled = Some(line.number),
+            ("enabled", _) => self.disabled = None,
             _ => notes.extend_if(line.number, keywords::why_not(line)),
         }
     }
 
     fn bind(&mut self, line: &Line, at: usize, notes: &mut Notes<'_>) {
-        if line.has("ssl") {
+        let options = Options::read(line, at + 1, known::BIND);
+        if options.on("ssl").is_some() {
             return notes.add(line.number, "TLS ends at the servers: this bind was left out");
         }
-        if line.has("accept-proxy") {
-            notes.add(line.number, "PROXY headers of clients are passed on to the servers as they are");
-        }
+        options.note(known::BIND, notes);
         for place in line.word(at).split(',').filter(|place| !place.is_empty()) {
-            match server::listens(place, line) {
+            match server::listens(place, &options) {
                 Ok(listens) => self.listens.extend(listens.into_iter().map(|listen| (line.number, listen))),
                 Err(why) => notes.add(line.number, why),
             }
@@ -99,15 +116,15 @@ impl Proxy {
     }
 
     fn server(&mut self, line: &Line, notes: &mut Notes<'_>) {
-        let mut line = line.clone();
-        // What the server says itself comes first, and the first counts.
-        line.words.extend(self.default_server.iter().cloned());
-        let Some((backend, checked)) = server::read(&line, notes) else { return };
-        if server::PROXY_V2.iter().any(|word| line.has(word)) && !line.has("no-send-proxy-v2") {
-            self.introduced.push(line.number);
+        self.servers.extend(server::read(line, &self.default_server, notes));
+    }
+
+    fn rate(&mut self, line: &Line, notes: &mut Notes<'_>) {
+        // 0 is any number.
+        self.rate = line.word(2).parse().ok().filter(|rate| *rate > 0).map(|rate| (line.number, rate));
+        if self.rate.is_some() {
+            notes.add(line.number, "who comes beyond `rate` is not answered: no one queues");
         }
-        self.checks.extend(checked.map(|checked| (line.number, checked)));
-        self.servers.push(backend);
     }
 
     fn balance(&mut self, line: &Line, notes: &mut Notes<'_>) {
@@ -153,27 +170,25 @@ impl Proxy {
         match self.balance {
             Some("sh") if self.consistent => "mh",
             // HAProxy's own.
-            None if self.http || !self.servers.is_empty() => "wrr",
             other => other.unwrap_or("wrr"),
         }
     }
 
-    /// `stick on src` with its table's `expire`.
-    pub fn persistence(&self) -> Option<(Duration, Option<u8>)> {
-        let time = self.stick_expires.unwrap_or(Duration::from_hours(24));
-        self.stick_on_source.then_some((time, None))
-    }
-
-    /// Whether backends get a PROXY header: all of them, or none.
-    pub fn proxy_protocol(&self, notes: &mut Notes<'_>) -> bool {
-        let all = self.introduced.len() == self.servers.len();
-        for line in self.introduced.iter().filter(|_| !all) {
-            notes.add(
-                *line,
-                "all backends of a service get PROXY headers, or none: none, since not all servers have this",
-            );
-        }
-        all && !self.servers.is_empty()
+    /// `stick on src` with the `expire` of its table, which may be another section's.
+    pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<(Duration, Option<u8>)> {
+        let table = self.stick_table.as_ref().filter(|_| self.stick_on_source);
+        let expires = match table {
+            Some((line, name)) => {
+                // A frontend may have the name of its backend.
+                let mut owners = all.iter().filter(|proxy| proxy.name == *name).peekable();
+                if owners.peek().is_none() {
+                    notes.add(*line, "there is no such table");
+                }
+                owners.find_map(|proxy| proxy.stick_expires)
+            }
+            None => self.stick_expires,
+        };
+        self.stick_on_source.then_some((expires.unwrap_or(FOREVER), None))
     }
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.
@@ -184,27 +199,6 @@ impl Proxy {
 
     /// The check of its servers, if any is checked.
     pub fn check(&self, notes: &mut Notes<'_>) -> Option<Check> {
-        let (_, first) = self.checks.first()?;
-        for (line, other) in &self.checks {
-            if other != first {
-                notes.add(*line, "all backends of a service are checked in the same way: as the first that is checked");
-            }
-        }
-        if self.checks.len() < self.servers.len() {
-            notes.add(self.line, "all backends of a service are checked, or none: those without `check` are too");
-        }
-        let mut check = Check {
-            kind: "tcp",
-            port: first.port,
-            interval: first.interval,
-            timeout: self.check_timeout,
-            rise: first.rise,
-            fall: first.fall,
-            ..Check::default()
-        };
-        if let Some(http) = &self.http_check {
-            http.put(first.tls, &mut check);
-        }
-        Some(check)
+        alike::check(&self.servers, self.line, self.check_timeout, &self.http_check, notes)
     }
 }

@@ -1,10 +1,29 @@
 //! `bind` and `server` lines, and HAProxy's times.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::known;
+use super::options::Options;
 use super::words::Line;
+use crate::config::value::backend_address;
 use crate::import::draft::{Backend, bracketed};
 use crate::import::notes::Notes;
+
+/// A server, and what a service says for all of its backends.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What is its own.
+    pub backend: Backend,
+    /// How it is checked, if it is.
+    pub checked: Option<Checked>,
+    /// Wants a PROXY header of version 2.
+    pub introduced: bool,
+    /// `slowstart`
+    pub slow_start: Option<Duration>,
+    /// `on-marked-down shutdown-sessions`
+    pub resets: bool,
+}
 
 /// How a server is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +40,12 @@ pub struct Checked {
     pub tls: bool,
 }
 
-/// `2s`, `500ms`; milliseconds if it does not say.
+/// `2s`, `500ms`; milliseconds if it does not say. 0 is none.
 pub fn time(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
-    match unit {
+    let time = match unit {
         "us" => Some(Duration::from_micros(number)),
         "" | "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
@@ -34,21 +53,26 @@ pub fn time(text: &str) -> Option<Duration> {
         "h" => number.checked_mul(3_600).map(Duration::from_secs),
         "d" => number.checked_mul(86_400).map(Duration::from_secs),
         _ => None,
-    }
+    };
+    time.filter(|time| !time.is_zero())
 }
 
 /// The address of a `bind` as listens; "any" becomes `*` for IPv4 and `[*]` for IPv6.
-pub fn listens(place: &str, line: &Line) -> Result<Vec<String>, &'static str> {
+pub fn listens(place: &str, options: &Options) -> Result<Vec<String>, &'static str> {
+    let is_six = place.starts_with("ipv6@");
     let place = plain(place);
     if place.starts_with('/') || place.contains('@') {
         return Err("left out: services listen on addresses only");
     }
     let Some((address, ports)) = place.rsplit_once(':') else { return Err("left out: it has no port") };
+    let both = options.last(&["v4v6", "v6only"]).is_some_and(|last| last.name == "v4v6");
     let addresses = match address {
-        "" | "*" | "0.0.0.0" => vec!["*".to_owned()],
         // Linux listens on both then.
-        "::" | "[::]" if line.has("v4v6") => vec!["[*]".to_owned(), "*".to_owned()],
+        "::" | "[::]" if both => vec!["[*]".to_owned(), "*".to_owned()],
+        "" | "*" if is_six && both => vec!["[*]".to_owned(), "*".to_owned()],
         "::" | "[::]" => vec!["[*]".to_owned()],
+        "" | "*" if is_six => vec!["[*]".to_owned()],
+        "" | "*" | "0.0.0.0" => vec!["*".to_owned()],
         address => vec![bracketed(address)],
     };
     Ok(addresses.into_iter().map(|address| format!("{address}:{ports}/tcp")).collect())
@@ -59,62 +83,61 @@ fn plain(place: &str) -> &str {
     place.strip_prefix("ipv4@").or_else(|| place.strip_prefix("ipv6@")).unwrap_or(place)
 }
 
-/// The address of a server; before a port IPv6 may stand without brackets there.
-fn server_address(place: &str) -> String {
+/// The address of a server; before a port IPv6 may stand without brackets there. No port, or 0, is the client's.
+fn server_address(place: &str) -> Result<String, &'static str> {
+    let place = plain(place);
     match place.rsplit_once(':') {
-        Some((address, port)) if !place.ends_with(']') && place.matches(':').count() > 1 => {
-            format!("{}:{port}", bracketed(address))
+        Some((_, port)) if port.starts_with(['+', '-']) => {
+            Err("left out: a backend has a port of its own or the client's, none that is counted from the client's")
         }
-        _ => place.to_owned(),
+        Some((address, "0")) if !address.ends_with(':') => Ok(address.to_owned()),
+        Some((address, port)) if !place.ends_with(']') && place.matches(':').count() > 1 => {
+            Ok(format!("{}:{port}", bracketed(address)))
+        }
+        _ => Ok(place.to_owned()),
     }
 }
 
-/// A `server` line; `None`: it was left out.
-pub fn read(line: &Line, notes: &mut Notes<'_>) -> Option<(Backend, Option<Checked>)> {
-    let address = server_address(plain(line.word(2)));
-    if line.has("ssl") {
+/// A `server` line behind the `default-server` lines above it; `None`: it was left out.
+pub fn read(line: &Line, defaults: &Options, notes: &mut Notes<'_>) -> Option<Server> {
+    let options = defaults.then(Options::read(line, 3, known::SERVER));
+    if options.on("ssl").is_some() {
         notes.add(line.number, "left out: Sluicegate does not speak TLS to servers");
         return None;
     }
-    for (word, why) in DROPPED {
-        if line.has(word) {
-            notes.add(line.number, *why);
-        }
-    }
+    let address = server_address(line.word(2)).map_err(|why| notes.add(line.number, why)).ok()?;
+    options.note(known::SERVER, notes);
+    let checked = checked(&address, &options, notes);
     let backend = Backend {
         line: line.number,
         address,
-        weight: if line.has("disabled") { 0 } else { number(line, "weight").unwrap_or(1) },
-        most: number(line, "maxconn"),
-        sorry: line.has("backup"),
+        weight: if options.on("disabled").is_some() { 0 } else { options.value("weight").unwrap_or(1) },
+        most: options.value("maxconn"),
+        sorry: options.on("backup").is_some(),
     };
-    let is_checked = line.has("check") && !line.has("no-check");
-    let checked = is_checked.then(|| Checked {
-        port: number(line, "port"),
-        interval: line.after("inter").and_then(time),
-        rise: number(line, "rise"),
-        fall: number(line, "fall"),
-        tls: line.has("check-ssl"),
-    });
-    Some((backend, checked))
+    Some(Server {
+        backend,
+        checked,
+        introduced: options.last(&known::PROXY_V2).is_some_and(|last| !last.name.starts_with("no-")),
+        slow_start: options.last(&["slowstart"]).and_then(|choice| time(&choice.argument)),
+        resets: options.last(&["on-marked-down"]).is_some_and(|choice| choice.argument == "shutdown-sessions"),
+    })
 }
 
-/// The ways to ask for a PROXY header of version 2; what the latter two add to it is left out.
-pub const PROXY_V2: [&str; 3] = ["send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
-
-const DROPPED: &[(&str, &str)] = &[
-    ("cookie", "cookies are HTTP: `persistence` keeps clients by their addresses"),
-    ("send-proxy", "PROXY headers have version 2 here: the server must be told, then set `proxy_protocol`"),
-    ("maxconn", "who comes beyond `max_connections` goes to the next backend, or is refused: no one queues"),
-    ("agent-check", "there are no agent checks"),
-    ("slowstart", "not carried over: the full weight counts at once"),
-    ("source", "the source address is chosen by `[gateway] snat`"),
-    ("disabled", "carried over with weight 0: it is drained"),
-    ("track", "what another server's check finds is not carried over"),
-    ("on-marked-down", "connections of a backend that is down go on"),
-    ("resolvers", "names are not resolved: give addresses"),
-];
-
-fn number<T: std::str::FromStr>(line: &Line, word: &str) -> Option<T> {
-    line.after(word)?.parse().ok()
+fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Checked> {
+    options.on("check")?;
+    let own = backend_address(address).ok().map(|address| address.ip);
+    if let Some(other) = options.last(&["addr"])
+        && plain(&other.argument).parse::<IpAddr>().ok() != own
+    {
+        notes.add(other.line, "`addr`: no check asks another machine: the server counts as one without `check`");
+        return None;
+    }
+    Some(Checked {
+        port: options.value("port"),
+        interval: options.last(&["inter"]).and_then(|choice| time(&choice.argument)),
+        rise: options.value("rise"),
+        fall: options.value("fall"),
+        tls: options.on("check-ssl").is_some(),
+    })
 }

@@ -54,11 +54,6 @@ impl Line {
         let at = self.words.iter().position(|found| found == word)?;
         self.words.get(at + 1).map(String::as_str)
     }
-
-    /// Whether a word stands behind the first.
-    pub fn has(&self, word: &str) -> bool {
-        self.words.iter().skip(1).any(|found| found == word)
-    }
 }
 
 /// The sections, and the lines before the first.

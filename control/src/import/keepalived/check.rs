@@ -21,13 +21,17 @@ pub struct Defaults {
 
 impl Defaults {
     /// Takes a statement over; false: it is about something else.
-    pub fn set(&mut self, statement: &Statement) -> bool {
+    pub fn set(&mut self, statement: &Statement, notes: &mut Notes<'_>) -> bool {
         match statement.keyword() {
             "delay_loop" => self.interval = seconds(statement),
             "connect_timeout" => self.timeout = seconds(statement),
             "retry" | "nb_get_retry" => self.retries = statement.number(1),
             "virtualhost" => self.host = Some(statement.word(1).to_owned()),
-            "delay_before_retry" | "warmup" => {}
+            "delay_before_retry" => {
+                notes.add(statement.line, "not carried over: a check that failed is repeated after its `interval`");
+            }
+            // The first check comes at a random moment anyway.
+            "warmup" => {}
             _ => return false,
         }
         true
@@ -64,6 +68,11 @@ pub fn read(statement: &Statement, defaults: &Defaults, notes: &mut Notes<'_>) -
         "HTTP_GET" => "http",
         "SSL_GET" => "https",
         "TCP_CHECK" => "tcp",
+        "UDP_CHECK" if statement.find("require_reply").is_none() => {
+            let why = "left out: silence passes there, and fails a check of type `udp`, which wants an answer";
+            notes.add(statement.line, why);
+            return None;
+        }
         "UDP_CHECK" => "udp",
         "SMTP_CHECK" => {
             notes.add(statement.line, "no SMTP is spoken: whether a connection is accepted is checked instead");
@@ -78,8 +87,10 @@ pub fn read(statement: &Statement, defaults: &Defaults, notes: &mut Notes<'_>) -
     for inner in &statement.block {
         match inner.keyword() {
             "connect_port" => check.port = inner.number(1),
-            "url" => url(inner, &mut check, notes),
-            _ if defaults.set(inner) => {}
+            "url" if kind.starts_with("http") => url(inner, &mut check, notes),
+            "payload" if kind == "udp" => check.send = bytes(inner, notes),
+            "require_reply" if kind == "udp" => check.expect = bytes(inner, notes),
+            _ if defaults.set(inner, notes) => {}
             _ => notes.add(inner.line, "not known to Sluicegate's checks"),
         }
     }
@@ -95,26 +106,48 @@ pub fn read(statement: &Statement, defaults: &Defaults, notes: &mut Notes<'_>) -
     Some(check)
 }
 
+/// `payload 0a0b 0C`: bytes as the config writes them.
+fn bytes(statement: &Statement, notes: &mut Notes<'_>) -> Option<String> {
+    let digits: String = statement.words.iter().skip(1).map(String::as_str).collect();
+    if digits.is_empty() {
+        return None;
+    }
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        notes.add(statement.line, "left out: not pairs of hexadecimal digits, of which every one counts");
+        return None;
+    }
+    let digits = digits.as_bytes().chunks(2).map(|pair| format!("\\x{}", String::from_utf8_lossy(pair)));
+    Some(digits.collect())
+}
+
+/// What may stand in a `url`, which may have one line for all of it: `url { path / status_code 200 }`.
+const OF_URL: [&str; 8] =
+    ["path", "digest", "status_code", "virtualhost", "regex", "regex_no_match", "regex_options", "regex_min_offset"];
+
 fn url(url: &Statement, check: &mut Check, notes: &mut Notes<'_>) {
     if check.path.is_some() {
         return notes.add(url.line, "one path is asked for: the first counts");
     }
-    // Also `url { path / status_code 200 }` on one line.
-    let flat: Vec<&str> = url.block.iter().flat_map(|inner| inner.words.iter().map(String::as_str)).collect();
-    let value = |key: &str| flat.iter().position(|word| *word == key).and_then(|at| flat.get(at + 1)).copied();
-    check.path = Some(value("path").unwrap_or("/").to_owned());
-    check.host = value("virtualhost").map(str::to_owned);
-    check.status = value("status_code").map(|status| status.replace(' ', ","));
+    check.path = Some("/".to_owned());
     for inner in &url.block {
-        match inner.keyword() {
-            "digest" => {
-                notes.add(inner.line, "an MD5 is not taken: set `digest` to what `curl -s URL | sha256sum` prints");
+        let mut words = inner.words.iter().map(String::as_str).peekable();
+        while let Some(key) = words.next() {
+            let mut values = Vec::new();
+            while let Some(value) = words.next_if(|word| !OF_URL.contains(word)) {
+                values.push(value);
             }
-            "regex" | "regex_no_match" | "regex_options" => {
-                notes.add(inner.line, "no regular expressions: `body` is a text that must occur");
+            match (key, values.first()) {
+                ("path", Some(path)) => check.path = Some((*path).to_owned()),
+                ("virtualhost", Some(host)) => check.host = Some((*host).to_owned()),
+                ("status_code", Some(_)) => check.status = Some(values.join(",")),
+                ("digest", _) => {
+                    notes.add(inner.line, "an MD5 is not taken: set `digest` to what `curl -s URL | sha256sum` prints");
+                }
+                ("regex" | "regex_no_match" | "regex_options" | "regex_min_offset", _) => {
+                    notes.add(inner.line, "no regular expressions: `body` is a text that must occur");
+                }
+                _ => notes.add(inner.line, "not known to Sluicegate's checks"),
             }
-            "path" | "status_code" | "virtualhost" => {}
-            _ => notes.add(inner.line, "not known to Sluicegate's checks"),
         }
     }
 }

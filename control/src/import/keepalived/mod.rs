@@ -1,6 +1,8 @@
 //! keepalived.conf: virtual servers become services. VRRP stays with keepalived.
 
 mod check;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::time::Duration;
@@ -162,12 +164,12 @@ impl Draft {
                 self.sorry = Some(Backend { line: statement.line, address, weight: 1, most: None, sorry: true });
             }
             "protocol" | "real_server" => {}
-            _ if self.check.set(statement) => {}
+            _ if self.check.set(statement, notes) => {}
             "quorum" | "quorum_up" | "quorum_down" | "hysteresis" => {
                 notes.add(statement.line, "there is no quorum: a service serves while one backend is up");
             }
             "alpha" | "omega" => notes.add(statement.line, "backends are up until their checks fail"),
-            "ops" => notes.add(statement.line, "one-packet scheduling is not carried over: UDP flows are tracked"),
+            "ops" => service.one_packet = Some(statement.line),
             "persistence_engine" => notes.add(statement.line, "persistence engines look into packets"),
             "ha_suspend" => notes.add(statement.line, "checks go on whoever has the VIP"),
             _ => notes.add(statement.line, "not known to Sluicegate"),
@@ -194,7 +196,7 @@ impl Draft {
                     notes.add(statement.line, "left out: all backends of a service are reached in one way");
                     return;
                 }
-                _ if defaults.set(statement) => {}
+                _ if defaults.set(statement, notes) => {}
                 _ => notes.add(statement.line, "not known to Sluicegate"),
             }
         }

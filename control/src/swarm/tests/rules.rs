@@ -326,6 +326,17 @@ fn wrong_labels_are_named_and_hurt_nobody() {
     assert_eq!(wishes.problems.len(), wrong.len());
     assert!(wishes.problems.iter().all(|problem| problem.starts_with("service my-web: label sluicegate.")));
     assert!(wishes.problems.iter().any(|problem| problem.contains("did you mean `weight`?")));
+    // They are printed and logged.
+    assert!(!wishes.problems.iter().any(|problem| problem.contains(char::is_control)), "{:?}", wishes.problems);
+}
+
+#[test]
+fn ports_in_labels_are_digits() {
+    for wrong in ["+81:80", "81:+80"] {
+        let mut scene = Scene::running();
+        scene.label("sluicegate.port", wrong);
+        assert_eq!(scene.wishes().problems.len(), 1, "{wrong}");
+    }
 }
 
 /// A service that was meant for some is not for all because of a slip.

@@ -1,0 +1,76 @@
+//! What keepalived's words come to, one rule at a time.
+
+use crate::import::{Format, Imported, import};
+
+/// A virtual server with this in its block, and one real server with that in its own.
+fn server(protocol: &str, block: &str, real: &str) -> Imported {
+    let text = format!(
+        "virtual_server 192.0.2.1 53 {{\nprotocol {protocol}\n{block}\nreal_server 10.0.0.1 5353 {{\n{real}\n}}\n}}\n"
+    );
+    let imported = import(&text, Format::Keepalived, &[]);
+    let loaded = crate::config::parse("imported", imported.config.as_bytes(), &[0]);
+    assert_eq!(loaded.unwrap().config.services.len(), 1, "{:?}", imported.notes);
+    imported
+}
+
+fn says(imported: &Imported, line: &str) -> bool {
+    imported.config.lines().any(|found| found == line)
+}
+
+fn noted(imported: &Imported, line: usize, words: &str) -> bool {
+    imported.notes.iter().any(|note| note.line == line && note.why.contains(words))
+}
+
+#[test]
+fn silence_passes_a_udp_check_unless_it_requires_a_reply() {
+    let imported = server("UDP", "", "UDP_CHECK {\npayload 0001\n}");
+    assert!(!says(&imported, "[service.check]"), "{}", imported.config);
+    assert!(noted(&imported, 5, "silence passes there"), "{:?}", imported.notes);
+    let imported = server("UDP", "", "UDP_CHECK {\npayload 00 fF 0a\nrequire_reply 4f4b\n}");
+    for line in ["type = \"udp\"", r"send = '\x00\xfF\x0a'", r"expect = '\x4f\x4b'"] {
+        assert!(says(&imported, line), "{line}\n{}", imported.config);
+    }
+    let imported = server("UDP", "", "UDP_CHECK {\npayload 0\nrequire_reply 4fx4\n}");
+    assert!(says(&imported, "type = \"udp\"") && !imported.config.contains("send"), "{}", imported.config);
+    assert!(noted(&imported, 6, "hexadecimal") && noted(&imported, 7, "hexadecimal"), "{:?}", imported.notes);
+}
+
+#[test]
+fn a_service_over_udp_may_be_checked_over_tcp() {
+    let imported = server("UDP", "", "TCP_CHECK {\n}");
+    assert!(says(&imported, "type = \"tcp\"") && says(&imported, "port = 5353"), "{}", imported.config);
+    let two = "TCP_CHECK {\n}\n}\nreal_server 10.0.0.2 5354 {\nTCP_CHECK {\n}";
+    let imported = server("UDP", "", two);
+    assert!(!says(&imported, "[service.check]"), "{}", imported.config);
+    assert!(noted(&imported, 1, "its check was left out"), "{:?}", imported.notes);
+    // A real server without a port has that of the VIP.
+    let text = "virtual_server 192.0.2.1 53 {\nprotocol UDP\nreal_server 10.0.0.1 0 {\nTCP_CHECK {\n}\n}\n}\n";
+    let imported = import(text, Format::Keepalived, &[]);
+    assert!(says(&imported, "port = 53"), "{}", imported.config);
+}
+
+#[test]
+fn all_statuses_count() {
+    for url in ["url {\npath /x\nstatus_code 200 301-302\n}", "url { path /x status_code 200 301-302 virtualhost www }"]
+    {
+        let imported = server("TCP", "", &format!("HTTP_GET {{\n{url}\n}}"));
+        assert!(says(&imported, "status = \"200,301-302\"") && says(&imported, "path = \"/x\""), "{}", imported.config);
+    }
+    let imported = server("TCP", "", "HTTP_GET {\nurl { path /x digest 9b3a0c85a887a256d6939da88aabd8cd }\n}");
+    assert!(noted(&imported, 6, "an MD5 is not taken"), "{:?}", imported.notes);
+}
+
+#[test]
+fn when_a_failed_check_is_repeated_is_said() {
+    let imported = server("TCP", "delay_before_retry 3", "TCP_CHECK {\nretry 2\ndelay_before_retry 3\n}");
+    assert!(noted(&imported, 3, "`interval`") && noted(&imported, 7, "`interval`"), "{:?}", imported.notes);
+}
+
+#[test]
+fn one_packet_scheduling_goes_with_schedulers_that_count_nothing() {
+    let imported = server("UDP", "lb_algo sh\nops", "");
+    assert!(says(&imported, "one_packet = true"), "{}", imported.config);
+    let imported = server("UDP", "lb_algo wlc\nops", "");
+    assert!(!says(&imported, "one_packet = true"), "{}", imported.config);
+    assert!(noted(&imported, 4, "counts connections"), "{:?}", imported.notes);
+}
