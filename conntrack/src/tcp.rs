@@ -157,12 +157,16 @@ pub(crate) fn carries_on(flow: &mut Flow, from: Direction, tcp: &Tcp) -> bool {
 /// use, for it ends what it is about.
 pub(crate) fn is_of_client(flow: &Flow, tcp: &Tcp) -> bool {
     match Class::of(tcp.flags()) {
-        // Until it is answered, the last SYN is the one that is followed.
-        Some(Class::Syn) => flow.state() == State::SynSent && end_of(tcp) == flow.ends[Direction::Original.index()],
+        // Until the handshake is done, the last SYN is the one that is followed: the answer to those before may be lost.
+        Some(Class::Syn) => is_opening(flow.state()) && end_of(tcp) == flow.ends[Direction::Original.index()],
         Some(Class::SynAck | Class::Fin | Class::Ack) if flow.is_direct() => one_way::follows(flow, tcp),
         Some(Class::SynAck | Class::Fin | Class::Ack) => window::admits(flow, Direction::Original, tcp),
         Some(Class::Rst) | None => false,
     }
+}
+
+fn is_opening(state: State) -> bool {
+    matches!(state, State::SynSent | State::SynReceived | State::SynSent2)
 }
 
 fn after_our_reset(class: Class, from: Direction) -> Step {

@@ -43,6 +43,7 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
     let mut sockets = if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, plain_ports)?) };
     let mut workers = Vec::new();
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
+        check_sending(config, &hand)?;
         workers.push(match &mut sockets {
             Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,
             _ => WorkerDevices {
@@ -83,6 +84,22 @@ fn find_queues(config: &Config, view: &KernelView) -> Result<Vec<Queue>, StartEr
         queues.extend(plan::queues(index, interface, count)?);
     }
     Ok(queues)
+}
+
+/// A worker sends by the first of its queues on an interface, and the kernel never sends by one that is beyond those it sends by.
+fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
+    for (index, interface) in indexed(config, Driver::AfXdp) {
+        let Some(first) = hand.iter().find(|queue| queue.interface == index) else { continue };
+        let count = sys::transmit_queue_count(&interface.name)
+            .map_err(|error| StartError::new(place(interface), format!("cannot count its queues: {error}"), ""))?;
+        if first.queue >= count {
+            let message = format!("it sends by {count} queue(s) only, so nothing could leave by queue {}", first.queue);
+            let hint =
+                format!("`ethtool -L {}`: as many to send by as workers, or list fewer with `queues`", interface.name);
+            return Err(StartError::new(place(interface), message, hint));
+        }
+    }
+    Ok(())
 }
 
 fn missing(interface: &InterfaceConfig, view: &KernelView) -> StartError {
@@ -166,9 +183,9 @@ impl Sockets<'_> {
     ) -> Result<Box<dyn Device>, StartError> {
         let index = usize::from(queue.interface.0);
         let interface = &self.config.interfaces[index];
-        let name = interface.name.clone();
-        let socket =
-            busy::Socket { umem: Arc::clone(umem), interface: name, queue: queue.queue, mode: self.modes[index] };
+        let (name, mode) = (interface.name.clone(), self.modes[index]);
+        let number = self.filter.served().index_of(&name).unwrap_or_default();
+        let socket = busy::Socket { umem: Arc::clone(umem), interface: name, index: number, queue: queue.queue, mode };
         match socket.bind(pool) {
             Ok(device) => {
                 let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());
@@ -234,12 +251,32 @@ fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::hold_joined;
+    use super::*;
+    use crate::config;
+    use crate::kernel::namespace::{in_namespace, ip, output};
 
     #[test]
     fn joined_segments_must_fit_every_worker() {
         let long = sys::MAX_FRAME_BYTES;
         assert!(hold_joined([long, long].into_iter()));
         assert!(!hold_joined([long, 2048].into_iter()), "a worker that serves a queue of a card");
+    }
+
+    #[test]
+    fn a_worker_that_could_send_nothing_is_refused() {
+        in_namespace("devices::tests::a_worker_that_could_send_nothing_is_refused", || {
+            ip("link add eth0 numrxqueues 4 numtxqueues 4 type veth peer name far0");
+            output("ethtool", &["-L", "eth0", "rx", "4", "tx", "2"]);
+            let text = "[gateway]\ncpus = [0, 1, 2, 3]\n[[interface]]\nname = \"eth0\"\n";
+            let config = config::parse("gw.toml", text.as_bytes(), &[0, 1, 2, 3]).unwrap().config;
+            let hand = |queues: &[u32]| -> Vec<Queue> {
+                queues.iter().map(|queue| Queue { interface: InterfaceIndex(0), queue: *queue }).collect()
+            };
+            for good in [&[][..], &[0, 2], &[1, 3], &[0, 1, 2, 3]] {
+                check_sending(&config, &hand(good)).unwrap();
+            }
+            let error = check_sending(&config, &hand(&[2])).unwrap_err();
+            assert_eq!(error.message, "it sends by 2 queue(s) only, so nothing could leave by queue 2");
+        });
     }
 }

@@ -198,7 +198,6 @@ impl Gateway {
     fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
         let Compiled { tables, rules, findings, targets } = compiled;
         let generation = tables.generation;
-        let wants = TunWants::of(&rules, &self.view, &self.plain_ports);
         let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
         if let Some(filter) = &mut self.filter
             && rules != self.rules
@@ -209,12 +208,17 @@ impl Gateway {
         }
         self.engine.publish(snapshot);
         self.check(targets);
-        if let Some(routes) = &self.tun_routes {
-            routes.send_replace(wants);
-        }
+        self.lead_to_tun(&rules);
         (self.generation, self.rules) = (generation, rules);
         self.note(findings);
         Ok(())
+    }
+
+    fn lead_to_tun(&self, rules: &Rules) {
+        if let Some(routes) = &self.tun_routes {
+            let wants = TunWants::of(rules, &self.view, &self.plain_ports);
+            routes.send_if_modified(|now| std::mem::replace(now, wants.clone()) != wants);
+        }
     }
 
     /// Has the kernel follow what the tables lead to, and logs what is newly unreachable, or reachable again.
@@ -254,6 +258,8 @@ impl Gateway {
     fn republish(&mut self, why: &str) {
         let compiled = self.compile(&self.catalog);
         if self.engine.leads_as(&compiled.tables) {
+            // Packets travel as before, but which of them the kernel would keep depends on this machine's addresses.
+            self.lead_to_tun(&compiled.rules);
             return self.note(compiled.findings);
         }
         match self.publish(compiled) {

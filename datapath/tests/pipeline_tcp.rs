@@ -570,6 +570,15 @@ fn answers_follow_the_client() {
     let syn = one(&gateway.forward(&by(MOVED, Segment::syn(40_000))));
     let syn_ack = one(&gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0)));
     assert_eq!(syn_ack.ethernet.unwrap().1, MOVED, "with the SYN sent again");
+    // The answer was lost, as was the way on which it went: the client asks by another one.
+    gateway.forward(&by(CLIENT_MAC, Segment::syn(40_000)));
+    let syn_ack = one(&gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0)));
+    assert_eq!(syn_ack.ethernet.unwrap().1, CLIENT_MAC, "with the SYN after an answer that was lost");
+    gateway.forward(&by(MOVED, Segment::syn(40_000)));
+    let stranger = Segment { seq: 1, ..Segment::syn(40_000) };
+    gateway.forward(&by(CLIENT_MAC, stranger));
+    let syn_ack = one(&gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0)));
+    assert_eq!(syn_ack.ethernet.unwrap().1, MOVED, "and not with another SYN");
     gateway.forward(&by(CLIENT_MAC, segment("A", 1001, 5001)));
     assert_eq!(answers_to(&mut gateway, 0, &syn), CLIENT_MAC, "with the end of the handshake");
     gateway.forward(&by(MOVED, segment("A", 1001, 5001).with(b"data")));

@@ -202,8 +202,6 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
         ("PATCH", web, r#"{"scheduler": "rrr"}"#),
         ("PATCH", web, r#"{"listen": []}"#),
         ("PATCH", web, r#"{"listen": null}"#),
-        ("PATCH", web, r#"{"allow": []}"#),
-        ("PUT", web, r#"{"name": "my-web", "listen": "198.18.0.1:8080", "allow": []}"#),
         ("PATCH", web, r#"{"listen": ["198.18.0.1:8080", "nonsense"]}"#),
         ("PATCH", "/v1/services/my-wbe", r#"{"scheduler": "rr"}"#),
         ("DELETE", web, "please"),

@@ -96,7 +96,7 @@ impl Catalog {
         check_check(wanted.as_ref(), &listens, service.backends.iter().map(|backend| backend.config.address))?;
         check_settings(&settings, &listens, wanted.is_some())?;
         service.set_check(wanted);
-        service.listens = listens;
+        service.set_listens(&listens);
         let of_group = service.settings.persistence.group == settings.persistence.group;
         service.settings = settings;
         if of_group {

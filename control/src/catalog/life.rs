@@ -46,6 +46,7 @@ impl Catalog {
         let mut changed = false;
         let next = &mut self.next_backend;
         for service in &mut self.services {
+            changed |= service.forget_left();
             let life = service.settings.life;
             for backend in &mut service.backends {
                 changed |= backend.start(life.slow_start, now);

@@ -5,6 +5,7 @@ mod clients;
 mod edit;
 mod ejection;
 mod follow;
+mod left;
 mod life;
 mod places;
 mod replace;
@@ -57,6 +58,8 @@ pub struct ServiceEntry {
     pub name: String,
     /// Where it listens.
     pub listens: Vec<Listen>,
+    /// Where it has listened, and connections may still stand.
+    pub left: Vec<Listen>,
     /// How it is served.
     pub settings: Settings,
     /// How its backends are asked whether they live.

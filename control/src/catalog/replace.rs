@@ -88,6 +88,7 @@ impl Catalog {
             id,
             name: config.name.clone(),
             listens: config.listens.clone(),
+            left: Vec::new(),
             settings: config.settings.clone(),
             check: config.check.clone().map(Arc::new),
             backends: Vec::new(),
@@ -120,7 +121,7 @@ pub(super) fn update(service: &mut ServiceEntry, wanted: &ServiceConfig) -> bool
     let same = service.listens == wanted.listens
         && service.settings == wanted.settings
         && service.check.as_deref() == wanted.check.as_ref();
-    service.listens.clone_from(&wanted.listens);
+    service.set_listens(&wanted.listens);
     service.settings.clone_from(&wanted.settings);
     service.set_check(wanted.check.clone());
     !same

@@ -20,9 +20,14 @@ impl Catalog {
             generation,
             interfaces: resolve.interfaces(),
             overlays: self.overlays.iter().map(|config| overlay(config, &self.peers)).collect(),
-            six: self.surrogates.among(services.iter().flat_map(addresses)),
+            six: self.surrogates.among(services.iter().flat_map(addresses).chain(self.left_addresses())),
             services,
         }
+    }
+
+    fn left_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let left = self.services.iter().flat_map(|service| &service.left);
+        left.map(|listen| self.surrogates.of(listen.address))
     }
 
     fn virtual_service(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {

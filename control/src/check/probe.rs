@@ -7,7 +7,6 @@ use super::dialogue::Dialogue;
 use super::stack::{Ends, Stack};
 use super::{Outcome, Target, icmp};
 use crate::config::CheckKind;
-use crate::config::check::UDP_HEADERS_BYTES;
 use crate::config::value::show_duration;
 use wire::{L4, Protocol};
 
@@ -30,6 +29,9 @@ pub struct Step {
     /// It is over.
     pub outcome: Option<Outcome>,
 }
+
+/// IPv4 and UDP, in front of a payload.
+const UDP_HEADERS_BYTES: usize = 28;
 
 /// The stack would drop it without a word, and the backend would be blamed for its silence.
 fn too_long(payload: &[u8], mtu: usize) -> Option<String> {

@@ -17,9 +17,6 @@ use super::report::Complaint;
 use super::value::show_duration;
 use super::{BackendAddress, Listen};
 
-/// IPv4 and UDP, in front of a payload.
-pub const UDP_HEADERS_BYTES: usize = 28;
-
 /// `[service.check]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckConfig {
@@ -117,19 +114,6 @@ impl CheckConfig {
         let without = backends.into_iter().find(|address| self.port_of(*address, listens).is_none())?;
         let message = format!("backend `{without}` has no port of its own that could be checked");
         Some(Complaint::hinted(message, "say which with `port`"))
-    }
-
-    /// What is wrong with its payload on a way that takes IP packets of at most `mtu` bytes. `greeted`: the service's backends
-    /// get a PROXY header.
-    pub fn size_fault(&self, greeted: bool, mtu: u16) -> Option<Complaint> {
-        let CheckKind::Udp(udp) = &self.kind else { return None };
-        // Who listens on another port gets no header.
-        let header = if greeted && self.port.is_none() { wire::LOCAL_PROXY_HEADER.len() } else { 0 };
-        let room = usize::from(mtu).saturating_sub(UDP_HEADERS_BYTES + header);
-        (udp.send.len() > room).then(|| {
-            let message = format!("a `send` of {} bytes does not fit into one packet of the overlay", udp.send.len());
-            Complaint::hinted(message, format!("at most {room} bytes with its `mtu` of {mtu}"))
-        })
     }
 
     /// As it stands in the config, every key written out.

@@ -9,7 +9,7 @@ use wire::Protocol;
 
 use super::node::Value;
 use super::report::{Complaint, Report};
-use super::section::{Section, integer, text};
+use super::section::{Found, Section, integer, text};
 use super::{Listen, settings, value};
 
 /// All keys.
@@ -75,7 +75,7 @@ pub struct Protection {
     pub half_open: Option<u32>,
 }
 
-/// What shall be other: `None` leaves it, `Some(None)` takes it away, as JSON's null makes an empty list.
+/// What shall be other: `None` leaves it, `Some(None)` takes it away, as an empty list does.
 #[expect(clippy::option_option, reason = "None leaves it as it is, Some(None) takes it away")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProtectionChange {
@@ -275,13 +275,14 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> ProtectionChange 
     }
 }
 
-/// A list without anyone reads as if nobody were allowed, but a service without a list is open to everybody: whoever writes
-/// it must say which.
+/// A list without anyone reads as if nobody were allowed, but a service without a list is open to everybody: whoever writes it
+/// into a file must say which. As JSON it is what a service without a list shows of itself.
 fn refuse_nobody(section: &mut Section<'_>, key: &'static str, report: &mut Report) {
-    let Some(found) = section.find(key) else { return };
-    // What has no place came as JSON, which can say null.
-    let everybody = if found.at.span.is_empty() { "null allows everybody" } else { "leave it out to allow everybody" };
-    let hint = format!("{everybody}; `deny` of 0.0.0.0/0 and ::/0 keeps everybody out");
+    let is_json = |found: Found<'_>| found.at.span.is_empty();
+    if section.find(key).is_none_or(is_json) {
+        return;
+    }
+    let hint = "leave it out to allow everybody; `deny` of 0.0.0.0/0 and ::/0 keeps everybody out";
     section.refuse_empty(key, Complaint::hinted(format!("`{key}` is empty: who may come?"), hint), report);
 }
 

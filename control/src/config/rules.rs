@@ -169,7 +169,7 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         check_persistence(service, &mut groups, report);
         check_life(service, report);
         check_protection(service, report);
-        check_check(service, overlay, report);
+        check_check(service, report);
     }
 }
 
@@ -248,19 +248,11 @@ fn check_backends(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Rep
 }
 
 /// What is wrong between a service and the check of its backends.
-fn check_check(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Report) {
+fn check_check(service: &ServiceDraft, report: &mut Report) {
     let Some(CheckDraft { at, check: Some(check) }) = &service.check else { return };
     let listens: Vec<Listen> = service.listens.iter().map(|listen| listen.value.clone()).collect();
     let backends = service.backends.iter().filter_map(|draft| Some(draft.address.as_ref()?.value));
     if let Some(complaint) = check.fault(&listens, backends) {
-        report.error(at, complaint);
-    }
-    let in_overlay = service.backends.iter().any(|draft| draft.vtep.as_ref().is_some_and(|vtep| vtep.value.is_some()));
-    let greeted = service.settings.proxy_protocol == Some(true);
-    if let Overlay::Known([overlay, ..]) = overlay
-        && in_overlay
-        && let Some(complaint) = check.size_fault(greeted, overlay.mtu)
-    {
         report.error(at, complaint);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sys::{
-    BindError, Device, DeviceState, Frame, FramePool, LinkType, RingSizes, TxReport, XdpDevice, XdpMode, XdpUmem,
+    BindCause, BindError, Device, DeviceState, Frame, FramePool, LinkType, RingSizes, TxReport, XdpDevice, XdpMode,
+    XdpUmem,
 };
 
 use super::filter::LateSocket;
@@ -18,12 +19,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Socket {
     pub(super) umem: Arc<Mutex<XdpUmem>>,
     pub(super) interface: String,
+    /// The interface's number: another one may come under its name.
+    pub(super) index: u32,
     pub(super) queue: u32,
     pub(super) mode: XdpMode,
 }
 
 impl Socket {
     pub(super) fn bind(&self, pool: &mut FramePool) -> Result<XdpDevice, BindError> {
+        if sys::interface_index(&self.interface).ok() != Some(self.index) {
+            let (interface, queue) = (self.interface.clone(), self.queue);
+            return Err(BindError { interface, queue, cause: BindCause::NoSuchInterface });
+        }
         let umem = self.umem.lock().unwrap_or_else(PoisonError::into_inner);
         XdpDevice::bind(&umem, pool, &self.interface, self.queue, self.mode, RingSizes::default())
     }

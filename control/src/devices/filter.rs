@@ -101,7 +101,7 @@ impl Filter {
         let asked = mode_on(interface, link)?;
         let failed = |error| StartError::new(place(interface), error, "");
         let attached = self.program.attach(&interface.name, asked).map_err(failed)?;
-        self.program.set_address(link.index, link.mac.0).map_err(failed)?;
+        set_address(&mut self.program, link).map_err(failed)?;
         let queues = sys::queue_count(&interface.name).map_err(|error| StartError::new(place(interface), error, ""))?;
         self.served.add(interface, link.index, queues);
         if attached == AttachMode::Generic {
@@ -122,7 +122,7 @@ impl Filter {
     pub fn set_addresses(&mut self, view: &KernelView) {
         for (name, index) in self.served.indexes() {
             let Some(link) = view.links.get(&index) else { continue };
-            if let Err(error) = self.program.set_address(index, link.mac.0) {
+            if let Err(error) = set_address(&mut self.program, link) {
                 tracing::error!("{name}: {error}");
             }
         }
@@ -137,6 +137,11 @@ impl Filter {
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.program.counters()
     }
+}
+
+/// A bond may tell neighbours the addresses of its members, so it takes frames to any.
+fn set_address(program: &mut XdpFilter, link: &Link) -> Result<(), FilterError> {
+    if link.is_bond { Ok(()) } else { program.set_address(link.index, link.mac.0) }
 }
 
 /// The mode for an interface. A bond hands the program to its members, and packets then are those of a member, on which there is no

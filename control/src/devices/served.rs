@@ -35,6 +35,11 @@ impl Served {
         self.interfaces.iter().map(|interface| (interface.name.clone(), interface.index)).collect()
     }
 
+    /// The same for one.
+    pub(super) fn index_of(&self, name: &str) -> Option<u32> {
+        self.interfaces.iter().find(|interface| interface.name == name).map(|interface| interface.index)
+    }
+
     /// To be called now and then: looks, once a second, whether queues were added.
     pub(super) fn watch(&mut self) {
         let now = sys::clock::now();
@@ -60,6 +65,9 @@ impl Served {
 impl Interface {
     fn unserved_queues(&self) -> Option<String> {
         let (name, had) = (&self.name, self.queues?);
+        if sys::interface_index(name).ok()? != self.index {
+            return None;
+        }
         let has = sys::queue_count(name).ok()?;
         (has > had).then(|| {
             format!(
@@ -89,7 +97,7 @@ mod tests {
             let some = InterfaceConfig { queues: Some(vec![0, 1]), ..all.clone() };
             let look = |config: &InterfaceConfig| {
                 let mut served = Served::default();
-                served.add(config, 2, 2);
+                served.add(config, sys::interface_index("eth0").unwrap(), 2);
                 served.watch();
                 served.trouble("eth0")
             };

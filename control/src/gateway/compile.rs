@@ -44,6 +44,9 @@ pub fn compile(
     for target in &targets {
         rules.add_target(target);
     }
+    for service in catalog.services() {
+        rules.add_left(service);
+    }
     Compiled { tables, rules, findings, targets }
 }
 

@@ -9,7 +9,7 @@ use datapath::service::{Backend, Overlay, Path, Tables, VirtualService};
 use sys::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 use wire::Protocol;
 
-use crate::catalog::Surrogates;
+use crate::catalog::{ServiceEntry, Surrogates};
 use crate::check::Target;
 use crate::kernel::{ReplyPart, ReplyRule};
 
@@ -54,6 +54,20 @@ impl Rules {
         let Some(address) = surrogates.real(backend.address) else { return };
         self.plain.extend(protocols.iter().map(|protocol| (address, port, *protocol)));
         self.snat.extend(snat.iter().filter_map(|source| surrogates.real(*source)));
+    }
+
+    /// Where services have listened: packets of connections that still stand come there, and answers to them. What is new there is
+    /// refused by the workers.
+    pub fn add_left(&mut self, service: &ServiceEntry) {
+        for listen in &service.left {
+            let protocol = listen.protocol as u8;
+            self.listens.insert((listen.address, *listen.ports.start(), *listen.ports.end(), protocol));
+            let plain = service.backends.iter().filter(|backend| backend.config.vtep.is_none());
+            self.plain.extend(plain.map(|backend| {
+                let address = backend.config.address;
+                (address.ip, address.port.map_or(0, std::num::NonZeroU16::get), protocol)
+            }));
+        }
     }
 
     /// A check may ask another port, or in another protocol, than clients do.

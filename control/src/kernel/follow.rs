@@ -104,6 +104,10 @@ impl Stale {
         self.links || self.routes || self.neighbours
     }
 
+    fn covers(self, other: Stale) -> bool {
+        self.links >= other.links && self.routes >= other.routes && self.neighbours >= other.neighbours
+    }
+
     /// What either of them wants.
     fn with(self, other: Stale) -> Stale {
         Stale {
@@ -157,12 +161,18 @@ impl Follower {
                     Ok(()) => Stale { routes: true, neighbours: true, ..Stale::default() },
                     Err(_) => return,
                 },
-                _ = tick.tick() => std::mem::take(&mut owed).with(self.tick().await),
+                _ = tick.tick() => owed.with(self.tick().await),
             };
             if stale.any() {
                 let stale = self.settle(&mut events, stale).await;
-                if let Err(error) = self.read(stale).await {
-                    tracing::warn!("the view of the kernel's network state is out of date: {error}");
+                let outcome = self.read(stale).await;
+                if outcome.is_ok() && stale.covers(owed) {
+                    owed = Stale::default();
+                }
+                if let Err(error) = outcome {
+                    if !owed.any() {
+                        tracing::warn!("the view of the kernel's network state is out of date: {error}");
+                    }
                     owed = owed.with(stale);
                 }
             }

@@ -26,11 +26,6 @@ pub enum BindCause {
         /// As many.
         queues: u32,
     },
-    /// The interface has fewer queues to send by: nothing would ever leave by this one.
-    NoTransmitQueue {
-        /// As many.
-        queues: u32,
-    },
     /// Another program has a socket on this queue.
     Busy,
     /// The process may not.
@@ -56,11 +51,6 @@ impl fmt::Display for BindCause {
             BindCause::NoSuchQueue { queues } => {
                 write!(f, "the interface has {queues} queue(s), counted from 0; see `ethtool -l`")
             }
-            BindCause::NoTransmitQueue { queues } => write!(
-                f,
-                "the interface has only {queues} queue(s) to send by, so nothing could leave by this one; give it as many as it receives by \
-                 (`ethtool -L`), or list fewer with `queues`"
-            ),
             BindCause::Busy => f.write_str(
                 "another AF_XDP program holds this queue; stop it (`ss --xdp -p` shows who it is), or use another queue",
             ),

@@ -275,6 +275,8 @@ fn takes_icmp_errors_about_what_we_sent_to_plain_backends() {
     expect(&[
         ("unreachable", "plain_icmp", error(3, &ours)),
         ("time exceeded", "plain_icmp", error(11, &ours)),
+        ("source quench", "pass_not_ours", error(4, &ours)),
+        ("redirect", "pass_not_ours", error(5, &ours)),
         ("quoted options", "plain_icmp", error(3, &options)),
         ("echo", "pass_not_ours", error(8, &ours)),
         ("not our port", "pass_not_ours", error(3, &about(19_999, 80, SNAT, BACKEND))),

@@ -122,8 +122,16 @@ pub fn queue_count(interface: &str) -> io::Result<u32> {
     Ok(queues(interface)?.0)
 }
 
+/// How many queues the interface sends by.
+///
+/// # Errors
+/// As [`queue_count`].
+pub fn transmit_queue_count(interface: &str) -> io::Result<u32> {
+    Ok(queues(interface)?.1)
+}
+
 /// Receive queues and transmit queues; at least one of each.
-pub(crate) fn queues(interface: &str) -> io::Result<(u32, u32)> {
+fn queues(interface: &str) -> io::Result<(u32, u32)> {
     index(interface)?;
     let (receive, transmit) = match LinkQuery::new()?.channels(interface) {
         Ok(counts) => counts,

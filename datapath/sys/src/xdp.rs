@@ -107,12 +107,9 @@ impl XdpDevice {
         let wrong = |cause| BindError { interface: interface.into(), queue, cause };
         let asked = |error| wrong(BindCause::of(error, mode));
         let index = link::index(interface).map_err(asked)?;
-        let (queues, transmit) = link::queues(interface).map_err(asked)?;
+        let queues = link::queue_count(interface).map_err(asked)?;
         if queue >= queues {
             return Err(wrong(BindCause::NoSuchQueue { queues }));
-        }
-        if queue >= transmit {
-            return Err(wrong(BindCause::NoTransmitQueue { queues: transmit }));
         }
         if pool.base() != umem.base {
             return Err(wrong(BindCause::WrongPool));
@@ -122,12 +119,12 @@ impl XdpDevice {
             Ok((XdpKernel::open(umem, interface, queue, mode, tuning)?, LinkQuery::new()?))
         };
         let (kernel, link) = open().map_err(|error| wrong(BindCause::of(error, mode)))?;
-        // Not before: a busy queue is tried again and again, and there are tags for some hundred queues only.
-        let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let shown = kernel.mode(mode);
         if matches!((mode, shown), (XdpMode::ZeroCopy, "copy") | (XdpMode::Copy, "zero-copy")) {
             return Err(wrong(BindCause::OtherMode(mode)));
         }
+        // Last: a queue that cannot be had is tried again and again, and there are tags for some hundred queues only.
+        let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
         queue_of_packets.restock(pool);
         Ok(XdpDevice { queue: queue_of_packets, interface: interface.into(), index, number: queue, mode: shown, link })

@@ -347,24 +347,6 @@ fn checks() {
     ]));
 }
 
-/// 28 bytes of IPv4 and UDP, 16 of the PROXY header.
-#[test]
-fn a_payload_must_fit_into_the_overlay() {
-    let small = |len: usize, more: &str, vtep: &str| {
-        let check = format!("[service.check]\ntype = \"udp\"\nsend = \"{}\"\n", "x".repeat(len));
-        let service = format!("[[service]]\nname = \"dns\"\nlisten = \"198.18.0.1:53/udp\"\n{more}\n{check}");
-        let backend = format!("[[service.backend]]\naddress = \"10.0.0.11:53\"\n{vtep}\n");
-        rendered(&format!("{BASE}{OVERLAY}mtu = 700\n{service}{backend}"))
-    };
-    let vtep = "vtep = \"198.18.1.11\"";
-    assert_eq!(small(672, "", vtep), "");
-    assert_eq!(small(673, "", ""), "", "plainly routed");
-    assert!(small(673, "", vtep).contains("does not fit"));
-    assert_eq!(small(656, "proxy_protocol = true", vtep), "");
-    let said = small(657, "proxy_protocol = true", vtep);
-    assert!(said.contains("a `send` of 657 bytes does not fit") && said.contains("at most 656 bytes"), "{said}");
-}
-
 #[test]
 fn protection() {
     assert_words!(cases(&[

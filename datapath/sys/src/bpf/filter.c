@@ -301,9 +301,10 @@ INLINE enum verdict from_backend(struct ipv4 *ip, struct transport *ports, void 
 	return PLAIN;
 }
 
+// Redirects and source quenches are no affair of ours: they stay with the kernel, whose routes we follow.
 INLINE int is_icmp_error(u8 kind)
 {
-	return kind == 3 || kind == 4 || kind == 5 || kind == 11 || kind == 12;
+	return kind == 3 || kind == 11 || kind == 12;
 }
 
 // An ICMP message: anything to a VIP, and errors about packets that we sent to a backend.
