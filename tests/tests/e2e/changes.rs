@@ -1,14 +1,14 @@
 //! What happens to connections when tables change under them.
 
 use crate::runner::{Load, Scenarios};
-use crate::stage::{Stage, TCP_ECHO, WEB, all_succeeded, config, finish, hash, start};
+use crate::stage::{Stage, TCP_ECHO, WEB, all_succeeded, config, curl, finish, hash, start};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::time::Duration;
 use tests::clock::{now, wait_for, wait_until};
 use tests::config::{Driver, Service};
 use tests::namespace::Process;
-use tests::network::{Arms, Network, Plan};
+use tests::network::{Arms, Network, Plan, VIP};
 use tests::{Failure, Outcome, ensure};
 
 /// How soon both ends of a connection must know that it is over.
@@ -19,6 +19,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("weight_0_lets_a_download_finish", Load::Light, weight_0);
     scenarios.each_driver("removed_backend_resets_both_ends", Load::Light, removed_mid_download);
     scenarios.each_driver("removed_service_resets_both_ends", Load::Light, service_removed_mid_download);
+    scenarios.each_driver("listen_that_goes_keeps_its_connections", Load::Light, listen_changed_mid_download);
     scenarios.each_driver("other_services_come_and_go_under_load", Load::Heavy, others_come_and_go);
     scenarios.each_driver("backends_come_and_go_under_load", Load::Heavy, backends_come_and_go);
     scenarios.each_driver("drain_deadline_ends_connections", Load::Light, drain_deadline);
@@ -95,6 +96,20 @@ fn service_removed_mid_download(driver: Driver) -> Outcome {
     both_ends_know(&stage.network, &mut download)?;
     let answer = stage.traffic(&["udp", crate::stage::UDP_ECHO])?;
     ensure!(answer["answered"] == 1, "another service went with it: {answer}");
+    Ok(())
+}
+
+fn listen_changed_mid_download(driver: Driver) -> Outcome {
+    let stage = start(Plan::new(Arms::Two), driver, |_| {})?;
+    let mut download = begin_download(&stage)?;
+    let elsewhere = format!("{VIP}:8088");
+    stage.gateway.cli(&["service", "set", "web", "--listen", &format!("{elsewhere}/tcp")])?;
+    wait_until("the new port", Duration::from_secs(1), || Ok(curl(stage.network.client(), &elsewhere).is_ok()))?;
+    let refusal = stage.curl().err().map(|failure| format!("{failure:?}")).unwrap_or_default();
+    ensure!(refusal.contains("refused"), "the old port: {refusal:?}");
+    ensure!(download.process.is_running()?, "the download was over too early to show anything");
+    let got = download.process.finish(Duration::from_secs(30))?;
+    ensure!(got.starts_with(&download.wanted), "the download was damaged: {got}");
     Ok(())
 }
 
