@@ -82,6 +82,11 @@ impl Failure {
     }
 }
 
+/// Nothing that the API shows has parts without a JSON.
+pub fn no_json(error: &serde_json::Error) -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no JSON of it: {error}"), "")
+}
+
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Failure {
         let status = match error.kind {

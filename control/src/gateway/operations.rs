@@ -7,7 +7,7 @@ use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problem, ServiceConfig, Severity};
 use crate::operations::{
-    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowView, Operations, ReloadReport, Status,
+    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowQuestion, Operations, ReloadReport, Status,
 };
 
 impl Operations for Gateway {
@@ -53,17 +53,12 @@ impl Operations for Gateway {
         Ok(ReloadReport { changes, needs_restart, warnings })
     }
 
-    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
-        let id = match service {
-            None => None,
-            Some(name) => match self.catalog.service(name) {
-                Some(service) => Some(service.id),
-                None => return Err(format!("there is no service {name:?}")),
-            },
-        };
-        let records = self.engine.flows(&FlowFilter { service: id, limit }).map_err(|silent| silent.to_string())?;
-        let names = self.catalog.names();
-        Ok(records.iter().map(|record| status::flow(record, &names)).collect())
+    fn flows(&self, filter: FlowFilter) -> FlowQuestion {
+        let (reader, names) = (self.engine.flow_reader(), self.catalog.names());
+        Box::new(move |visit| {
+            let read = reader.read(&filter, |record| visit(&status::flow(record, &names)));
+            read.map_err(|silent| silent.to_string())
+        })
     }
 
     fn flow_count(&self) -> FlowCount {
