@@ -166,9 +166,10 @@ fn decode(text: &str) -> Result<String, Failure> {
             rest = behind;
             continue;
         }
-        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(failed)?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| failed())?);
-        rest = &behind[2..];
+        let (&[high, low], behind) = behind.split_first_chunk().ok_or_else(failed)?;
+        let digit = |byte| char::from(byte).to_digit(16).ok_or_else(failed);
+        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = behind;
     }
     String::from_utf8(bytes).map_err(|_| failed())
 }

@@ -193,6 +193,11 @@ fn names_and_addresses_may_be_percent_encoded() {
     assert_eq!(get(&served, "/v1/services/my%2Dweb/backends/10.0.0.11%3A8000").0, 200);
     assert_eq!(get(&served, "/v1/services/%zz").0, 400);
     assert_eq!(get(&served, "/v1/services/%ff").0, 400);
+    // `%+5` is no byte 5, though numbers may have a sign.
+    for broken in ["%+5", "%-1", "%5", "%", "%5+"] {
+        assert_eq!(get(&served, &format!("/v1/services/{broken}")).0, 400, "{broken}");
+        assert_eq!(get(&served, &format!("/v1/flows?service={broken}")).0, 400, "{broken}");
+    }
     assert_eq!(get(&served, "/v1/services/%e2%82").0, 400);
 }
 
