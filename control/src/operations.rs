@@ -29,7 +29,7 @@ pub trait Operations: Send + 'static {
     /// Validates, changes the catalog and publishes it. On error nothing has changed.
     fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
     /// Reads the config file again and applies it. On error nothing has changed.
-    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>>;
+    fn reload(&mut self) -> Result<ReloadReport, ReloadError>;
     /// Prepares the question which flows there are.
     fn flows(&self, filter: FlowFilter) -> FlowQuestion;
     /// How full the flow tables are.
@@ -153,6 +153,21 @@ impl std::fmt::Display for EditError {
 }
 
 impl std::error::Error for EditError {}
+
+/// Why a reload was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadError {
+    /// The file can't be so (422).
+    File(Vec<Problem>),
+    /// The gateway could not carry it out, for a reason that is not in the file (500).
+    Failed(String),
+}
+
+impl From<Vec<Problem>> for ReloadError {
+    fn from(problems: Vec<Problem>) -> ReloadError {
+        ReloadError::File(problems)
+    }
+}
 
 /// What a reload did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ use tempdir::Directory;
 
 use crate::catalog::{BackendEntry, Catalog};
 use crate::check::{Finding, Outcome};
-use crate::config::{Problem, parse};
+use crate::config::parse;
 use crate::operations::{
     CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowQuestion, FlowView, Operations,
-    PerDirection, ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
+    PerDirection, ReloadError, ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
 };
 
 /// What the fake gateway starts from.
@@ -28,6 +28,8 @@ pub struct Fake {
     pub swarm: Option<SwarmStatus>,
     /// Why there is no list of flows.
     pub no_flows: Option<String>,
+    /// Why no file can be applied.
+    pub no_reload: Option<String>,
     /// Where the asking for flows waits, one place after the other.
     pub flows_dawdle: Option<Arc<[Barrier; 2]>>,
 }
@@ -39,7 +41,7 @@ impl Fake {
         let mut catalog = Catalog::from_config(&config, 2);
         catalog.note(findings(&catalog), |_, _, _, _| {});
         carry(&catalog);
-        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None, flows_dawdle: None }
+        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None, no_reload: None, flows_dawdle: None }
     }
 
     /// What the file shall say at the next reload.
@@ -176,7 +178,10 @@ impl Operations for Fake {
         Ok(())
     }
 
-    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+    fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
+        if let Some(why) = &self.no_reload {
+            return Err(ReloadError::Failed(why.clone()));
+        }
         let loaded = parse("/etc/gw.toml", self.file.as_bytes(), &[0, 1])?;
         let changes = self.catalog.replace(&loaded.config);
         carry(&self.catalog);
