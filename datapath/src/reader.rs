@@ -143,16 +143,16 @@ mod tests {
 
     #[test]
     fn each_page_has_its_own_time() {
-        let patience = Patience { page: Duration::from_millis(500), list: Duration::from_secs(60) };
+        let patience = Patience { page: Duration::from_millis(500), list: Duration::from_mins(1) };
         let started = sys::clock::now();
         assert_eq!(read(patience, Duration::from_millis(50), 12), Ok(()));
-        assert!(sys::clock::now() - started > patience.page, "it was too quick to show anything");
+        assert!(sys::clock::now() > started + patience.page, "it was too quick to show anything");
     }
 
     #[test]
-    fn a_list_that_does_not_end_is_given_up() {
-        let patience = Patience { page: Duration::from_secs(60), list: Duration::from_millis(100) };
-        assert_eq!(read(patience, Duration::from_millis(1), usize::MAX), Err(Unanswered { worker: 0, found: 0 }));
+    fn a_list_that_takes_too_long_is_given_up() {
+        let patience = Patience { page: Duration::from_mins(1), list: Duration::from_millis(100) };
+        assert_eq!(read(patience, Duration::from_millis(1), 5_000), Err(Unanswered { worker: 0, found: 0 }));
     }
 
     #[test]
@@ -162,6 +162,6 @@ mod tests {
         let reader = FlowReader::new(Arc::new([shared]), Arc::new([Mailbox::new(1, None)]), Arc::default());
         let started = sys::clock::now();
         assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered { worker: 0, found: 0 }));
-        assert!(sys::clock::now() - started < PATIENCE.page);
+        assert!(sys::clock::now() < started + PATIENCE.page);
     }
 }
