@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
+use datapath::FlowFilter;
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
 use crate::catalog::{Catalog, Changes};
 use crate::config::{BackendAddress, BackendConfig, CheckConfig, Listen, Problem, ServiceConfig, SettingsChange};
 
-/// The running gateway, as the API sees it. Calls are short, except [`Operations::flows`], which asks the workers and may
-/// take up to a second.
+/// A question about flows, ready to be asked. That may take many seconds, and needs the gateway no more: let go of its lock
+/// before. Each flow is given to the argument as it is found. The error is a sentence: a list that is not complete is none.
+pub type FlowQuestion = Box<dyn FnOnce(&mut dyn FnMut(&FlowView)) -> Result<(), String> + Send>;
+
+/// The running gateway, as the API sees it. Calls are short.
 pub trait Operations: Send + 'static {
     /// Devices, workers, occupancy, build.
     fn status(&self) -> Status;
@@ -25,9 +29,9 @@ pub trait Operations: Send + 'static {
     /// Validates, changes the catalog and publishes it. On error nothing has changed.
     fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
     /// Reads the config file again and applies it. On error nothing has changed.
-    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>>;
-    /// The flows of one service or of all, at most `limit`. The error is a sentence: a list that is not complete is none.
-    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String>;
+    fn reload(&mut self) -> Result<ReloadReport, ReloadError>;
+    /// Prepares the question which flows there are.
+    fn flows(&self, filter: FlowFilter) -> FlowQuestion;
     /// How full the flow tables are.
     fn flow_count(&self) -> FlowCount;
 }
@@ -149,6 +153,21 @@ impl std::fmt::Display for EditError {
 }
 
 impl std::error::Error for EditError {}
+
+/// Why a reload was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadError {
+    /// The file can't be so (422).
+    File(Vec<Problem>),
+    /// The gateway could not carry it out, for a reason that is not in the file (500).
+    Failed(String),
+}
+
+impl From<Vec<Problem>> for ReloadError {
+    fn from(problems: Vec<Problem>) -> ReloadError {
+        ReloadError::File(problems)
+    }
+}
 
 /// What a reload did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Loaded};
 use crate::gateway::{Gateway, StartError};
-use crate::operations::{Operations, ReloadReport};
+use crate::operations::{Operations, ReloadError, ReloadReport};
 use start::Running;
 
 /// How often the gateway looks after its workers.
@@ -144,7 +144,7 @@ fn reload(gateway: &Mutex<Gateway>) {
 }
 
 /// Nobody reads an answer to SIGHUP: what it would say is in the log.
-fn announce(outcome: Result<ReloadReport, Vec<config::Problem>>) {
+fn announce(outcome: Result<ReloadReport, ReloadError>) {
     match outcome {
         Ok(report) => {
             for warning in &report.warnings {
@@ -152,7 +152,8 @@ fn announce(outcome: Result<ReloadReport, Vec<config::Problem>>) {
             }
             tracing::info!(changes = ?report.changes, "reloaded");
         }
-        Err(problems) => {
+        Err(ReloadError::Failed(why)) => tracing::error!("the config could not be applied, nothing has changed: {why}"),
+        Err(ReloadError::File(problems)) => {
             tracing::error!("the config was not reloaded, nothing has changed");
             print_problems(&problems);
         }

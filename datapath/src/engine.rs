@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,15 +18,13 @@ use crate::flow_log::{self, FlowEvents};
 use crate::handover::{Desk, Publisher};
 use crate::lending::Lending;
 use crate::probes::{self, ProbeLine, Probes};
-use crate::query::{FlowFilter, FlowRecord, Page};
+use crate::reader::FlowReader;
 use crate::service::{Generation, InterfaceIndex, Snapshot, Tables};
 use crate::surrogate::Surrogates;
 use crate::worker::{Bed, Event, Pacing, Shared, Slot, Worker};
 
 /// How long removed backends are remembered for saying farewell to their flows.
 const FAREWELL: Duration = Duration::from_secs(15);
-/// How long a question to a worker may take.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -78,16 +76,6 @@ pub enum EngineError {
     },
 }
 
-/// A worker did not answer in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("worker {worker} did not answer in time; {found} flows were found before")]
-pub struct Unanswered {
-    /// Which worker.
-    pub worker: usize,
-    /// How many flows were found before.
-    pub found: usize,
-}
-
 /// The running workers.
 pub struct Engine {
     publisher: Publisher<Snapshot, ArrayQueue<Arc<Snapshot>>, AtomicU64>,
@@ -99,6 +87,8 @@ pub struct Engine {
     pacing: Pacing,
     capacity: usize,
     flow_events: Vec<FlowEvents>,
+    /// Held by whoever asks the workers for their flows.
+    reading: Arc<Mutex<()>>,
     /// Flows that are lent to the XDP program.
     shortcuts: Option<Arc<Shortcuts>>,
 }
@@ -151,6 +141,7 @@ impl Engine {
             pacing,
             capacity: 0,
             flow_events: Vec::new(),
+            reading: Arc::default(),
             shortcuts: devices.iter().find_map(|own| own.lending.as_ref()).map(|lending| lending.lender().table()),
         };
         engine.set_terms(&first);
@@ -307,53 +298,11 @@ impl Engine {
         self.capacity
     }
 
-    /// Asks the workers for flows, page by page; takes up to a second, so do not call it where that matters.
-    ///
-    /// # Errors
-    /// [`Unanswered`]: what was found is not all.
-    pub fn flows(&self, filter: &FlowFilter) -> Result<Vec<FlowRecord>, Unanswered> {
-        let deadline = sys::clock::now() + PATIENCE;
-        let mut found = Vec::new();
-        for (index, worker) in self.workers.iter().enumerate() {
-            let rest = FlowFilter { limit: filter.limit.saturating_sub(found.len()), ..*filter };
-            let before = found.len();
-            let unanswered = |of_worker| Unanswered { worker: index, found: before + of_worker };
-            found.extend(self.flows_of(index, worker, rest, deadline).map_err(unanswered)?);
-        }
-        Ok(found)
-    }
-
-    /// The error is how many were found before the worker fell silent.
-    fn flows_of(
-        &self,
-        index: usize,
-        worker: &Handle,
-        filter: FlowFilter,
-        deadline: Duration,
-    ) -> Result<Vec<FlowRecord>, usize> {
-        let question = worker.shared.queries.number();
-        let mut page = Page { question, filter, next: Some(0), found: Vec::new() };
-        while page.next.is_some() && filter.limit > 0 {
-            let so_far = page.found.len();
-            worker.shared.queries.ask(page).map_err(|_| so_far)?;
-            page = self.await_answer(index, worker, question, deadline).ok_or(so_far)?;
-        }
-        Ok(page.found)
-    }
-
-    fn await_answer(&self, index: usize, worker: &Handle, question: u64, deadline: Duration) -> Option<Page> {
-        loop {
-            if let Some(mailbox) = self.boxes.get(index) {
-                mailbox.wake();
-            }
-            if let Some(answer) = worker.shared.queries.take_answer(question) {
-                return Some(answer);
-            }
-            if sys::clock::now() > deadline {
-                return None;
-            }
-            thread::sleep(Duration::from_micros(200));
-        }
+    /// Where to ask the workers for their flows.
+    #[must_use]
+    pub fn flow_reader(&self) -> FlowReader {
+        let workers = self.workers.iter().map(|worker| Arc::clone(&worker.shared)).collect();
+        FlowReader::new(workers, Arc::clone(&self.boxes), Arc::clone(&self.reading))
     }
 
     /// The state of every device, by worker, as last reported (a fifth of a second old at most).

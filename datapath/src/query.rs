@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::service::{BackendId, ServiceId, Snapshot};
 
 /// Flow slots looked at per turn.
-const SLOTS_PER_PAGE: usize = 4096;
+pub(crate) const SLOTS_PER_PAGE: usize = 4096;
 
 /// Which flows are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Page {
     pub filter: FlowFilter,
     /// The next slot to look at; `None`: all seen, or enough found.
     pub next: Option<usize>,
-    /// What was found. Room for `filter.limit` records was made by control.
+    /// What was found. Control has made room for what a turn may find.
     pub found: Vec<FlowRecord>,
 }
 
@@ -101,15 +101,22 @@ impl Queries {
 
     /// Worker: looks through the next slots.
     pub(crate) fn answer(&self, core: &Core, tables: &Snapshot, now: Duration) {
+        self.answer_with(|page| {
+            let cursor = page.next.unwrap_or(0);
+            let FlowFilter { service, limit } = page.filter;
+            let wanted = |flow: &conntrack::Flow| service.is_none_or(|id| id.0 == flow.service);
+            let room = limit.saturating_sub(page.found.len());
+            let flows = core.conntrack.scan(cursor, SLOTS_PER_PAGE).filter(|(_, flow)| wanted(flow));
+            page.found.extend(flows.take(room).map(|(_, flow)| record(core, tables, flow, now)));
+            let next = cursor + SLOTS_PER_PAGE;
+            page.next = (next < core.conntrack.slots() && page.found.len() < limit).then_some(next);
+        });
+    }
+
+    /// Worker: fills the page that waits, if one does.
+    pub(crate) fn answer_with(&self, fill: impl FnOnce(&mut Page)) {
         let Some(mut page) = self.asked.pop() else { return };
-        let cursor = page.next.unwrap_or(0);
-        let wanted = |service: u32| page.filter.service.is_none_or(|id| id.0 == service);
-        let room = page.filter.limit.saturating_sub(page.found.len());
-        let flows = core.conntrack.scan(cursor, SLOTS_PER_PAGE).filter(|(_, flow)| wanted(flow.service));
-        let records: Vec<_> = flows.take(room).map(|(_, flow)| record(core, tables, flow, now)).collect();
-        page.found.extend(records);
-        let next = cursor + SLOTS_PER_PAGE;
-        page.next = (next < core.conntrack.slots() && page.found.len() < page.filter.limit).then_some(next);
+        fill(&mut page);
         // What still lies there was not waited for.
         self.answered.force_push(page);
     }

@@ -7,11 +7,10 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use datapath::engine::{Engine, Unanswered, WorkerDevices};
-use datapath::query::FlowFilter;
+use datapath::engine::{Engine, WorkerDevices};
 use datapath::service::{InterfaceIndex, ServiceId, Snapshot};
 use datapath::worker::Event;
-use datapath::{Role, Slot};
+use datapath::{Role, Slot, Unanswered};
 use lab::packets::Segment;
 use sys::{Device, DeviceState, Frame, FramePool, LinkType, MemoryDevice, TxReport};
 use wire::Protocol;
@@ -103,8 +102,7 @@ fn control_sees_the_flows_of_all_workers() {
     for port in 40_000..40_006u16 {
         assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
     }
-    let list = |service, limit| engine.flows(&FlowFilter { service, limit });
-    let list = |service, limit| list(service, limit).unwrap();
+    let list = |service, limit| lab::flows_of(&engine, service, limit).unwrap();
     let all = (0..500).map(|_| list(None, 100)).find(|flows| {
         std::thread::sleep(Duration::from_millis(10));
         flows.len() == 6
@@ -130,7 +128,7 @@ fn a_list_of_flows_is_not_cut_short_in_silence() {
     for port in 40_000..40_006u16 {
         assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
     }
-    let list = |limit| engine.flows(&FlowFilter { service: None, limit }).map(|flows| flows.len());
+    let list = |limit| lab::flows_of(&engine, None, limit).map(|flows| flows.len());
     let until = |wanted: &dyn Fn(Result<usize, Unanswered>) -> bool| {
         (0..500).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
@@ -144,6 +142,27 @@ fn a_list_of_flows_is_not_cut_short_in_silence() {
     assert_eq!(list(3), Ok(3), "worker 1 has nothing to add");
     drop(held);
     assert!(until(&|flows| flows == Ok(6)));
+    engine.stop();
+}
+
+/// A worker has room for one question.
+#[test]
+fn those_who_ask_at_once_are_all_answered() {
+    let (engine, mut ends) = start(2);
+    for port in 40_000..40_006u16 {
+        assert!(ends[usize::from(port % 2) * 2].inject(&Segment::syn(port).sent_by_client()));
+    }
+    let count = || lab::flows_of(&engine, None, 100).map(|flows| flows.len());
+    let all_there = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        count() == Ok(6)
+    });
+    assert!(all_there);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| assert_eq!(count(), Ok(6))));
+        }
+    });
     engine.stop();
 }
 
@@ -164,7 +183,7 @@ fn a_worker_that_fails_is_reported_once() {
     let failed = Event::WorkerFailed { worker: 0, reason: "the fault of the test".into() };
     assert_eq!(heard.unwrap(), [failed]);
     assert_eq!(engine.events(), []);
-    let flows = engine.flows(&FlowFilter { service: None, limit: 1 });
+    let flows = lab::flows_of(&engine, None, 1);
     assert_eq!(flows, Err(Unanswered { worker: 0, found: 0 }), "nobody waits for it for ever");
     engine.stop();
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use datapath::engine::{Engine, EngineConfig, EngineError, WorkerDevices};
-use datapath::query::FlowFilter;
 use datapath::service::{Generation, InterfaceIndex, Snapshot, Tables};
 use datapath::worker::Event;
 use datapath::{Role, Slot};
@@ -138,8 +137,7 @@ fn flows_of_one_tun_device_are_spread_over_the_workers() {
     for port in 40_000..40_020 {
         assert!(ends[0][FRONT].inject(&Segment::syn(port).ip()));
     }
-    let all = FlowFilter { service: None, limit: 100 };
-    let flows = wait(|| engine.flows(&all).ok().filter(|flows| flows.len() == 20));
+    let flows = wait(|| lab::flows_of(&engine, None, 100).ok().filter(|flows| flows.len() == 20));
     assert_eq!(flows.iter().map(|flow| flow.worker).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1]));
     engine.stop();
 }

@@ -113,7 +113,7 @@ pub fn remove_backend(gateway: &mut dyn Operations, name: &str, address: &str, r
 /// `POST /v1/reload`
 pub fn reload(gateway: &mut dyn Operations, request: &Request) -> Outcome {
     no_body(request)?;
-    let report = gateway.reload().map_err(|problems| Failure::config(&problems))?;
+    let report = gateway.reload()?;
     Reply::ok(&report)
 }
 

@@ -1,5 +1,5 @@
 //! Reading requests whole, writing answers. Nobody may hold the API up: bodies are bounded, every wait has an end, and the
-//! gateway's lock is taken on a thread that may wait.
+//! gateway's lock is taken on a thread that may wait, and not held while an answer is written.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,13 +49,16 @@ async fn respond<O: Operations>(request: hyper::Request<Incoming>, gateway: Arc<
         Err(failure) => return write(Err(failure)),
     };
     let work = tokio::task::spawn_blocking(move || {
-        let mut gateway = gateway.lock().unwrap_or_else(PoisonError::into_inner);
-        answer(&mut *gateway, &request)
+        let outcome = answer(&mut *gateway.lock().unwrap_or_else(PoisonError::into_inner), &request);
+        // Who stops the gateway waits for all that have it.
+        drop(gateway);
+        write(outcome)
     });
-    write(work.await.unwrap_or_else(|error| {
+    work.await.unwrap_or_else(|error| {
         tracing::error!("an API request failed: {error}");
-        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed over this request", "see its log"))
-    }))
+        let error = "the gateway failed over this request";
+        write(Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, "see its log")))
+    })
 }
 
 async fn read_whole(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
@@ -89,12 +92,14 @@ fn too_large() -> Failure {
 }
 
 fn write(outcome: Result<Reply, Failure>) -> Response<Full<Bytes>> {
-    let (status, allow, body) = match outcome {
-        Ok(reply) => (reply.status, None, reply.json.to_string()),
+    let written = outcome.and_then(|reply| Ok((reply.status, reply.body.write()?)));
+    let (status, allow, mut body) = match written {
+        Ok((status, body)) => (status, None, body),
         // These three fields are strings and lists of strings: there is always a JSON of them.
-        Err(failure) => (failure.status, failure.allow, serde_json::to_string(&failure.body).unwrap_or_default()),
+        Err(failure) => (failure.status, failure.allow, serde_json::to_vec(&failure.body).unwrap_or_default()),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body + "\n")));
+    body.push(b'\n');
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(allow) = allow {

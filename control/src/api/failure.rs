@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Problem;
 use crate::config::report::{Finding, Report};
-use crate::operations::{EditError, EditErrorKind};
+use crate::operations::{EditError, EditErrorKind, ReloadError};
 
 /// The body of every answer from 400 on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +82,11 @@ impl Failure {
     }
 }
 
+/// Nothing that the API shows has parts without a JSON.
+pub fn no_json(error: &serde_json::Error) -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no JSON of it: {error}"), "")
+}
+
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Failure {
         let status = match error.kind {
@@ -91,6 +96,18 @@ impl From<EditError> for Failure {
             EditErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failure::new(status, error.message, error.hint.unwrap_or_default())
+    }
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Failure {
+        match error {
+            ReloadError::File(problems) => Failure::config(&problems),
+            ReloadError::Failed(why) => {
+                let error = format!("the config could not be applied, nothing has changed: {why}");
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, "see the gateway's log and `sluicegate status`")
+            }
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! A gateway without packets, for the tests of API and CLI.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use conntrack::Direction;
-use datapath::service::Phase;
+use datapath::FlowFilter;
+use datapath::service::{Phase, ServiceId};
 use tempdir::Directory;
 
 use crate::catalog::{BackendEntry, Catalog};
 use crate::check::{Finding, Outcome};
-use crate::config::{Problem, parse};
+use crate::config::parse;
 use crate::operations::{
-    CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowView, Operations, PerDirection,
-    ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
+    CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowQuestion, FlowView, Operations,
+    PerDirection, ReloadError, ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
 };
 
 /// What the fake gateway starts from.
@@ -27,6 +28,10 @@ pub struct Fake {
     pub swarm: Option<SwarmStatus>,
     /// Why there is no list of flows.
     pub no_flows: Option<String>,
+    /// Why no file can be applied.
+    pub no_reload: Option<String>,
+    /// Where the asking for flows waits, one place after the other.
+    pub flows_dawdle: Option<Arc<[Barrier; 2]>>,
 }
 
 impl Fake {
@@ -36,7 +41,7 @@ impl Fake {
         let mut catalog = Catalog::from_config(&config, 2);
         catalog.note(findings(&catalog), |_, _, _, _| {});
         carry(&catalog);
-        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None }
+        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None, no_reload: None, flows_dawdle: None }
     }
 
     /// What the file shall say at the next reload.
@@ -173,7 +178,10 @@ impl Operations for Fake {
         Ok(())
     }
 
-    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+    fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
+        if let Some(why) = &self.no_reload {
+            return Err(ReloadError::Failed(why.clone()));
+        }
         let loaded = parse("/etc/gw.toml", self.file.as_bytes(), &[0, 1])?;
         let changes = self.catalog.replace(&loaded.config);
         carry(&self.catalog);
@@ -181,10 +189,10 @@ impl Operations for Fake {
         Ok(ReloadReport { changes, needs_restart: vec!["gateway.flows".to_owned()], warnings })
     }
 
-    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
-        if let Some(why) = &self.no_flows {
-            return Err(why.clone());
-        }
+    fn flows(&self, filter: FlowFilter) -> FlowQuestion {
+        let named = |id: ServiceId| self.catalog.services().iter().find(|service| service.id == id);
+        let service = filter.service.map(|id| named(id).unwrap().name.clone());
+        let (why, dawdles) = (self.no_flows.clone(), self.flows_dawdle.clone());
         let flow = |n: u16, service: &str, state: &str| FlowView {
             worker: usize::from(n % 2),
             protocol: "tcp".to_owned(),
@@ -199,8 +207,17 @@ impl Operations for Fake {
             bytes: PerDirection { original: 840, reply: 15_000 },
         };
         let all = [flow(0, "my-web", "ESTABLISHED"), flow(1, "my-web", "TIME_WAIT"), flow(2, "games", "ESTABLISHED")];
-        let wanted = |flow: &FlowView| service.is_none_or(|name| flow.service == name);
-        Ok(all.into_iter().filter(wanted).take(limit).collect())
+        let wanted = move |flow: &FlowView| service.as_ref().is_none_or(|name| flow.service == *name);
+        Box::new(move |visit| {
+            for place in dawdles.iter().flat_map(|places| places.iter()) {
+                place.wait();
+            }
+            if let Some(why) = why {
+                return Err(why);
+            }
+            all.into_iter().filter(wanted).take(filter.limit).for_each(|flow| visit(&flow));
+            Ok(())
+        })
     }
 
     fn flow_count(&self) -> FlowCount {

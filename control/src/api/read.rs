@@ -1,20 +1,21 @@
 //! Requests that only look.
 
+use datapath::FlowFilter;
 use hyper::StatusCode;
 
-use super::failure::Failure;
-use super::route::{Reply, Request, query};
+use super::failure::{Failure, no_json};
+use super::route::{Body, Reply, Request, query};
 use super::view;
 use crate::catalog::{ServiceEntry, no_backend};
 use crate::config::BackendAddress;
 use crate::config::value::backend_address;
-use crate::operations::Operations;
+use crate::operations::{FlowQuestion, Operations};
 
 type Outcome = Result<Reply, Failure>;
 
 /// How many flows are shown unless the request says.
 const DEFAULT_FLOWS: usize = 1_000;
-/// All of them are in memory at once.
+/// The answer is in memory as a whole.
 const MOST_FLOWS: usize = 1_000_000;
 
 /// `GET /v1/status`
@@ -70,13 +71,29 @@ pub fn all_backends(gateway: &dyn Operations, request: &Request) -> Outcome {
 /// `GET /v1/flows?service=&limit=`
 pub fn flows(gateway: &dyn Operations, request: &Request) -> Outcome {
     let [service, limit] = query(request, ["service", "limit"])?;
-    if let Some(name) = &service {
-        find(gateway, name)?;
-    }
+    let service = service.map(|name| find(gateway, &name).map(|service| service.id)).transpose()?;
     let limit = limit.map_or(Ok(DEFAULT_FLOWS), |text| parse_limit(&text))?;
-    let hint = "ask again, or for fewer with `limit`";
-    let failed = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, message, hint);
-    Reply::ok(&gateway.flows(service.as_deref(), limit).map_err(failed)?)
+    Ok(Reply { status: StatusCode::OK, body: Body::Flows(gateway.flows(FlowFilter { service, limit })) })
+}
+
+/// Asks, and writes each flow down as it comes: there may be a million of them.
+pub fn write_flows(question: FlowQuestion) -> Result<Vec<u8>, Failure> {
+    let mut list = b"[".to_vec();
+    let mut written = Ok(());
+    let asked = question(&mut |flow| {
+        if list.len() > 1 {
+            list.push(b',');
+        }
+        if written.is_ok() {
+            written = serde_json::to_writer(&mut list, flow);
+        }
+    });
+    // No hint to ask for fewer: where few flows match, all slots are looked at whatever the limit.
+    let hint = "ask again; if it stays so, `sluicegate status` shows whether the worker hangs";
+    asked.map_err(|message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, message, hint))?;
+    written.map_err(|error| no_json(&error))?;
+    list.push(b']');
+    Ok(list)
 }
 
 /// `GET /v1/flows/count`

@@ -4,10 +4,10 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::{Failure, no_json};
 use super::{change, read};
 use crate::config::report::{nearest, suggest};
-use crate::operations::Operations;
+use crate::operations::{FlowQuestion, Operations};
 
 /// A request, read whole.
 #[derive(Debug, Clone)]
@@ -23,12 +23,29 @@ pub struct Request {
 }
 
 /// What goes back.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// HTTP's status.
     pub status: StatusCode,
-    /// The body.
-    pub json: Value,
+    /// What the client reads.
+    pub body: Body,
+}
+
+/// A body that is still to be written: not under the gateway's lock.
+pub enum Body {
+    /// Something small.
+    Json(Value),
+    /// The list of flows that it finds.
+    Flows(FlowQuestion),
+}
+
+impl Body {
+    /// As it goes over the socket.
+    pub fn write(self) -> Result<Vec<u8>, Failure> {
+        match self {
+            Body::Json(json) => Ok(json.to_string().into_bytes()),
+            Body::Flows(question) => read::write_flows(question),
+        }
+    }
 }
 
 impl Reply {
@@ -43,8 +60,8 @@ impl Reply {
     }
 
     fn with(status: StatusCode, body: &impl Serialize) -> Result<Reply, Failure> {
-        let failed = |error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no JSON of it: {error}"), "");
-        serde_json::to_value(body).map(|json| Reply { status, json }).map_err(failed)
+        let json = serde_json::to_value(body).map_err(|error| no_json(&error))?;
+        Ok(Reply { status, body: Body::Json(json) })
     }
 }
 
@@ -149,9 +166,10 @@ fn decode(text: &str) -> Result<String, Failure> {
             rest = behind;
             continue;
         }
-        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(failed)?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| failed())?);
-        rest = &behind[2..];
+        let (&[high, low], behind) = behind.split_first_chunk().ok_or_else(failed)?;
+        let digit = |byte| char::from(byte).to_digit(16).ok_or_else(failed);
+        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = behind;
     }
     String::from_utf8(bytes).map_err(|_| failed())
 }

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -73,8 +74,42 @@ fn a_list_of_flows_that_is_not_complete_is_refused() {
     let mut fake = Fake::new();
     let why = "worker 1 did not answer in time; 2 flows were found before";
     fake.no_flows = Some(why.to_owned());
-    let body = json!({"error": why, "hint": "ask again, or for fewer with `limit`"});
-    assert_eq!(get(&fake.serve(), "/v1/flows"), (503, body));
+    let hint = "ask again; if it stays so, `sluicegate status` shows whether the worker hangs";
+    assert_eq!(get(&fake.serve(), "/v1/flows"), (503, json!({"error": why, "hint": hint})));
+}
+
+/// Workers may take their time over a list of flows. The gateway does not stand still meanwhile.
+#[test]
+fn a_long_list_of_flows_holds_nobody_up() {
+    let places = Arc::new([Barrier::new(2), Barrier::new(2)]);
+    let mut fake = Fake::new();
+    fake.flows_dawdle = Some(Arc::clone(&places));
+    let served = fake.serve();
+    let [asked, may_end] = &*places;
+    std::thread::scope(|scope| {
+        let list = scope.spawn(|| get(&served, "/v1/flows"));
+        asked.wait();
+        let is_free = served.gateway.try_lock().is_ok();
+        may_end.wait();
+        assert!(is_free, "the workers are asked under the gateway's lock");
+        assert_eq!(list.join().unwrap().1.as_array().unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn flows_are_written_as_one_list() {
+    let served = Fake::new().serve();
+    let list = |path: &str| {
+        let answer = raw(&served, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let first = concat!(
+        r#"{"worker":0,"protocol":"tcp","client":"203.0.113.7:40000","vip":"198.18.0.1:8080","snat":"10.0.0.3:1024","#,
+        r#""backend":"10.0.0.11:8000","service":"my-web","state":"ESTABLISHED","expires_in_seconds":7100,"#,
+        r#""packets":{"original":10,"reply":12},"bytes":{"original":840,"reply":15000}}"#
+    );
+    assert_eq!(list("/v1/flows?limit=1"), format!("[{first}]\n"));
+    assert!(list("/v1/flows?limit=2").starts_with(&format!("[{first},{{\"worker\":1,")));
 }
 
 #[test]
@@ -158,6 +193,11 @@ fn names_and_addresses_may_be_percent_encoded() {
     assert_eq!(get(&served, "/v1/services/my%2Dweb/backends/10.0.0.11%3A8000").0, 200);
     assert_eq!(get(&served, "/v1/services/%zz").0, 400);
     assert_eq!(get(&served, "/v1/services/%ff").0, 400);
+    // `%+5` is no byte 5, though numbers may have a sign.
+    for broken in ["%+5", "%-1", "%5", "%", "%5+"] {
+        assert_eq!(get(&served, &format!("/v1/services/{broken}")).0, 400, "{broken}");
+        assert_eq!(get(&served, &format!("/v1/flows?service={broken}")).0, 400, "{broken}");
+    }
     assert_eq!(get(&served, "/v1/services/%e2%82").0, 400);
 }
 

@@ -170,8 +170,8 @@ impl Catalog {
     }
 
     /// The services' names by id: flows know ids only, and there are many of them.
-    pub fn names(&self) -> HashMap<ServiceId, &str> {
-        self.services.iter().map(|service| (service.id, service.name.as_str())).collect()
+    pub fn names(&self) -> HashMap<ServiceId, String> {
+        self.services.iter().map(|service| (service.id, service.name.clone())).collect()
     }
 }
 

@@ -159,7 +159,7 @@ fn a_set_scheduler_stays_until_it_is_set_again() {
 fn ids_lead_to_the_names_of_services() {
     let catalog = Catalog::from_config(&config(&format!("{}{}", service("a", 1, &[1]), service("b", 2, &[2, 3]))), 1);
     let [a, b] = ["a", "b"].map(|name| catalog.service(name).unwrap().id);
-    assert_eq!(catalog.names(), [(a, "a"), (b, "b")].into());
+    assert_eq!(catalog.names(), [(a, "a".to_owned()), (b, "b".to_owned())].into());
 }
 
 /// A whole service over the API is held to the same rules as its parts.

@@ -17,7 +17,7 @@ use super::Failed;
 use super::show::problem;
 use crate::api::view::ErrorBody;
 
-/// The gateway answers within a second or so; after this it hangs.
+/// A long list of flows may take the gateway 20 seconds, all else a second or so; after this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A gateway's socket.

@@ -262,6 +262,18 @@ fn a_broken_file_stops_a_reload() {
     assert_words!(transcript(&served.path, &["reload"]));
 }
 
+/// The file is right: that is no wrong config.
+#[test]
+fn a_reload_that_the_gateway_cannot_carry_out_fails_at_run_time() {
+    let mut fake = Fake::new();
+    fake.no_reload = Some("the XDP filter refused the new rules: no room".to_owned());
+    let served = fake.serve();
+    let (code, _, err) = run(&served.path, "reload");
+    let wanted = "error: the config could not be applied, nothing has changed: the XDP filter refused the new rules: no room\n\
+                  \x20 help: see the gateway's log and `sluicegate status`\n";
+    assert_eq!((code, err.as_str()), (1, wanted));
+}
+
 #[test]
 fn a_gateway_that_is_not_there() {
     let directory = Directory::new();

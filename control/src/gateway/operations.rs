@@ -7,7 +7,8 @@ use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problem, ServiceConfig, Severity};
 use crate::operations::{
-    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowView, Operations, ReloadReport, Status,
+    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowQuestion, Operations, ReloadError, ReloadReport,
+    Status,
 };
 
 impl Operations for Gateway {
@@ -30,7 +31,7 @@ impl Operations for Gateway {
         self.adopt_with_swarm(catalog).map_err(|error| refused(&error))
     }
 
-    fn reload(&mut self) -> Result<ReloadReport, Vec<Problem>> {
+    fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
         // Whatever becomes of the config: logrotate has moved the file.
         if let Some(log) = &self.flow_log {
             log.reopen();
@@ -43,7 +44,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
-        self.adopt_with_swarm(catalog).map_err(|error| vec![refused_file(&error, &wanted.services)])?;
+        self.adopt_with_swarm(catalog).map_err(|error| not_reloaded(&error, &wanted.services))?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
         for key in &needs_restart {
@@ -53,17 +54,12 @@ impl Operations for Gateway {
         Ok(ReloadReport { changes, needs_restart, warnings })
     }
 
-    fn flows(&self, service: Option<&str>, limit: usize) -> Result<Vec<FlowView>, String> {
-        let id = match service {
-            None => None,
-            Some(name) => match self.catalog.service(name) {
-                Some(service) => Some(service.id),
-                None => return Err(format!("there is no service {name:?}")),
-            },
-        };
-        let records = self.engine.flows(&FlowFilter { service: id, limit }).map_err(|silent| silent.to_string())?;
-        let names = self.catalog.names();
-        Ok(records.iter().map(|record| status::flow(record, &names)).collect())
+    fn flows(&self, filter: FlowFilter) -> FlowQuestion {
+        let (reader, names) = (self.engine.flow_reader(), self.catalog.names());
+        Box::new(move |visit| {
+            let read = reader.read(&filter, |record| visit(&status::flow(record, &names)));
+            read.map_err(|silent| silent.to_string())
+        })
     }
 
     fn flow_count(&self) -> FlowCount {
@@ -73,8 +69,8 @@ impl Operations for Gateway {
 
 fn refused(error: &PublishError) -> EditError {
     let (kind, hint) = match error {
-        PublishError::Tables(_) => (EditErrorKind::Invalid, None),
-        PublishError::Filter(_) => (EditErrorKind::Failed, None),
+        // What can't be so was refused before the tables were made.
+        PublishError::Tables(_) | PublishError::Filter(_) => (EditErrorKind::Failed, None),
         PublishError::TakenByKernel(address, link) => {
             (EditErrorKind::Conflict, Some(format!("ip address del {address} dev {link}")))
         }
@@ -82,20 +78,19 @@ fn refused(error: &PublishError) -> EditError {
     EditError { kind, message: error.to_string(), hint }
 }
 
-/// The same words as for an edit, and the service that they are about.
-fn refused_file(error: &PublishError, services: &[ServiceConfig]) -> Problem {
-    let listens_there = |service: &ServiceConfig| match error {
-        PublishError::TakenByKernel(address, _) => service.listens.iter().any(|listen| listen.address == *address),
-        PublishError::Tables(_) | PublishError::Filter(_) => false,
-    };
+/// The same words as for an edit, and the service that they are about if they are about one.
+fn not_reloaded(error: &PublishError, services: &[ServiceConfig]) -> ReloadError {
     let EditError { message, hint, .. } = refused(error);
-    match services.iter().position(listens_there) {
+    let PublishError::TakenByKernel(address, _) = error else { return ReloadError::Failed(message) };
+    let listens_there = |service: &ServiceConfig| service.listens.iter().any(|listen| listen.address == *address);
+    let problem = match services.iter().position(listens_there) {
         Some(at) => {
             let message = format!("service `{}`: {message}", services[at].name);
             Problem { hint, ..problem(&format!("service[{at}].listen"), message) }
         }
         None => Problem { hint, ..problem("service", message) },
-    }
+    };
+    ReloadError::File(vec![problem])
 }
 
 fn problem(field: &str, message: String) -> Problem {
@@ -154,6 +149,8 @@ fn same_timeouts(one: &Timeouts, other: &Timeouts) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use datapath::service::{BackendId, TablesError};
+
     use super::super::testing::{TUN, config};
     use super::*;
 
@@ -164,11 +161,28 @@ mod tests {
         let config = config(TUN, "", &services);
         let error = PublishError::TakenByKernel("198.18.0.2".parse().unwrap(), "eth0".to_owned());
         let edit = refused(&error);
-        let problem = refused_file(&error, &config.services);
-        assert_eq!((problem.field.as_str(), &problem.hint), ("service[1].listen", &edit.hint));
-        assert_eq!(problem.hint.as_deref(), Some("ip address del 198.18.0.2 dev eth0"));
-        assert_eq!(problem.message, format!("service `mail`: {}", edit.message));
+        let outcome = not_reloaded(&error, &config.services);
+        let wanted = Problem {
+            hint: edit.hint.clone(),
+            ..problem("service[1].listen", format!("service `mail`: {}", edit.message))
+        };
+        assert_eq!(outcome, ReloadError::File(vec![wanted]));
+        assert_eq!(edit.hint.as_deref(), Some("ip address del 198.18.0.2 dev eth0"));
         let elsewhere = PublishError::TakenByKernel("198.18.0.3".parse().unwrap(), "eth0".to_owned());
-        assert_eq!(refused_file(&elsewhere, &config.services).field, "service");
+        let ReloadError::File(problems) = not_reloaded(&elsewhere, &config.services) else {
+            panic!("it is the file's")
+        };
+        assert_eq!(problems[0].field, "service");
+    }
+
+    #[test]
+    fn what_the_gateway_cannot_do_is_not_the_file_s_fault() {
+        for error in [
+            PublishError::Filter(sys::FilterError::NotPermitted),
+            PublishError::Tables(TablesError::BackendTwice(BackendId(7))),
+        ] {
+            assert_eq!(refused(&error).kind, EditErrorKind::Failed);
+            assert_eq!(not_reloaded(&error, &[]), ReloadError::Failed(error.to_string()));
+        }
     }
 }

@@ -146,7 +146,7 @@ fn set(counters: &WorkerCounters) -> CounterSet {
 }
 
 /// A flow with the names of services instead of their ids.
-pub fn flow(record: &FlowRecord, names: &HashMap<ServiceId, &str>) -> FlowView {
+pub fn flow(record: &FlowRecord, names: &HashMap<ServiceId, String>) -> FlowView {
     let per_direction = |both: [u64; 2]| PerDirection { original: both[0], reply: both[1] };
     FlowView {
         worker: record.worker,
@@ -155,7 +155,7 @@ pub fn flow(record: &FlowRecord, names: &HashMap<ServiceId, &str>) -> FlowView {
         vip: record.vip,
         snat: record.snat,
         backend: record.backend,
-        service: names.get(&record.service).copied().unwrap_or_default().to_owned(),
+        service: names.get(&record.service).cloned().unwrap_or_default(),
         state: record.state.to_owned(),
         expires_in_seconds: record.expires_in.as_secs(),
         packets: per_direction(record.packets),

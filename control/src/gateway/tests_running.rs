@@ -17,7 +17,7 @@ use crate::config;
 use crate::kernel::namespace::in_namespace;
 use crate::kernel::{Kernel, KernelView, Link, Path};
 use crate::metrics;
-use crate::operations::{Edit, EditErrorKind, Operations};
+use crate::operations::{Edit, EditErrorKind, Operations, ReloadError};
 
 const CPUS: &[usize] = &[0, 1];
 
@@ -181,7 +181,7 @@ fn a_refused_file_or_edit_changes_nothing() {
     running("gateway::tests_running::a_refused_file_or_edit_changes_nothing", |running| {
         let overlay = CONFIG.find("[overlay]").unwrap();
         running.write(&format!("{}[[service]]\nname = \"plain\"\nlisten = \"198.18.0.1:1\"\n", &CONFIG[..overlay]));
-        let problems = running.gateway.reload().unwrap_err();
+        let ReloadError::File(problems) = running.gateway.reload().unwrap_err() else { panic!("it is the file's") };
         assert_eq!(problems[0].message, "[overlay] is gone from the file: restart needed");
         assert!(problems[0].hint.as_ref().unwrap().contains("restart the gateway"));
         running.write("flows");
@@ -199,7 +199,7 @@ fn a_refused_file_or_edit_changes_nothing() {
 fn a_file_with_backends_for_another_overlay_is_refused() {
     running("gateway::tests_running::a_file_with_backends_for_another_overlay_is_refused", |running| {
         running.write(&CONFIG.replace("10.0.0.", "10.1.0."));
-        let problems = running.gateway.reload().unwrap_err();
+        let ReloadError::File(problems) = running.gateway.reload().unwrap_err() else { panic!("it is the file's") };
         assert_eq!(
             problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
             [

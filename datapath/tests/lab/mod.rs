@@ -30,7 +30,7 @@ use datapath::service::{
 };
 use datapath::surrogate::Surrogates;
 use datapath::worker::{Shared, TablesDesk, Worker};
-use datapath::{EngineConfig, Lending, Output, ProbeLine, Role, Slot, SnatPorts};
+use datapath::{Engine, EngineConfig, Lending, Output, ProbeLine, Role, Slot, SnatPorts, Unanswered};
 use sys::{FramePool, LinkType, MemoryDevice, Shortcuts};
 use vxlan::Vni;
 use wire::{MacAddr, Protocol};
@@ -72,6 +72,13 @@ pub fn engine_config(workers: usize, flows_each: usize) -> EngineConfig {
         seed: 7,
         logs_flows: false,
     }
+}
+
+/// The flows of running workers.
+pub fn flows_of(engine: &Engine, service: Option<ServiceId>, limit: usize) -> Result<Vec<FlowRecord>, Unanswered> {
+    let mut flows = Vec::new();
+    engine.flow_reader().read(&FlowFilter { service, limit }, |flow| flows.push(flow.clone()))?;
+    Ok(flows)
 }
 
 /// SNAT ports, those of probes included.
