@@ -110,6 +110,17 @@ impl std::ops::Deref for ServiceRef<'_> {
     }
 }
 
+/// A backend in the overlay, of which the task must know us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pupil {
+    /// Which backend.
+    pub(crate) backend: BackendId,
+    /// Which news it came with, or moved with: see [`Snapshot::news`].
+    pub(crate) news: u64,
+    /// When that was.
+    pub(crate) since: Duration,
+}
+
 /// Services, backends and prepared adjacencies of one generation.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -126,7 +137,9 @@ pub struct Snapshot {
     vteps: ByNumber<()>,
     plain: HashSet<(Ipv4Addr, Option<u16>)>,
     /// Backends in the overlay, in a stable order.
-    overlay_backends: Vec<BackendId>,
+    pupils: Vec<Pupil>,
+    /// How often there was something new in the overlay, over all generations up to this one.
+    news: u64,
     /// One of the backends at each overlay address and VTEP.
     tasks: HashMap<(Vni, Ipv4Addr, Ipv4Addr), BackendId>,
     /// Backends that were removed, over all generations up to this one.
@@ -155,7 +168,8 @@ impl Snapshot {
             sources: HashSet::new(),
             vteps: ByNumber::new(),
             plain: HashSet::new(),
-            overlay_backends: Vec::new(),
+            pupils: Vec::new(),
+            news: 0,
             tasks: HashMap::new(),
             removals: 0,
             six: FixedSurrogates::new(&tables.six)?,
@@ -261,7 +275,7 @@ impl Snapshot {
         match &backend.path {
             Path::Overlay { vni, vtep, .. } => {
                 self.vteps.insert(vtep.to_bits(), ());
-                self.overlay_backends.push(backend.id);
+                self.pupils.push(Pupil { backend: backend.id, news: 0, since: Duration::ZERO });
                 self.tasks.entry((*vni, backend.address, *vtep)).or_insert(backend.id);
             }
             // It answers around us.
@@ -301,6 +315,36 @@ impl Snapshot {
         let lasting: Vec<_> = lasting.map(|(id, old)| (*id, old.clone())).collect();
         self.retired.extend(lasting);
         self.follow_nodes();
+        self.note_news(previous, now);
+    }
+
+    /// Finds who has to be taught that we are here; who was taught by the tables before these need not be.
+    fn note_news(&mut self, previous: &Snapshot, now: Duration) {
+        let known: HashMap<BackendId, &Pupil> = previous.pupils.iter().map(|pupil| (pupil.backend, pupil)).collect();
+        let next = previous.news + 1;
+        self.news = previous.news;
+        let mut pupils = std::mem::take(&mut self.pupils);
+        for pupil in &mut pupils {
+            match known.get(&pupil.backend) {
+                Some(old) if self.teaches_as(previous, pupil.backend) => *pupil = **old,
+                _ => {
+                    (pupil.news, pupil.since) = (next, now);
+                    self.news = next;
+                }
+            }
+        }
+        self.pupils = pupils;
+    }
+
+    /// Whether this backend hears from us what it heard by the tables before these, on the same way: before there was one, it
+    /// heard nothing.
+    fn teaches_as(&self, previous: &Snapshot, id: BackendId) -> bool {
+        let (Some(new), Some(old)) = (self.backend(id), previous.backend(id)) else { return false };
+        let Path::Overlay { vni, .. } = new.backend.path else { return false };
+        let (Some(ours), Some(before)) = (self.overlay(vni), previous.overlay(vni)) else { return false };
+        (new.backend.address, &new.backend.path) == (old.backend.address, &old.backend.path)
+            && (ours.mac, ours.vtep) == (before.mac, before.vtep)
+            && ours.addresses.iter().all(|address| before.addresses.contains(address))
     }
 
     /// The way to a removed backend's node may have changed since, if another one runs there: a node that was cut off
@@ -379,8 +423,15 @@ impl Snapshot {
 
     /// All backends in the overlay, in a stable order.
     #[must_use]
-    pub(crate) fn overlay_backends(&self) -> &[BackendId] {
-        &self.overlay_backends
+    pub(crate) fn pupils(&self) -> &[Pupil] {
+        &self.pupils
+    }
+
+    /// Counts the tables that brought backends in the overlay which must be taught who we are. Counted on control, so that
+    /// worker 0 need not compare tables, and can leave some out.
+    #[must_use]
+    pub(crate) fn news(&self) -> u64 {
+        self.news
     }
 
     /// All backends, in a stable order.
