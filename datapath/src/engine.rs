@@ -23,8 +23,6 @@ use crate::service::{Generation, InterfaceIndex, Snapshot, Tables};
 use crate::surrogate::Surrogates;
 use crate::worker::{Bed, Event, Pacing, Shared, Slot, Worker};
 
-/// How long removed backends are remembered for saying farewell to their flows.
-const FAREWELL: Duration = Duration::from_secs(15);
 /// How long a question to a worker may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -98,6 +96,8 @@ pub struct Engine {
     surrogates: Arc<Surrogates>,
     pacing: Pacing,
     capacity: usize,
+    /// How long flows that were reset stay.
+    reset_time: Duration,
     flow_events: Vec<FlowEvents>,
     /// Flows that are lent to the XDP program.
     shortcuts: Option<Arc<Shortcuts>>,
@@ -150,6 +150,7 @@ impl Engine {
             surrogates: Arc::new(Surrogates::new(config.flows)),
             pacing,
             capacity: 0,
+            reset_time: config.timeouts.tcp_reset,
             flow_events: Vec::new(),
             shortcuts: devices.iter().find_map(|own| own.lending.as_ref()).map(|lending| lending.lender().table()),
         };
@@ -225,7 +226,7 @@ impl Engine {
     pub fn publish(&mut self, mut snapshot: Snapshot) {
         let now = sys::clock::now();
         if let Some(previous) = self.publisher.newest() {
-            snapshot.inherit(previous, now, now + FAREWELL);
+            snapshot.inherit(previous, now, self.reset_time);
         }
         self.prepare_six(&snapshot);
         self.set_terms(&snapshot);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use conntrack::State;
 use hashbrown::{HashMap, HashSet};
 use vxlan::Vni;
 use wire::Protocol;
@@ -18,6 +19,9 @@ use crate::scheduler::HashTable;
 
 /// Ranges longer than this are looked up one by one instead of filling the port index.
 const LONGEST_INDEXED_RANGE: usize = 1024;
+
+/// How long removed backends are remembered for saying farewell to their flows.
+const FAREWELL: Duration = Duration::from_secs(15);
 
 /// Position of a service in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,10 +301,16 @@ impl Snapshot {
         self.interfaces == tables.interfaces && ways(self.services()).eq(ways(tables.services.iter()))
     }
 
-    /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
-    pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
+    /// Takes over, from the tables before these, what is needed to say farewell to removed backends. `reset_time` is how long flows
+    /// that were reset stay, where their service has no longer time of its own: the last of them must still find its backend's
+    /// gauges, which may serve the backend that comes after it.
+    pub fn inherit(&mut self, previous: &Snapshot, now: Duration, reset_time: Duration) {
+        // A service's own time counts only while there is room for one more.
+        let stay =
+            |service: &VirtualService| FAREWELL + service.idle.of(State::Reset).unwrap_or_default().max(reset_time);
+        let longest = previous.services().map(stay).max().unwrap_or(FAREWELL);
         self.removals = previous.removals;
-        self.six.inherit(&previous.six, now, until);
+        self.six.inherit(&previous.six, now, now + longest);
         for (id, place) in previous.backends.iter() {
             if self.backends.contains(id) {
                 continue;
@@ -309,6 +319,7 @@ impl Snapshot {
             let Some(service) = previous.services.get(place.service as usize) else { continue };
             let position = place.backend as usize;
             let Some(adjacency) = service.adjacencies.get(position).cloned() else { continue };
+            let until = now + stay(&service.service);
             self.retired.insert(BackendId(id), Retired { service: Arc::clone(service), position, adjacency, until });
         }
         let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains(id.0));
@@ -682,7 +693,7 @@ mod tests {
         fewer.inherit(&cut, Duration::ZERO, 10 * second);
         assert_eq!(fewer.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Unresolved);
         let mut back = with_hop(super::super::Hop::Kernel, &[1]);
-        back.inherit(&fewer, second, 11 * second);
+        back.inherit(&fewer, second, 10 * second);
         assert_eq!(back.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Kernel);
     }
 
@@ -698,11 +709,32 @@ mod tests {
         assert!(!fewer.keeps_all_of(&full));
 
         let mut soon = Snapshot::build(tables(vec![service(&[1])])).unwrap();
-        soon.inherit(&fewer, 9 * second, 19 * second);
+        soon.inherit(&fewer, 24 * second, 10 * second);
         assert!(soon.keeps_all_of(&fewer), "what went earlier is no news");
         assert!(soon.backend_or_retired(id).is_some());
         let mut late = Snapshot::build(tables(vec![service(&[1])])).unwrap();
-        late.inherit(&soon, 10 * second, 20 * second);
+        late.inherit(&soon, 25 * second, 10 * second);
+        assert!(late.backend_or_retired(id).is_none());
+    }
+
+    /// Its service may have a time of its own for flows that were reset.
+    #[test]
+    fn a_removed_backend_is_remembered_as_long_as_its_service_remembers_flows() {
+        let second = Duration::from_secs(1);
+        let with_time = |weights: &[u16]| {
+            let mut web = service(weights);
+            web.idle = conntrack::Idle::by_state(|state| (state == State::Reset).then_some(60 * second));
+            Snapshot::build(tables(vec![web])).unwrap()
+        };
+        let full = with_time(&[1, 1]);
+        let id = full.backends().nth(1).unwrap().backend.id;
+        let mut fewer = with_time(&[1]);
+        fewer.inherit(&full, Duration::ZERO, 10 * second);
+        let mut soon = with_time(&[1]);
+        soon.inherit(&fewer, 74 * second, 10 * second);
+        assert!(soon.backend_or_retired(id).is_some());
+        let mut late = with_time(&[1]);
+        late.inherit(&soon, 75 * second, 10 * second);
         assert!(late.backend_or_retired(id).is_none());
     }
 }
