@@ -5,6 +5,7 @@
 
 mod checks;
 mod compile;
+mod losses;
 mod operations;
 mod passive;
 mod resolve;
@@ -53,6 +54,7 @@ use crate::devices::Filter;
 use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
 use compile::Compiled;
+use losses::Losses;
 use swarm::SwarmState;
 
 /// What a running gateway is made of.
@@ -125,6 +127,7 @@ pub struct Gateway {
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
     devices: Vec<(usize, DeviceState)>,
+    losses: Losses,
     tun_routes: Option<watch::Sender<TunWants>>,
     plain_ports: RangeInclusive<u16>,
     /// With `[swarm]`.
@@ -157,6 +160,7 @@ impl Gateway {
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
+            losses: Losses::default(),
             swarm: None,
             watch: passive::Watch::default(),
             checks: None,
@@ -272,6 +276,7 @@ impl Gateway {
         self.follow_late();
         self.engine.reclaim();
         self.devices = self.engine.devices();
+        self.losses.watch(&self.devices, sys::clock::now());
         if let Some(filter) = &mut self.filter {
             filter.admit_late_sockets();
             filter.watch();
