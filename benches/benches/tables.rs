@@ -100,7 +100,7 @@ fn publish(publisher: &mut TablesPublisher, tables: &Tables, generation: u64) ->
         let Some(mut snapshot) = built.take() else { return };
         let now = clock::now();
         if let Some(previous) = publisher.newest() {
-            snapshot.inherit(previous, now, now + Duration::from_secs(15));
+            snapshot.inherit(previous, now, Duration::from_secs(10));
         }
         publisher.publish(generation, Arc::new(snapshot));
     });

@@ -30,6 +30,12 @@ impl Idle {
         Idle::by_state(|state| state.is_open().then_some(time))
     }
 
+    /// The time of this state, if the service has one of its own.
+    #[must_use]
+    pub fn of(&self, state: State) -> Option<Duration> {
+        self.own.as_ref().map(|own| own[state as usize]).filter(|ticks| *ticks != 0).map(tick::start)
+    }
+
     /// In ticks, where the table has `table`.
     #[inline]
     pub(crate) fn or(&self, state: State, table: &[u32; State::ALL.len()]) -> u32 {

@@ -5,6 +5,8 @@
 
 mod checks;
 mod compile;
+mod learned;
+mod losses;
 mod operations;
 mod passive;
 mod resolve;
@@ -28,7 +30,7 @@ mod tests_swarm;
 mod tests_tun;
 mod tun_routes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ use crate::devices::Filter;
 use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
 use compile::Compiled;
+use learned::{Learned, learnable};
+use losses::Losses;
 use swarm::SwarmState;
 
 /// What a running gateway is made of.
@@ -116,7 +120,7 @@ pub struct Gateway {
     filter: Option<Filter>,
     kernel: Arc<Kernel>,
     view: KernelView,
-    learned: OverlayMacs,
+    learned: Learned,
     generation: Generation,
     rules: Rules,
     /// The filter still takes what the generation before needed.
@@ -125,6 +129,7 @@ pub struct Gateway {
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
     devices: Vec<(usize, DeviceState)>,
+    losses: Losses,
     tun_routes: Option<watch::Sender<TunWants>>,
     plain_ports: RangeInclusive<u16>,
     /// With `[swarm]`.
@@ -150,13 +155,14 @@ impl Gateway {
             filter: parts.filter,
             kernel: parts.kernel,
             view: parts.view,
-            learned: OverlayMacs::new(),
+            learned: Learned::default(),
             generation,
             rules,
             rules_linger: false,
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
+            losses: Losses::default(),
             swarm: None,
             watch: passive::Watch::default(),
             checks: None,
@@ -182,6 +188,7 @@ impl Gateway {
         let compiled = self.compile(&catalog);
         self.publish(compiled)?;
         self.catalog = catalog;
+        self.learned.keep(learnable(&self.catalog));
         Ok(())
     }
 
@@ -190,7 +197,7 @@ impl Gateway {
             log.know(catalog);
         }
         let next = Generation(self.generation.0 + 1);
-        compile(&self.config, catalog, &self.view, &self.learned, next)
+        compile(&self.config, catalog, &self.view, self.learned.macs(), next)
     }
 
     /// Hands new tables to the workers. The filter takes what is new before they know it, and lets go of what is
@@ -278,6 +285,7 @@ impl Gateway {
         self.follow_late();
         self.engine.reclaim();
         self.devices = self.engine.devices();
+        self.losses.watch(&self.devices, sys::clock::now());
         if let Some(filter) = &mut self.filter {
             filter.admit_late_sockets();
             filter.watch();
@@ -289,10 +297,13 @@ impl Gateway {
 
     fn take_events(&mut self) {
         let mut learned = false;
+        let mut wanted: Option<HashSet<_>> = None;
         for event in self.engine.events() {
             match event {
                 Event::OverlayNeighbour { vtep, address, mac } => {
-                    let news = self.learned.insert(address, mac) != Some(mac);
+                    // An operator who has written a MAC down is believed, not ARP.
+                    let wanted = wanted.get_or_insert_with(|| learnable(&self.catalog).collect());
+                    let news = wanted.contains(&address) && self.learned.hear(address, mac, sys::clock::now());
                     if news {
                         tracing::info!("overlay address {address} (vtep {vtep}) is at {mac}");
                     }
@@ -353,10 +364,7 @@ impl Gateway {
 
     /// The overlay addresses of which the MAC address is a guess until ARP answers.
     pub fn guessed_overlay_macs(&self) -> usize {
-        let backends = self.catalog.services().iter().flat_map(|service| &service.backends);
-        let overlay = backends.filter(|backend| backend.config.vtep.is_some() && backend.config.mac.is_none());
-        let is_learned = |ip| matches!(ip, IpAddr::V4(ip) if self.learned.contains_key(&ip));
-        overlay.filter(|backend| !is_learned(backend.config.address.ip)).count()
+        learnable(&self.catalog).filter(|address| !self.learned.macs().contains_key(address)).count()
     }
 
     /// Whether all workers use the newest table.

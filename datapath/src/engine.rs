@@ -23,9 +23,6 @@ use crate::service::{Generation, InterfaceIndex, Snapshot, Tables};
 use crate::surrogate::Surrogates;
 use crate::worker::{Bed, Event, Pacing, Shared, Slot, Worker};
 
-/// How long removed backends are remembered for saying farewell to their flows.
-const FAREWELL: Duration = Duration::from_secs(15);
-
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -86,6 +83,8 @@ pub struct Engine {
     surrogates: Arc<Surrogates>,
     pacing: Pacing,
     capacity: usize,
+    /// How long flows that were reset stay.
+    reset_time: Duration,
     flow_events: Vec<FlowEvents>,
     /// Held by whoever asks the workers for their flows.
     reading: Arc<Mutex<()>>,
@@ -140,6 +139,7 @@ impl Engine {
             surrogates: Arc::new(Surrogates::new(config.flows)),
             pacing,
             capacity: 0,
+            reset_time: config.timeouts.tcp_reset,
             flow_events: Vec::new(),
             reading: Arc::default(),
             shortcuts: devices.iter().find_map(|own| own.lending.as_ref()).map(|lending| lending.lender().table()),
@@ -216,7 +216,7 @@ impl Engine {
     pub fn publish(&mut self, mut snapshot: Snapshot) {
         let now = sys::clock::now();
         if let Some(previous) = self.publisher.newest() {
-            snapshot.inherit(previous, now, now + FAREWELL);
+            snapshot.inherit(previous, now, self.reset_time);
         }
         self.prepare_six(&snapshot);
         self.set_terms(&snapshot);

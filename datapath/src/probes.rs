@@ -146,7 +146,10 @@ impl Probes {
     }
 
     /// Worker: passes a packet on to control.
-    pub(crate) fn answer(&self, kind: ProbeKind, port: u16, from: Ipv4Addr, packet: &[u8]) -> Result<(), DropReason> {
+    ///
+    /// # Errors
+    /// Nobody waits for it, or too many wait already.
+    pub fn answer(&self, kind: ProbeKind, port: u16, from: Ipv4Addr, packet: &[u8]) -> Result<(), DropReason> {
         let seat = self.seat(kind, port).ok_or(DropReason::ProbeUnexpected)?;
         if from.is_unspecified() || seat.expected.load(Ordering::Relaxed) != from.to_bits() {
             return Err(DropReason::ProbeUnexpected);

@@ -9,9 +9,8 @@ use crate::exchange::Mailbox;
 use crate::query::{FlowFilter, FlowRecord, Page, SLOTS_PER_PAGE};
 use crate::worker::Shared;
 
-/// An answer mostly comes within this time, which is less than a sleep takes.
-const EAGER: Duration = Duration::from_micros(200);
-/// Between two looks for an answer that takes longer.
+/// Between two looks for an answer. It also keeps a worker under load from looking through its table in every turn: without pauses
+/// a long list would take more of its time than packets do.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// How long is waited for answers.
@@ -78,27 +77,21 @@ impl FlowReader {
     /// The page, filled by the worker.
     fn answer(&self, worker: usize, page: Page, list_ends: Duration) -> Option<Page> {
         let (shared, mailbox) = (self.workers.get(worker)?, self.boxes.get(worker)?);
-        let (question, asked) = (page.question, sys::clock::now());
-        let deadline = list_ends.min(asked + self.patience.page);
-        if asked > deadline {
+        let (question, now) = (page.question, sys::clock::now());
+        let deadline = list_ends.min(now + self.patience.page);
+        if now > deadline {
             return None;
         }
         shared.queries.ask(page).ok()?;
-        mailbox.wake();
         loop {
+            // Again and again: it may have gone to sleep without a look for questions.
+            mailbox.wake();
+            thread::sleep(PAUSE);
             if let Some(answer) = shared.queries.take_answer(question) {
                 return Some(answer);
             }
-            let now = sys::clock::now();
-            if now > deadline || shared.stop.load(Ordering::Relaxed) {
+            if sys::clock::now() > deadline || shared.stop.load(Ordering::Relaxed) {
                 return None;
-            }
-            if now < asked + EAGER {
-                thread::yield_now();
-            } else {
-                // Again: it may have gone to sleep without a look for questions.
-                mailbox.wake();
-                thread::sleep(PAUSE);
             }
         }
     }

@@ -2,8 +2,11 @@
 
 mod lab;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use conntrack::{Idle, State};
+use datapath::service::BackendId;
 use lab::packets::{Segment, answer_of, ethernet, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, VIP};
 use proptest::prelude::*;
@@ -136,4 +139,32 @@ fn a_closed_flow_of_a_removed_backend_goes_at_once() {
     life.step(&Step::Stand(0));
     assert_eq!((life.gateway.flows().len(), life.gateway.totals().flows_reset), (0, 0));
     life.gateway.assert_gauges();
+}
+
+/// A backend that went down with `on_down = "reset"` comes back under a new id, with the same counters. What was reset counts
+/// there until it leaves, however long its service lets it stay.
+#[test]
+fn what_was_reset_is_counted_out_of_the_backend_that_comes_after() {
+    let tables = |id: u32| {
+        let mut tables = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1])]);
+        let service = &mut tables.services[0];
+        service.backends[0].id = BackendId(id);
+        service.idle = Idle::by_state(|state| (state == State::Reset).then_some(Duration::from_mins(1)));
+        tables
+    };
+    let (before, mut after) = (tables(100), tables(101));
+    let stats = Arc::clone(&before.services[0].backends[0].stats);
+    after.services[0].backends[0].stats = Arc::clone(&stats);
+    let gateway = Gateway::with(before, 1, [sys::LinkType::Ethernet; 2], FLOWS);
+    let mut life = Life { gateway };
+    life.step(&Step::Establish(0));
+    assert_eq!(stats.flows(), (1, 0));
+    life.gateway.publish(after.clone());
+    assert_eq!((life.gateway.totals().flows_reset, stats.flows()), (1, (0, 1)));
+    life.step(&Step::Wait(Duration::from_secs(40)));
+    // Tables change for other reasons.
+    life.gateway.publish(after);
+    life.step(&Step::Wait(Duration::from_secs(40)));
+    assert!(life.gateway.flows().is_empty());
+    assert_eq!(stats.flows(), (0, 0));
 }

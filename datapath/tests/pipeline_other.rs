@@ -2,8 +2,10 @@
 
 mod lab;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use datapath::service::{Hop, InterfaceIndex, Path};
 use lab::packets::{Tunnel, arp, ethernet, fragments, ping, reassemble, see, see_ip, udp};
 use lab::{
     BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, OUR_OVERLAY, OUR_VTEP, PLAIN_SNAT, SERVER,
@@ -400,6 +402,82 @@ fn tasks_are_taught_and_taught_again() {
         gateway.pass(Duration::from_millis(10_100));
         assert!(arps(&mut gateway).len() >= 4, "every ten seconds");
     }
+}
+
+/// How many of these teach this task.
+fn lessons(frames: &[Vec<u8>], task: Ipv4Addr) -> usize {
+    frames.iter().filter(|frame| frame.ends_with(&task.octets())).count()
+}
+
+/// Tables change with every step of a slow start and every flap of a health check: that concerns nobody in the overlay.
+#[test]
+fn who_was_taught_is_not_taught_again_with_every_table() {
+    let mut gateway = Gateway::new(dns(&[1]));
+    gateway.settle();
+    gateway.pass(Duration::from_secs(2));
+    arps(&mut gateway);
+    for weight in [2, 0, 3] {
+        gateway.publish(dns(&[weight]));
+        gateway.pass(Duration::from_secs(2));
+        assert!(arps(&mut gateway).is_empty(), "only a weight has changed");
+    }
+    gateway.publish(dns(&[3, 1]));
+    let frames = arps(&mut gateway);
+    assert_eq!((lessons(&frames, TASKS[0]), lessons(&frames, TASKS[1])), (0, 3), "the new one, at once");
+    gateway.publish(dns(&[4, 1]));
+    assert!(arps(&mut gateway).is_empty());
+    gateway.pass(Duration::from_secs(1));
+    let frames = arps(&mut gateway);
+    assert_eq!((lessons(&frames, TASKS[0]), lessons(&frames, TASKS[1])), (0, 3), "and soon again");
+    gateway.pass(Duration::from_secs(3));
+    let frames = arps(&mut gateway);
+    let counts = (lessons(&frames, TASKS[0]), lessons(&frames, TASKS[1]));
+    assert_eq!(counts, (2, 3), "the round of all comes in its time, and asks everybody for who is new");
+}
+
+/// Another way, another address of ours: tasks have not heard of that yet.
+#[test]
+fn who_has_moved_and_who_hears_of_a_new_source_is_taught() {
+    let mut gateway = Gateway::new(dns(&[1, 1]));
+    gateway.settle();
+    gateway.pass(Duration::from_secs(2));
+    arps(&mut gateway);
+    let changed = |change: fn(&mut Path)| {
+        let mut tables = dns(&[1, 1]);
+        change(&mut tables.services[0].backends[1].path);
+        tables
+    };
+    let moves: [fn(&mut Path); 3] = [
+        |path| {
+            if let Path::Overlay { mac, .. } = path {
+                *mac = MacAddr([2, 9, 9, 9, 9, 9]);
+            }
+        },
+        |path| {
+            if let Path::Overlay { vtep, .. } = path {
+                *vtep = VTEPS[0];
+            }
+        },
+        |path| {
+            if let Path::Overlay { hop, .. } = path {
+                *hop = Hop::Ethernet { interface: InterfaceIndex(1), mac: NODE_MACS[0] };
+            }
+        },
+    ];
+    for change in moves {
+        gateway.publish(changed(change));
+        let frames = arps(&mut gateway);
+        assert_eq!((lessons(&frames, TASKS[0]), lessons(&frames, TASKS[1])), (0, 3));
+    }
+    gateway.publish(dns(&[1, 1]));
+    arps(&mut gateway);
+    let mut tables = dns(&[1, 1]);
+    tables.overlays[0].addresses.push(Ipv4Addr::new(10, 0, 0, 4));
+    gateway.publish(tables);
+    let frames = arps(&mut gateway);
+    assert_eq!((lessons(&frames, TASKS[0]), lessons(&frames, TASKS[1])), (6, 6));
+    gateway.publish(dns(&[1, 1]));
+    assert!(arps(&mut gateway).is_empty(), "one address less is nothing to learn");
 }
 
 #[test]

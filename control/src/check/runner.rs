@@ -19,6 +19,9 @@ const BEGIN_PART: u32 = 80;
 const BEGIN_GRAIN: Duration = Duration::from_millis(25);
 /// How long a check waits for a port when all are in use.
 const NO_PORT: Duration = Duration::from_millis(100);
+/// Answers looked at in a turn, which takes a few milliseconds: tasks that send to their checks without end keep none of the
+/// others from beginning, time from passing, and the thread from hearing that it is to stop.
+pub(super) const ANSWERS_PER_TURN: usize = 256;
 /// The interval varies by a tenth in either direction, in thousandths.
 const JITTER: std::ops::Range<u64> = 900..1101;
 
@@ -115,15 +118,9 @@ impl Runner {
         self.ports.remove(&(kind, port));
     }
 
-    /// Does everything that is to be done now; says when there is more, if nothing comes before.
+    /// Does what is to be done now; says when there is more, if nothing comes before.
     pub fn turn(&mut self, now: Duration) -> Option<Duration> {
-        while let Some(answer) = self.line.receive() {
-            let Some(id) = self.ports.get(&(answer.kind, answer.port)).copied() else { continue };
-            if let Some(Job { probe: Some((probe, _)), .. }) = self.jobs.get_mut(&id) {
-                probe.hear(answer.packet, now);
-                self.step(id, now);
-            }
-        }
+        let heard = self.hear(now);
         while let Some(&(due, id)) = self.dues.first().filter(|(due, _)| *due <= now) {
             match self.jobs.get(&id).map(|job| job.probe.is_some()) {
                 Some(true) => self.step(id, now),
@@ -137,7 +134,23 @@ impl Runner {
                 self.schedule(id, now + GRAIN);
             }
         }
+        if heard == ANSWERS_PER_TURN {
+            return Some(now);
+        }
         self.dues.first().map(|(due, _)| *due)
+    }
+
+    /// Looks at answers, and says at how many.
+    fn hear(&mut self, now: Duration) -> usize {
+        for heard in 0..ANSWERS_PER_TURN {
+            let Some(answer) = self.line.receive() else { return heard };
+            let Some(id) = self.ports.get(&(answer.kind, answer.port)).copied() else { continue };
+            if let Some(Job { probe: Some((probe, _)), .. }) = self.jobs.get_mut(&id) {
+                probe.hear(answer.packet, now);
+                self.step(id, now);
+            }
+        }
+        ANSWERS_PER_TURN
     }
 
     fn schedule(&mut self, id: BackendId, due: Duration) {

@@ -1,10 +1,17 @@
 //! Conversations with a made-up server over a made-up wire: lost, repeated, hostile.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use datapath::exchange::Mailbox;
+use datapath::probes::Probes;
+use datapath::service::BackendId;
+use datapath::{ProbeKind, ProbeLine, SnatPorts};
 use proptest::prelude::*;
 
 use super::probe::Probe;
+use super::runner::{ANSWERS_PER_TURN, Runner};
 use super::testing::{Server, of, play, target, tcp, unreachable};
 use super::{Outcome, Target};
 use crate::config::check::StatusSet;
@@ -163,6 +170,43 @@ fn only_the_backend_s_own_icmp_counts() {
         let outcome = probe.step(now).outcome.unwrap();
         assert_eq!((outcome.passed, outcome.what.as_str()), (false, "ICMP port unreachable"));
     }
+}
+
+/// A hundred tasks fill the queue of answers.
+#[test]
+fn tasks_that_send_without_end_hold_nobody_up() {
+    let probes = Arc::new(Probes::new(SnatPorts { overlay: 64_512..=65_535, plain: 31_744..=32_767 }));
+    let line = ProbeLine::new(Arc::clone(&probes), [Mailbox::new(1, None)].into());
+    let (sender, findings) = mpsc::channel();
+    let mut runner = Runner::new(line.clone(), sender);
+    let task = |n: u8| Ipv4Addr::new(10, 0, 0, n);
+    let of = |n: u8| {
+        let address = SocketAddrV4::new(task(n), 8000);
+        Target { backend: BackendId(n.into()), address, reachable: n > 0, ..target(tcp()) }
+    };
+    let start = Duration::from_secs(1000);
+    runner.set((0..=100).map(of).collect(), start);
+    let now = start + Duration::from_secs(21);
+    assert!(runner.turn(now) > Some(now), "all have begun, none has answered");
+    let ports = line.ports(ProbeKind::Overlay);
+    let places = ports.flat_map(|port| (1..=100).map(move |n| (port, task(n))));
+    let says = |(port, from)| probes.answer(ProbeKind::Overlay, port, from, &[0; 40]).is_ok();
+    let mut sent = 0;
+    for place in places {
+        sent += std::iter::from_fn(|| says(place).then_some(())).count();
+    }
+    assert!(sent > 4 * ANSWERS_PER_TURN, "{sent}");
+    // All are due now: nobody's interval is longer.
+    let now = now + Duration::from_secs(23);
+    assert_eq!(findings.try_iter().count(), 1, "the one to which there is no way");
+    assert_eq!(runner.turn(now), Some(now), "there is more to be heard");
+    assert_eq!(
+        findings.try_iter().filter(|finding| finding.backend == BackendId(0)).count(),
+        1,
+        "it was not forgotten"
+    );
+    assert_eq!(std::iter::from_fn(|| line.receive()).count(), sent - ANSWERS_PER_TURN);
+    assert!(runner.turn(now) > Some(now), "nothing waits any more");
 }
 
 proptest! {

@@ -96,6 +96,7 @@ impl Gateway {
         for (_, state) in states {
             notes.extend(device_note(state));
         }
+        notes.extend(self.losses.notes(sys::clock::now()));
         if self.checks.as_ref().is_some_and(Checks::has_failed) {
             notes.push("health checks have stopped, backends stay as they are: restart the gateway".to_owned());
         }
@@ -118,12 +119,7 @@ fn resting(service: &ServiceEntry) -> impl Iterator<Item = String> {
 }
 
 fn device_note(state: &DeviceState) -> Option<String> {
-    let (name, queue) = (&state.name, state.queue);
-    if let Some(error) = &state.error {
-        return Some(format!("{name} queue {queue}: {error}"));
-    }
-    (state.fill_ring_empty > 0)
-        .then(|| format!("{name} queue {queue}: {} frames lost because its worker was too slow", state.fill_ring_empty))
+    state.error.as_ref().map(|error| format!("{} queue {}: {error}", state.name, state.queue))
 }
 
 /// Counters by worker and in all. Those of the XDP filter belong to no worker.

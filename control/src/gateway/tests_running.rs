@@ -259,6 +259,46 @@ fn a_learned_mac_is_used() {
     });
 }
 
+/// Whoever is on a task's node can send ARP for it. That makes new tables once in a while, not with every packet.
+#[test]
+fn a_mac_that_changes_with_every_packet_is_not_followed() {
+    running("gateway::tests_running::a_mac_that_changes_with_every_packet_is_not_followed", |running| {
+        for n in 0..8 {
+            assert!(running.ends[0].inject(&arp_answer([2, 9, 9, 9, 9, n])));
+            running.wait(|running| running.gateway.counters().total.counters["arp_heard"] == u64::from(n) + 1);
+            running.gateway.tick();
+        }
+        assert_eq!(running.live(), 2);
+    });
+}
+
+/// The task that has the address next is another.
+#[test]
+fn a_learned_mac_is_forgotten_with_its_last_backend() {
+    running("gateway::tests_running::a_learned_mac_is_forgotten_with_its_last_backend", |running| {
+        assert!(running.ends[0].inject(&arp_answer([2, 9, 9, 9, 9, 9])));
+        running.wait(|running| running.gateway.guessed_overlay_macs() == 0);
+        running.gateway.reload().unwrap();
+        assert_eq!(running.gateway.guessed_overlay_macs(), 0, "it is still there");
+        running.gateway.edit(Edit::RemoveService { name: "web".to_owned() }).unwrap();
+        running.gateway.reload().unwrap();
+        assert_eq!((running.services(), running.gateway.guessed_overlay_macs()), (vec!["web".to_owned()], 1));
+    });
+}
+
+/// An operator has written the MAC down.
+#[test]
+fn a_mac_in_the_config_is_not_learned() {
+    let name = "gateway::tests_running::a_mac_in_the_config_is_not_learned";
+    running_on(name, &format!("{CONFIG}mac = \"02:42:0a:00:00:0b\"\n"), |running| {
+        assert!(running.ends[0].inject(&arp_answer([2, 9, 9, 9, 9, 9])));
+        running.wait(|running| running.gateway.counters().total.counters["arp_heard"] == 1);
+        running.gateway.tick();
+        assert!(running.gateway.learned.macs().is_empty());
+        assert_eq!(running.live(), 1);
+    });
+}
+
 /// Ethernet, IP, UDP, VXLAN, Ethernet, ARP: 10.0.0.11 is at `mac`, from the node 198.18.1.11. RFC 7348, RFC 826.
 fn arp_answer(mac: [u8; 6]) -> Vec<u8> {
     let ours = [2, 0x42, 10, 0, 0, 3];

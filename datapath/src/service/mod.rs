@@ -13,6 +13,7 @@ pub(crate) mod testing;
 
 pub use clients::{Clients, Home, Moment, Persistence};
 pub(crate) use six::FixedSurrogates;
+pub(crate) use snapshot::Pupil;
 pub use snapshot::{BackendIndex, BackendRef, ServiceIndex, ServiceRef, Snapshot, TablesError};
 pub use stats::{BackendStats, BackendTotals, Phase, WorkerStats};
 

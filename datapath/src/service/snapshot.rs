@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use conntrack::State;
 use hashbrown::{HashMap, HashSet};
 use vxlan::Vni;
 use wire::Protocol;
@@ -18,6 +19,9 @@ use crate::scheduler::HashTable;
 
 /// Ranges longer than this are looked up one by one instead of filling the port index.
 const LONGEST_INDEXED_RANGE: usize = 1024;
+
+/// How long removed backends are remembered for saying farewell to their flows.
+const FAREWELL: Duration = Duration::from_secs(15);
 
 /// Position of a service in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,17 @@ impl std::ops::Deref for ServiceRef<'_> {
     }
 }
 
+/// A backend in the overlay, of which the task must know us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pupil {
+    /// Which backend.
+    pub(crate) backend: BackendId,
+    /// Which news it came with, or moved with: see [`Snapshot::news`].
+    pub(crate) news: u64,
+    /// When that was.
+    pub(crate) since: Duration,
+}
+
 /// Services, backends and prepared adjacencies of one generation.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -126,7 +141,9 @@ pub struct Snapshot {
     vteps: ByNumber<()>,
     plain: HashSet<(Ipv4Addr, Option<u16>)>,
     /// Backends in the overlay, in a stable order.
-    overlay_backends: Vec<BackendId>,
+    pupils: Vec<Pupil>,
+    /// How often there was something new in the overlay, over all generations up to this one.
+    news: u64,
     /// One of the backends at each overlay address and VTEP.
     tasks: HashMap<(Vni, Ipv4Addr, Ipv4Addr), BackendId>,
     /// Backends that were removed, over all generations up to this one.
@@ -155,7 +172,8 @@ impl Snapshot {
             sources: HashSet::new(),
             vteps: ByNumber::new(),
             plain: HashSet::new(),
-            overlay_backends: Vec::new(),
+            pupils: Vec::new(),
+            news: 0,
             tasks: HashMap::new(),
             removals: 0,
             six: FixedSurrogates::new(&tables.six)?,
@@ -261,7 +279,7 @@ impl Snapshot {
         match &backend.path {
             Path::Overlay { vni, vtep, .. } => {
                 self.vteps.insert(vtep.to_bits(), ());
-                self.overlay_backends.push(backend.id);
+                self.pupils.push(Pupil { backend: backend.id, news: 0, since: Duration::ZERO });
                 self.tasks.entry((*vni, backend.address, *vtep)).or_insert(backend.id);
             }
             // It answers around us.
@@ -283,10 +301,16 @@ impl Snapshot {
         self.interfaces == tables.interfaces && ways(self.services()).eq(ways(tables.services.iter()))
     }
 
-    /// Takes over, from the tables before these, what is needed to say farewell to removed backends until `until`.
-    pub fn inherit(&mut self, previous: &Snapshot, now: Duration, until: Duration) {
+    /// Takes over, from the tables before these, what is needed to say farewell to removed backends. `reset_time` is how long flows
+    /// that were reset stay, where their service has no longer time of its own: the last of them must still find its backend's
+    /// gauges, which may serve the backend that comes after it.
+    pub fn inherit(&mut self, previous: &Snapshot, now: Duration, reset_time: Duration) {
+        // A service's own time counts only while there is room for one more.
+        let stay =
+            |service: &VirtualService| FAREWELL + service.idle.of(State::Reset).unwrap_or_default().max(reset_time);
+        let longest = previous.services().map(stay).max().unwrap_or(FAREWELL);
         self.removals = previous.removals;
-        self.six.inherit(&previous.six, now, until);
+        self.six.inherit(&previous.six, now, now + longest);
         for (id, place) in previous.backends.iter() {
             if self.backends.contains(id) {
                 continue;
@@ -295,12 +319,43 @@ impl Snapshot {
             let Some(service) = previous.services.get(place.service as usize) else { continue };
             let position = place.backend as usize;
             let Some(adjacency) = service.adjacencies.get(position).cloned() else { continue };
+            let until = now + stay(&service.service);
             self.retired.insert(BackendId(id), Retired { service: Arc::clone(service), position, adjacency, until });
         }
         let lasting = previous.retired.iter().filter(|(id, old)| old.until > now && !self.backends.contains(id.0));
         let lasting: Vec<_> = lasting.map(|(id, old)| (*id, old.clone())).collect();
         self.retired.extend(lasting);
         self.follow_nodes();
+        self.note_news(previous, now);
+    }
+
+    /// Finds who has to be taught that we are here; who was taught by the tables before these need not be.
+    fn note_news(&mut self, previous: &Snapshot, now: Duration) {
+        let known: HashMap<BackendId, &Pupil> = previous.pupils.iter().map(|pupil| (pupil.backend, pupil)).collect();
+        let next = previous.news + 1;
+        self.news = previous.news;
+        let mut pupils = std::mem::take(&mut self.pupils);
+        for pupil in &mut pupils {
+            match known.get(&pupil.backend) {
+                Some(old) if self.teaches_as(previous, pupil.backend) => *pupil = **old,
+                _ => {
+                    (pupil.news, pupil.since) = (next, now);
+                    self.news = next;
+                }
+            }
+        }
+        self.pupils = pupils;
+    }
+
+    /// Whether this backend hears from us what it heard by the tables before these, on the same way: before there was one, it
+    /// heard nothing.
+    fn teaches_as(&self, previous: &Snapshot, id: BackendId) -> bool {
+        let (Some(new), Some(old)) = (self.backend(id), previous.backend(id)) else { return false };
+        let Path::Overlay { vni, .. } = new.backend.path else { return false };
+        let (Some(ours), Some(before)) = (self.overlay(vni), previous.overlay(vni)) else { return false };
+        (new.backend.address, &new.backend.path) == (old.backend.address, &old.backend.path)
+            && (ours.mac, ours.vtep) == (before.mac, before.vtep)
+            && ours.addresses.iter().all(|address| before.addresses.contains(address))
     }
 
     /// The way to a removed backend's node may have changed since, if another one runs there: a node that was cut off
@@ -379,8 +434,15 @@ impl Snapshot {
 
     /// All backends in the overlay, in a stable order.
     #[must_use]
-    pub(crate) fn overlay_backends(&self) -> &[BackendId] {
-        &self.overlay_backends
+    pub(crate) fn pupils(&self) -> &[Pupil] {
+        &self.pupils
+    }
+
+    /// Counts the tables that brought backends in the overlay which must be taught who we are. Counted on control, so that
+    /// worker 0 need not compare tables, and can leave some out.
+    #[must_use]
+    pub(crate) fn news(&self) -> u64 {
+        self.news
     }
 
     /// All backends, in a stable order.
@@ -631,7 +693,7 @@ mod tests {
         fewer.inherit(&cut, Duration::ZERO, 10 * second);
         assert_eq!(fewer.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Unresolved);
         let mut back = with_hop(super::super::Hop::Kernel, &[1]);
-        back.inherit(&fewer, second, 11 * second);
+        back.inherit(&fewer, second, 10 * second);
         assert_eq!(back.backend_or_retired(gone).unwrap().adjacency.hop, crate::adjacency::PreparedHop::Kernel);
     }
 
@@ -647,11 +709,32 @@ mod tests {
         assert!(!fewer.keeps_all_of(&full));
 
         let mut soon = Snapshot::build(tables(vec![service(&[1])])).unwrap();
-        soon.inherit(&fewer, 9 * second, 19 * second);
+        soon.inherit(&fewer, 24 * second, 10 * second);
         assert!(soon.keeps_all_of(&fewer), "what went earlier is no news");
         assert!(soon.backend_or_retired(id).is_some());
         let mut late = Snapshot::build(tables(vec![service(&[1])])).unwrap();
-        late.inherit(&soon, 10 * second, 20 * second);
+        late.inherit(&soon, 25 * second, 10 * second);
+        assert!(late.backend_or_retired(id).is_none());
+    }
+
+    /// Its service may have a time of its own for flows that were reset.
+    #[test]
+    fn a_removed_backend_is_remembered_as_long_as_its_service_remembers_flows() {
+        let second = Duration::from_secs(1);
+        let with_time = |weights: &[u16]| {
+            let mut web = service(weights);
+            web.idle = conntrack::Idle::by_state(|state| (state == State::Reset).then_some(60 * second));
+            Snapshot::build(tables(vec![web])).unwrap()
+        };
+        let full = with_time(&[1, 1]);
+        let id = full.backends().nth(1).unwrap().backend.id;
+        let mut fewer = with_time(&[1]);
+        fewer.inherit(&full, Duration::ZERO, 10 * second);
+        let mut soon = with_time(&[1]);
+        soon.inherit(&fewer, 74 * second, 10 * second);
+        assert!(soon.backend_or_retired(id).is_some());
+        let mut late = with_time(&[1]);
+        late.inherit(&soon, 75 * second, 10 * second);
         assert!(late.backend_or_retired(id).is_none());
     }
 }

@@ -174,8 +174,10 @@ impl Worker {
     /// Newer tables, if some wait.
     fn refresh(&mut self, now: Duration) {
         let mut all_stand = true;
+        let mut met = 0;
         let refreshed = self.shared.desk.refresh(&mut self.tables, |old, new| {
             all_stand = new.keeps_all_of(old);
+            met = old.news();
             new.generation().0
         });
         if !all_stand {
@@ -183,7 +185,7 @@ impl Worker {
         }
         if refreshed {
             self.core.returns.tidy(&self.tables, now);
-            self.teacher.meet(now);
+            self.teacher.meet(&self.tables, met, now);
         }
     }
 

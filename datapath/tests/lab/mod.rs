@@ -333,7 +333,7 @@ impl Gateway {
         tables.generation = Generation(self.generation);
         let mut snapshot = Snapshot::build(tables).unwrap();
         if let Some(previous) = self.publisher.newest() {
-            snapshot.inherit(previous, self.now, self.now + Duration::from_secs(15));
+            snapshot.inherit(previous, self.now, Timeouts::default().tcp_reset);
         }
         self.set_terms();
         self.publisher.publish(self.generation, Arc::new(snapshot));
