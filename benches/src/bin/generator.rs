@@ -228,7 +228,7 @@ fn loss(text: &str) -> Result<f64, String> {
 
 /// What is tested.
 enum Target {
-    Memory(MemoryGateway, Ends, usize),
+    Memory(Box<MemoryGateway>, Ends, usize),
     Cable(Ends),
     Xdp(Box<xdp::XdpEnds>, String),
 }
@@ -263,7 +263,7 @@ fn prepare(common: &Common) -> Outcome<(Profile, Target)> {
             let workers =
                 if common.workers.is_empty() { &cpus[cpus.len().saturating_sub(1)..] } else { &common.workers };
             let (gateway, ends) = MemoryGateway::start(&profile, workers)?;
-            Target::Memory(gateway, ends, workers.len())
+            Target::Memory(Box::new(gateway), ends, workers.len())
         }
         DeviceKind::Cable => {
             let FaultArgs { lose, duplicate, swap, corrupt, misdeliver, capacity, delay } = common.faults;

@@ -1,7 +1,7 @@
 //! HTTP and JSON over a unix socket: what `docs/api.md` describes.
 //!
 //! [`bind`] makes the socket, [`serve`] answers on it. A request is read whole ([`connection`]), then answered by plain
-//! functions over [`Operations`] ([`route`], [`read`], [`change`]) that know nothing of HTTP's transport.
+//! functions over [`Operations`](crate::operations::Operations) ([`route`], [`read`], [`change`]) that know nothing of HTTP's transport.
 
 mod change;
 mod connection;

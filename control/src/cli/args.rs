@@ -159,7 +159,7 @@ pub struct ServiceChange {
     /// Backends get a PROXY protocol header (version 2) in front of what a client sends
     #[arg(long, value_name = "BOOL")]
     pub proxy_protocol: Option<bool>,
-    /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as [timeouts] says
+    /// How long open connections and UDP flows may be idle, e.g. 10m; `default`: as `[timeouts]` says
     #[arg(long, value_name = "TIME", value_parser = checked(timeout))]
     pub timeout: Option<String>,
     /// A backend that comes up gets its whole weight only after so long, e.g. 30s; `default`: at once

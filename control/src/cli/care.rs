@@ -13,7 +13,7 @@ type Assignment = (String, Option<String>);
 /// Settings in tables of their own.
 #[derive(Debug, Args)]
 pub struct CareChange {
-    /// How long flows in a state may be idle, e.g. `tcp_syn_sent=5s,udp=3s`; `udp=default`: as [timeouts] says
+    /// How long flows in a state may be idle, e.g. `tcp_syn_sent=5s,udp=3s`; `udp=default`: as `[timeouts]` says
     #[arg(long, value_name = "STATE=TIME", value_delimiter = ',', value_parser = checked(state_times::assignment))]
     pub timeouts: Vec<Assignment>,
     /// Schedule each UDP datagram on its own: no flows, e.g. for DNS

@@ -1,7 +1,7 @@
 //! `sluicegate import`: reads what HAProxy, keepalived and ipvsadm are configured with, and writes a config for what can be
 //! carried over. Each line that can't be is named with the reason.
 //!
-//! A reader for each format fills [`draft`]s; [`write`] makes a config of them, which is checked as any other.
+//! A reader for each format fills [`draft`]s; [`mod@write`] makes a config of them, which is checked as any other.
 
 mod draft;
 mod haproxy;

@@ -1,6 +1,6 @@
 //! The swarm provider: follows a live Docker swarm and tells the gateway what to serve.
 //!
-//! [`start`] runs it. [`client`] speaks HTTP with a manager, [`model`] and [`list`] are what that answers, [`memory`] what must be kept of
+//! [`Provider`] runs it. [`client`] speaks HTTP with a manager, [`model`] and [`list`] are what that answers, [`memory`] what must be kept of
 //! it, [`groups`] and [`wishes`] the pure functions from there to services, [`overlay`] the same for the network; [`provider`] decides when
 //! to ask. The gateway's side is [`Follower`].
 
