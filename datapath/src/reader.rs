@@ -1,7 +1,7 @@
 //! Control's way to the flows of all workers. It needs the engine only to be made: whoever asks for a long list holds nobody up.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ impl FlowReader {
     /// # Errors
     /// [`Unanswered`]: what was found is not all.
     pub fn read(&self, filter: &FlowFilter, mut visit: impl FnMut(&FlowRecord)) -> Result<(), Unanswered> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let list_ends = sys::clock::now() + self.patience.list;
+        let _turn = self.turn(list_ends).ok_or(Unanswered { worker: 0, found: 0 })?;
         let (mut found, mut left) = (0, filter.limit);
         for (worker, shared) in self.workers.iter().enumerate() {
             let question = shared.queries.number();
@@ -72,6 +72,18 @@ impl FlowReader {
             }
         }
         Ok(())
+    }
+
+    /// Waits until nobody else is reading.
+    fn turn(&self, list_ends: Duration) -> Option<MutexGuard<'_, ()>> {
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Some(turn),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if sys::clock::now() > list_ends => return None,
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            }
+        }
     }
 
     /// The page, filled by the worker.
@@ -146,6 +158,18 @@ mod tests {
     fn a_list_that_takes_too_long_is_given_up() {
         let patience = Patience { page: Duration::from_mins(1), list: Duration::from_millis(100) };
         assert_eq!(read(patience, Duration::from_millis(1), 5_000), Err(Unanswered { worker: 0, found: 0 }));
+    }
+
+    #[test]
+    fn who_reads_after_others_waits_no_longer_than_for_a_list() {
+        let turn = Arc::new(Mutex::new(()));
+        let patience = Patience { list: Duration::from_millis(20), ..PATIENCE };
+        let none: Arc<[Arc<Shared>]> = Arc::new([]);
+        let reader = FlowReader { patience, ..FlowReader::new(none, Arc::new([]), Arc::clone(&turn)) };
+        let busy = turn.lock().unwrap();
+        assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered { worker: 0, found: 0 }));
+        drop(busy);
+        assert_eq!(reader.read(&ALL, |_| {}), Ok(()));
     }
 
     #[test]

@@ -203,6 +203,30 @@ fn fragments_follow_their_flow_to_another_worker() {
     }
 }
 
+/// Its only listen on this VIP goes. Who has a flow goes on, whichever worker hears of it; who is new is refused.
+#[test]
+fn flows_of_a_listen_that_went_are_found_and_new_ones_refused() {
+    let mut gateway = Gateway::with(dns(&[1]), 2, [LinkType::Ethernet; 2], 1024);
+    gateway.inject(1, FRONT, &from_client(&ask(5000, b"before")));
+    gateway.settle();
+    assert_eq!(gateway.collect(1, BACK).len(), 1);
+    let mut tables = dns(&[1]);
+    tables.left.clone_from(&tables.services[0].listens);
+    tables.services[0].listens[0].address = Ipv4Addr::new(198, 18, 0, 77);
+    gateway.publish_same(tables);
+    gateway.inject(0, FRONT, &from_client(&ask(5000, b"after")));
+    gateway.settle();
+    let seen: Vec<_> =
+        [0, 1].iter().flat_map(|worker| gateway.collect(*worker, BACK)).map(|frame| see(&frame)).collect();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].dst(), &seen[0].payload()[8..]), (TASKS[0], &b"after"[..]));
+    gateway.inject(0, FRONT, &from_client(&ask(6000, b"new")));
+    gateway.settle();
+    let refusals: Vec<_> = [0, 1].iter().flat_map(|worker| gateway.collect(*worker, FRONT)).collect();
+    assert_eq!((refusals.len(), gateway.drops()), (1, vec![("no_service", 1)]));
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_fragment_that_does_not_fit_the_overlay_is_split_again() {
     let mut gateway = Gateway::new(dns(&[1]));

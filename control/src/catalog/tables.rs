@@ -16,18 +16,16 @@ impl Catalog {
     /// The tables of this moment. `resolve` says where packets must go.
     pub fn tables(&self, generation: Generation, resolve: &dyn Resolve) -> Tables {
         let services: Vec<_> = self.services.iter().map(|service| self.virtual_service(service, resolve)).collect();
+        let left: Vec<_> =
+            self.services.iter().flat_map(|service| &service.left).map(|left| self.listen(left)).collect();
         Tables {
             generation,
             interfaces: resolve.interfaces(),
             overlays: self.overlays.iter().map(|config| overlay(config, &self.peers)).collect(),
-            six: self.surrogates.among(services.iter().flat_map(addresses).chain(self.left_addresses())),
+            six: self.surrogates.among(services.iter().flat_map(addresses).chain(left.iter().map(|left| left.address))),
             services,
+            left,
         }
-    }
-
-    fn left_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        let left = self.services.iter().flat_map(|service| &service.left);
-        left.map(|listen| self.surrogates.of(listen.address))
     }
 
     fn virtual_service(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {

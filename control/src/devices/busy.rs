@@ -101,7 +101,7 @@ impl Device for BusyQueue {
     }
 
     fn is_ready(&self) -> bool {
-        self.bound.is_some()
+        self.bound.as_ref().is_some_and(Device::is_ready)
     }
 
     fn state(&self) -> DeviceState {

@@ -137,6 +137,8 @@ pub struct Snapshot {
     backends: ByNumber<BackendIndex>,
     retired: HashMap<BackendId, Retired>,
     vips: HashSet<Ipv4Addr>,
+    /// See [`Tables::left`]. Few.
+    left: Vec<Listen>,
     sources: HashSet<Ipv4Addr>,
     vteps: ByNumber<()>,
     plain: HashSet<(Ipv4Addr, Option<u16>)>,
@@ -168,7 +170,8 @@ impl Snapshot {
             ranges: Vec::new(),
             backends: ByNumber::with_room(tables.services.iter().map(|service| service.backends.len()).sum()),
             retired: HashMap::new(),
-            vips: HashSet::new(),
+            vips: tables.left.iter().map(|listen| listen.address).collect(),
+            left: tables.left,
             sources: HashSet::new(),
             vteps: ByNumber::new(),
             plain: HashSet::new(),
@@ -455,7 +458,15 @@ impl Snapshot {
         self.services.iter().map(|compiled| &compiled.service)
     }
 
-    /// Whether some service listens on this address.
+    /// Whether flows that some service still has may have come there.
+    #[must_use]
+    pub fn was_left(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> bool {
+        let is_it =
+            |listen: &Listen| (listen.address, listen.protocol) == (address, protocol) && listen.ports.contains(&port);
+        self.left.iter().any(is_it)
+    }
+
+    /// Whether some service listens on this address, or has listened there.
     #[must_use]
     pub fn is_vip(&self, address: Ipv4Addr) -> bool {
         self.vips.contains(&address)

@@ -91,6 +91,7 @@ pub(crate) fn tables(services: Vec<VirtualService>) -> Tables {
         interfaces: vec![interface],
         overlays: vec![overlay],
         services,
+        left: Vec::new(),
         six: Vec::new(),
     }
 }

@@ -34,10 +34,17 @@ impl Core {
         if let Some(worker) = self.steer(packet, &key) {
             return Self::purpose_track(worker);
         }
+        let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags()));
         let Some(service) = tables.lookup(key.dst, key.dst_port, key.protocol) else {
+            let may_have_flow = !begins || key.protocol == Protocol::Udp;
+            if may_have_flow
+                && tables.was_left(key.dst, key.dst_port, key.protocol)
+                && let Some(verdict) = self.search_further(packet)
+            {
+                return verdict;
+            }
             return self.unreachable(tables, packet, &key, DropReason::NoService, now);
         };
-        let begins = !matches!(&packet.headers.l4, L4::Tcp(tcp) if !opens(tcp.flags()));
         let strays = may_stray(packet, service.get());
         if (!begins || strays)
             && let Some(verdict) = self.search_further(packet)

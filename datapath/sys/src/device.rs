@@ -84,7 +84,7 @@ pub trait Device: Send {
         false
     }
 
-    /// Whether it takes packets to send. False only while what it stands for is held by somebody else.
+    /// Whether it takes packets to send. False while what it stands for is held by somebody else, or if nothing can leave by it.
     fn is_ready(&self) -> bool {
         true
     }

@@ -131,7 +131,7 @@ pub fn transmit_queue_count(interface: &str) -> io::Result<u32> {
 }
 
 /// Receive queues and transmit queues; at least one of each.
-fn queues(interface: &str) -> io::Result<(u32, u32)> {
+pub(crate) fn queues(interface: &str) -> io::Result<(u32, u32)> {
     index(interface)?;
     let (receive, transmit) = match LinkQuery::new()?.channels(interface) {
         Ok(counts) => counts,

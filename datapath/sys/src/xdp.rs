@@ -81,6 +81,8 @@ pub struct XdpDevice {
     /// Of the interface: another one may come under its name.
     index: u32,
     number: u32,
+    /// The kernel sends nothing by a queue beyond those that the interface sends by.
+    sends: bool,
     mode: &'static str,
     link: LinkQuery,
 }
@@ -107,7 +109,7 @@ impl XdpDevice {
         let wrong = |cause| BindError { interface: interface.into(), queue, cause };
         let asked = |error| wrong(BindCause::of(error, mode));
         let index = link::index(interface).map_err(asked)?;
-        let queues = link::queue_count(interface).map_err(asked)?;
+        let (queues, transmit) = link::queues(interface).map_err(asked)?;
         if queue >= queues {
             return Err(wrong(BindCause::NoSuchQueue { queues }));
         }
@@ -127,7 +129,15 @@ impl XdpDevice {
         let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
         queue_of_packets.restock(pool);
-        Ok(XdpDevice { queue: queue_of_packets, interface: interface.into(), index, number: queue, mode: shown, link })
+        Ok(XdpDevice {
+            queue: queue_of_packets,
+            interface: interface.into(),
+            index,
+            number: queue,
+            sends: queue < transmit,
+            mode: shown,
+            link,
+        })
     }
 
     /// The socket, for [`crate::XdpFilter::set_socket`].
@@ -165,6 +175,10 @@ impl Device for XdpDevice {
 
     fn has_work(&self) -> bool {
         self.queue.has_work()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sends
     }
 
     fn state(&self) -> DeviceState {

@@ -150,6 +150,7 @@ pub fn tables(services: Vec<VirtualService>) -> Tables {
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
         services,
+        left: Vec::new(),
         six: Vec::new(),
     }
 }

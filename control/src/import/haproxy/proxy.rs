@@ -193,8 +193,8 @@ impl Proxy {
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.
     pub fn idle(&self, back: &Proxy) -> Option<Duration> {
-        let tunnel = back.tunnel.or(self.tunnel);
-        tunnel.or_else(|| [self.client, back.server].into_iter().flatten().min())
+        // A tunnel is the backend's affair.
+        back.tunnel.or_else(|| [self.client, back.server].into_iter().flatten().min())
     }
 
     /// The check of its servers, if any is checked.

@@ -258,3 +258,11 @@ fn a_timeout_of_0_is_none() {
     assert_says(&imported, &["timeout = \"9m\""]);
     assert_eq!(notes(&imported, 1), "");
 }
+
+#[test]
+fn a_tunnel_is_timed_by_the_backend() {
+    let text = "defaults\ntimeout tunnel 1h\ntimeout client 2m\ntimeout server 3m\nfrontend f\nbind 192.0.2.1:80\ndefault_backend b\n\
+                backend b\ntimeout tunnel 0\nserver a 10.0.0.1:80\n";
+    assert_says(&read(text), &["timeout = \"2m\""]);
+    assert_says(&read(&text.replace("timeout tunnel 0\n", "")), &["timeout = \"1h\""]);
+}
