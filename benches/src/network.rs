@@ -121,6 +121,7 @@ pub fn tables(generation: u64, services: Vec<VirtualService>) -> Tables {
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
         services,
+        left: Vec::new(),
         six: Vec::new(),
     }
 }

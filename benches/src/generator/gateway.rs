@@ -187,6 +187,7 @@ pub fn tables(profile: &Profile, workers: usize) -> Tables {
         interfaces: vec![interface(0), interface(1)],
         overlays: vec![overlay],
         services: services(profile).map(|(id, stream)| service(id, stream, workers, profile.half_open)).collect(),
+        left: Vec::new(),
         six: Vec::new(),
     }
 }
