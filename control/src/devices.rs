@@ -40,7 +40,8 @@ pub const TUN_MTU: u32 = 1500;
 pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>) -> Result<Devices, StartError> {
     let queues = find_queues(config, view)?;
     let frame_size = plan::frame_size(&config.interfaces, view)?;
-    let mut sockets = if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, plain_ports)?) };
+    let mut sockets =
+        if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, &queues, plain_ports)?) };
     let mut workers = Vec::new();
     for hand in plan::deal(&queues, config.gateway.cpus.len()) {
         check_sending(config, &hand)?;
@@ -79,8 +80,7 @@ fn find_queues(config: &Config, view: &KernelView) -> Result<Vec<Queue>, StartEr
         if view.link_named(&interface.name).is_none() {
             return Err(missing(interface, view));
         }
-        let count = sys::queue_count(&interface.name)
-            .map_err(|error| StartError::new(place(interface), format!("cannot count its queues: {error}"), ""))?;
+        let count = sys::queue_count(&interface.name).map_err(|error| uncounted(interface, &error))?;
         queues.extend(plan::queues(index, interface, count)?);
     }
     Ok(queues)
@@ -90,8 +90,7 @@ fn find_queues(config: &Config, view: &KernelView) -> Result<Vec<Queue>, StartEr
 fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
     for (index, interface) in indexed(config, Driver::AfXdp) {
         let Some(first) = hand.iter().find(|queue| queue.interface == index) else { continue };
-        let count = sys::transmit_queue_count(&interface.name)
-            .map_err(|error| StartError::new(place(interface), format!("cannot count its queues: {error}"), ""))?;
+        let count = sys::transmit_queue_count(&interface.name).map_err(|error| uncounted(interface, &error))?;
         if first.queue >= count {
             let message = format!("it sends by {count} queue(s) only, so nothing could leave by queue {}", first.queue);
             let hint =
@@ -100,6 +99,10 @@ fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+fn uncounted(interface: &InterfaceConfig, error: &io::Error) -> StartError {
+    StartError::new(place(interface), format!("cannot count its queues: {error}"), "")
 }
 
 fn missing(interface: &InterfaceConfig, view: &KernelView) -> StartError {
@@ -125,15 +128,17 @@ impl Sockets<'_> {
     fn prepare<'a>(
         config: &'a Config,
         view: &KernelView,
+        queues: &[Queue],
         plain_ports: RangeInclusive<u16>,
     ) -> Result<Sockets<'a>, StartError> {
         let mut filter = Filter::load(plain_ports)?;
         let mut modes = Vec::new();
-        for interface in &config.interfaces {
+        for (index, interface) in (0..).map(InterfaceIndex).zip(&config.interfaces) {
             modes.push(match interface.driver {
                 Driver::AfXdp => {
                     let link = view.link_named(&interface.name).ok_or_else(|| missing(interface, view))?;
-                    filter.attach(interface, link)?
+                    let count = queues.iter().filter(|queue| queue.interface == index).count();
+                    filter.attach(interface, link, count as u32)?
                 }
                 Driver::Tun => XdpMode::Auto,
             });

@@ -155,11 +155,13 @@ impl std::fmt::Display for EditError {
 impl std::error::Error for EditError {}
 
 /// Why a reload was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
     /// The file can't be so (422).
+    #[error("the config was not reloaded, nothing has changed")]
     File(Vec<Problem>),
     /// The gateway could not carry it out, for a reason that is not in the file (500).
+    #[error("the config could not be applied, nothing has changed: {0}")]
     Failed(String),
 }
 

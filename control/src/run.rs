@@ -152,10 +152,11 @@ fn announce(outcome: Result<ReloadReport, ReloadError>) {
             }
             tracing::info!(changes = ?report.changes, "reloaded");
         }
-        Err(ReloadError::Failed(why)) => tracing::error!("the config could not be applied, nothing has changed: {why}"),
-        Err(ReloadError::File(problems)) => {
-            tracing::error!("the config was not reloaded, nothing has changed");
-            print_problems(&problems);
+        Err(error) => {
+            tracing::error!("{error}");
+            if let ReloadError::File(problems) = error {
+                print_problems(&problems);
+            }
         }
     }
 }

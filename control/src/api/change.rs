@@ -12,7 +12,7 @@ use crate::config::node::{Node, from_json};
 use crate::config::report::{At, Report};
 use crate::config::service::{self, Form};
 use crate::config::{BackendAddress, ServiceConfig};
-use crate::operations::{BackendChange, Edit, Operations};
+use crate::operations::{BackendChange, Edit, Operations, ReloadError};
 
 type Outcome = Result<Reply, Failure>;
 
@@ -113,7 +113,12 @@ pub fn remove_backend(gateway: &mut dyn Operations, name: &str, address: &str, r
 /// `POST /v1/reload`
 pub fn reload(gateway: &mut dyn Operations, request: &Request) -> Outcome {
     no_body(request)?;
-    let report = gateway.reload()?;
+    let report = gateway.reload().inspect_err(|error| {
+        // The answer says to look into the log; a reload by signal is told of there, too.
+        if matches!(error, ReloadError::Failed(_)) {
+            tracing::error!("{error}");
+        }
+    })?;
     Reply::ok(&report)
 }
 

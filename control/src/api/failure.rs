@@ -103,9 +103,9 @@ impl From<ReloadError> for Failure {
     fn from(error: ReloadError) -> Failure {
         match error {
             ReloadError::File(problems) => Failure::config(&problems),
-            ReloadError::Failed(why) => {
-                let error = format!("the config could not be applied, nothing has changed: {why}");
-                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, "see the gateway's log and `sluicegate status`")
+            ReloadError::Failed(_) => {
+                let hint = "see the gateway's log and `sluicegate status`";
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
             }
         }
     }

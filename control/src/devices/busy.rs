@@ -27,7 +27,7 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn bind(&self, pool: &mut FramePool) -> Result<XdpDevice, BindError> {
-        if sys::interface_index(&self.interface).ok() != Some(self.index) {
+        if !sys::is_interface(&self.interface, self.index) {
             let (interface, queue) = (self.interface.clone(), self.queue);
             return Err(BindError { interface, queue, cause: BindCause::NoSuchInterface });
         }

@@ -96,13 +96,18 @@ impl Filter {
         self.program.publish(&rules.to_filter(&self.plain_ports))
     }
 
-    /// Puts the filter on the interface and gives the mode for its sockets. While it has no rules it takes nothing.
-    pub(super) fn attach(&mut self, interface: &InterfaceConfig, link: &Link) -> Result<XdpMode, StartError> {
+    /// Puts the filter on the interface, of which `queues` are served, and gives the mode for its sockets. While it has no rules it takes
+    /// nothing.
+    pub(super) fn attach(
+        &mut self,
+        interface: &InterfaceConfig,
+        link: &Link,
+        queues: u32,
+    ) -> Result<XdpMode, StartError> {
         let asked = mode_on(interface, link)?;
         let failed = |error| StartError::new(place(interface), error, "");
         let attached = self.program.attach(&interface.name, asked).map_err(failed)?;
         set_address(&mut self.program, link).map_err(failed)?;
-        let queues = sys::queue_count(&interface.name).map_err(|error| StartError::new(place(interface), error, ""))?;
         self.served.add(interface, link.index, queues);
         if attached == AttachMode::Generic {
             if asked == XdpMode::Auto {

@@ -65,7 +65,7 @@ impl Served {
 impl Interface {
     fn unserved_queues(&self) -> Option<String> {
         let (name, had) = (&self.name, self.queues?);
-        if sys::interface_index(name).ok()? != self.index {
+        if !sys::is_interface(name, self.index) {
             return None;
         }
         let has = sys::queue_count(name).ok()?;

@@ -130,8 +130,8 @@ fn refusal(interface: &str, mode: ShortcutMode) -> Option<String> {
 
 /// What the program knows of an interface ends with it, whatever comes under its name.
 fn made_anew(name: &str, output: Output) -> Option<String> {
-    let is_same = sys::interface_index(name).is_ok_and(|index| index == output.interface);
-    (!is_same).then(|| "it is not the interface that it was at the start: restart the gateway".to_owned())
+    (!sys::is_interface(name, output.interface))
+        .then(|| "it is not the interface that it was at the start: restart the gateway".to_owned())
 }
 
 fn output(program: &mut XdpFilter, name: &str) -> Result<Output, FilterError> {

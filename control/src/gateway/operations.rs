@@ -44,10 +44,7 @@ impl Operations for Gateway {
         wanted.services = loaded.config.services;
         let mut catalog = self.catalog.clone();
         let changes = catalog.replace(&wanted);
-        self.adopt_with_swarm(catalog).map_err(|error| {
-            tracing::error!("the config was not reloaded, nothing has changed: {error}");
-            not_reloaded(&error, &wanted.services)
-        })?;
+        self.adopt_with_swarm(catalog).map_err(|error| not_reloaded(&error, &wanted.services))?;
         self.config = wanted;
         self.loaded_at = sys::clock::wall();
         for key in &needs_restart {

@@ -36,7 +36,7 @@ pub use filter::{AttachMode, QUEUES as FILTER_QUEUES, XdpFilter};
 pub use filter_error::FilterError;
 pub use filter_rules::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};
-pub use link::{index as interface_index, queue_count, transmit_queue_count};
+pub use link::{index as interface_index, is_interface, queue_count, transmit_queue_count};
 pub use memory::{MemoryDevice, memory_pair, memory_pair_of};
 pub use overlay::OverlaySocket;
 pub use pages::use_huge_pages;

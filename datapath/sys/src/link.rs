@@ -102,6 +102,13 @@ pub fn index(interface: &str) -> io::Result<u32> {
     }
 }
 
+/// Whether the interface that has this name now is the one with this number: whatever was put on an interface ends with it, and another
+/// one may have come under its name.
+#[must_use]
+pub fn is_interface(name: &str, number: u32) -> bool {
+    index(name).is_ok_and(|index| index == number)
+}
+
 /// The name of the interface with this number, in the calling thread's network namespace.
 fn name(index: u32) -> io::Result<String> {
     let mut name = [0_u8; libc::IF_NAMESIZE];
@@ -154,6 +161,7 @@ mod tests {
     fn loopback_is_known_and_nonsense_is_not() {
         assert_eq!(index("lo").unwrap(), 1);
         assert_eq!(queue_count("lo").unwrap(), 1);
+        assert!(is_interface("lo", 1) && !is_interface("lo", 2) && !is_interface("nosuch0", 1));
         for nonsense in ["", "no such link", "a-name-longer-than-the-kernel-takes", "a\0b"] {
             assert_eq!(queue_count(nonsense).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{nonsense:?}");
         }
