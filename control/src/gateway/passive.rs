@@ -96,8 +96,9 @@ impl Record {
         }
         (self.answered, self.refused, self.unanswered) = (totals.answered, totals.refused, totals.unanswered);
         if self.resting_until.is_some_and(|until| now >= until) {
-            // The next failure is enough.
-            (self.resting_until, self.failures, self.refusals) = (None, enough - 1, 0);
+            // The next failure is enough, and joins those before the rest.
+            let refusals = if self.mostly_refused() { enough - 1 } else { 0 };
+            (self.resting_until, self.failures, self.refusals) = (None, enough - 1, refusals);
             self.last_failure = now;
         }
         if self.failures >= enough && self.resting_until.is_none() {
@@ -116,8 +117,12 @@ impl Record {
         }
     }
 
+    fn mostly_refused(&self) -> bool {
+        self.refusals * 2 > self.failures
+    }
+
     fn ejection(&self) -> Ejection {
-        let what = if self.refusals * 2 > self.failures { "refused" } else { "not answered" };
+        let what = if self.mostly_refused() { "refused" } else { "not answered" };
         let reason = format!("{} connections in a row were {what}", self.failures);
         Ejection { reason, rest: show_duration(self.rest) }
     }
@@ -191,6 +196,22 @@ mod tests {
         assert!(look(&mut record, &totals(0, 3, 0), at(1)));
         assert!(!look(&mut record, &totals(0, 3, 0), at(6)));
         record
+    }
+
+    #[test]
+    fn who_refuses_again_after_a_rest_is_not_said_to_be_silent() {
+        for enough in 1..=4 {
+            let passive = Passive { failures: enough, ..Passive::default() };
+            let first = u64::from(enough);
+            let mut record = Record::default();
+            assert!(record.look(&passive, &totals(0, 0, first), at(1)));
+            assert!(!record.look(&passive, &totals(0, 0, first), at(6)));
+            assert!(record.look(&passive, &totals(0, 0, first + 1), at(7)));
+            assert_eq!(record.ejection().reason, format!("{enough} connections in a row were refused"));
+        }
+        let mut record = rested();
+        assert!(look(&mut record, &totals(0, 4, 0), at(7)));
+        assert_eq!(record.ejection().reason, "3 connections in a row were not answered");
     }
 
     #[test]

@@ -74,13 +74,36 @@ fn row(stage: &Stage) -> Outcome<Value> {
     Ok(rows(&list).iter().find(|row| row["address"] == FIRST).cloned().unwrap_or_default())
 }
 
-/// Knocks until the first backend is in this state.
-fn knock_until(stage: &Stage, wanted: &str) -> Outcome<Value> {
+fn knock(stage: &Stage) {
+    // Half of them find nobody.
+    let _ = stage.network.client().run("curl", ["-s", "--max-time", "2", &format!("http://{TCP_ECHO}/")]);
+}
+
+/// The first backend's row once it is in this state.
+fn wait_until(stage: &Stage, wanted: &str) -> Outcome<Value> {
     wait_for(&format!("{FIRST} {wanted}"), PATIENCE, || {
-        // Half of them find nobody.
-        let _ = stage.network.client().run("curl", ["-s", "--max-time", "2", &format!("http://{TCP_ECHO}/")]);
         let row = row(stage)?;
         Ok((row["state"] == wanted).then_some(row))
+    })
+}
+
+/// Knocks until the first backend has failed so many times, and no more: control looks every 100 ms, and counts all that have
+/// failed since. Gives its row when it rests.
+fn rests_after(stage: &Stage, failures: u64) -> Outcome<Value> {
+    let connections = || -> Outcome<u64> { Ok(row(stage)?["connections"].as_u64().unwrap_or_default()) };
+    let before = connections()?;
+    wait_for(&format!("{failures} connections of {FIRST}"), PATIENCE, || {
+        knock(stage);
+        Ok((connections()? == before + failures).then_some(()))
+    })?;
+    wait_until(stage, "resting")
+}
+
+/// Knocks until the first backend takes connections again.
+fn knock_until_up(stage: &Stage) -> Outcome {
+    wait_for(&format!("{FIRST} up"), PATIENCE, || {
+        knock(stage);
+        Ok((row(stage)?["state"] == "up").then_some(()))
     })
 }
 
@@ -92,19 +115,19 @@ fn passive_refused(driver: Driver) -> Outcome {
     let mut echo = stage.servers.tcp_echo.remove(0);
     echo.signal(Signal::SIGKILL)?;
     echo.wait(PATIENCE)?;
-    let row = knock_until(&stage, "resting")?;
+    let row = rests_after(&stage, 2)?;
     ensure!(row["resting"] == "2 connections in a row were refused, for 1s" && row["ejections"] == 1, "{row}");
     let log = stage.gateway.process.log();
     let line = format!("backend tcp-echo/{FIRST} rests for 1s: 2 connections in a row were refused");
     ensure!(log.contains(&line), "no {line:?} in the log");
     // Its rest is over, and the next failure is enough for twice as long.
-    wait_for("the end of the rest", PATIENCE, || Ok((self::row(&stage)?["state"] == "up").then_some(())))?;
-    let row = knock_until(&stage, "resting")?;
-    ensure!(row["resting"].as_str().is_some_and(|why| why.ends_with("for 2s")), "{row}");
+    wait_until(&stage, "up")?;
+    let row = rests_after(&stage, 1)?;
+    ensure!(row["resting"] == "2 connections in a row were refused, for 2s" && row["ejections"] == 2, "{row}");
     let task = &stage.network.nodes[0].tasks[0].namespace;
     let _echo = start_tool(task, "tcp-echo", "0.0.0.0:7001")?;
     wait_listening(task, 7001)?;
-    knock_until(&stage, "up").map(drop)
+    knock_until_up(&stage)
 }
 
 /// One that is silent rests, too; not when it is the last.
@@ -116,11 +139,11 @@ fn passive_silent(driver: Driver) -> Outcome {
     // Nothing finds its way back from there.
     let gateway = GATEWAY_OVERLAY.to_string();
     tasks[0].run("ip", ["route", "add", "blackhole", &gateway])?;
-    let row = knock_until(&stage, "resting")?;
+    let row = rests_after(&stage, 2)?;
     ensure!(row["resting"] == "2 connections in a row were not answered, for 30s", "{row}");
     tasks[1].run("ip", ["route", "add", "blackhole", &gateway])?;
     // When both fail, both are tried.
-    knock_until(&stage, "up")?;
+    knock_until_up(&stage)?;
     tasks[0].run("ip", ["route", "del", "blackhole", &gateway])?;
     tasks[1].run("ip", ["route", "del", "blackhole", &gateway]).map(drop)
 }
