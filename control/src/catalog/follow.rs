@@ -76,8 +76,12 @@ impl Catalog {
     }
 
     fn free_listens(&self, wish: &Wanted, problems: &mut Vec<String>) -> Vec<Listen> {
-        let mut free = Vec::new();
+        let mut free: Vec<Listen> = Vec::new();
         for listen in &wish.service.listens {
+            // One that is wanted twice, as a VIP may stand twice in a label.
+            if free.iter().any(|ours| overlap(ours, listen)) {
+                continue;
+            }
             let owner =
                 self.services.iter().find(|service| service.listens.iter().any(|theirs| overlap(theirs, listen)));
             let fault = rules::listen_fault(listen, self.rules_overlay()).map(|complaint| complaint.message);

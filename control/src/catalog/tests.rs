@@ -373,6 +373,16 @@ fn tasks_are_known_by_id_and_services_by_key() {
     assert!(catalog.services().is_empty());
 }
 
+/// A VIP may stand twice in a label; the tables take a listen once.
+#[test]
+fn what_the_swarm_wants_twice_it_gets_once() {
+    let mut catalog = Catalog::from_config(&config(""), 1);
+    let mut web = wanted("s1", "web", 80, &[]);
+    web.service.listens.push(web.service.listens[0].clone());
+    assert_eq!(catalog.follow(&[], &BTreeSet::new(), &[web]), [""; 0]);
+    assert_eq!(catalog.service("web").unwrap().listens.len(), 1);
+}
+
 #[test]
 fn the_operators_services_come_first_and_each_side_keeps_its_own() {
     let file = service("web", 1, &[1]);

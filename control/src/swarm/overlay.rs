@@ -65,14 +65,13 @@ pub fn overlay(network: &Network, port: u16, seed: &OverlaySeed, own: Option<Own
             "network {name} is encrypted: Sluicegate has no keys for it; recreate it without --opt encrypted"
         ));
     }
-    let vni = network.options.get(VNI).and_then(|list| list.parse::<u32>().ok());
-    let vni = vni.and_then(|vni| Vni::try_from(vni).ok()).ok_or_else(|| format!("network {name} shows no VNI"))?;
-    let subnets: Vec<_> = network.ipam.config.iter().filter_map(|config| subnet(&config.subnet)).collect();
-    let (address, prefix_bits) = match (seed.address, own) {
-        (Some((address, _)), None) => (address, subnet_of(address, &subnets, name)?),
-        (_, Some(own)) => (own.address, subnet_of(own.address, &subnets, name)?),
+    let address = match (seed.address, own) {
+        (_, Some(own)) => own.address,
+        (Some((address, _)), None) => address,
         (None, None) => return Err(needs(name, "overlay.address", "a free address of it")),
     };
+    let (at, prefix_bits) = subnet_of(address, network)?;
+    let vni = vni(network, at).ok_or_else(|| format!("network {name} shows no VNI"))?;
     let vtep = seed.vtep.or(own.map(|own| own.vtep));
     let mac = if own.is_some() { None } else { seed.mac };
     Ok(OverlayConfig {
@@ -105,13 +104,23 @@ fn needs(network: &str, key: &str, what: &str) -> String {
     format!("this machine's own engine tells of no place in network {network}: without it {key} must be set, {what}")
 }
 
-fn subnet_of(address: Ipv4Addr, subnets: &[(Ipv4Addr, u8)], name: &str) -> Result<u8, String> {
-    let fits = |(of, bits): &&(Ipv4Addr, u8)| host_in_subnet(address, *of, *bits).is_ok();
-    let found = subnets.iter().find(fits).map(|(_, bits)| *bits);
-    found.ok_or_else(|| {
-        let known: Vec<_> = subnets.iter().map(|(address, bits)| format!("{address}/{bits}")).collect();
-        format!("overlay.address {address} is no host's address in network {name} ({})", known.join(", "))
-    })
+/// Which of the network's IPv4 subnets has the address, and how long its prefix is.
+fn subnet_of(address: Ipv4Addr, network: &Network) -> Result<(usize, u8), String> {
+    let mut texts = network.ipam.config.iter().map(|config| config.subnet.as_str()).filter(|text| !text.contains(':'));
+    let known = texts.clone().collect::<Vec<_>>().join(", ");
+    let fits = |text| {
+        let (of, bits) = subnet(text)?;
+        host_in_subnet(address, of, bits).ok().map(|()| bits)
+    };
+    let found = texts.by_ref().map(fits).enumerate().find_map(|(at, bits)| Some((at, bits?)));
+    let name = &network.name;
+    found.ok_or_else(|| format!("overlay.address {address} is no host's address in network {name} ({known})"))
+}
+
+/// Docker gives each IPv4 subnet of a network a VNI, and lists them in the order of the subnets.
+fn vni(network: &Network, subnet: usize) -> Option<Vni> {
+    let text = network.options.get(VNI)?.split(',').nth(subnet)?;
+    Vni::try_from(text.trim().parse::<u32>().ok()?).ok()
 }
 
 /// What a task's interface has.

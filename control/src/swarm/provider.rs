@@ -14,8 +14,8 @@ use super::wishes::Wishes;
 use crate::config::SwarmConfig;
 use crate::gateway::StartError;
 
-/// Only events of the swarm as a whole; there are none for tasks.
-const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22service%22%2C%22node%22%2C%22network%22%5D%7D";
+/// Only events of the swarm as a whole, not those of the manager's own containers that join networks; there are none for tasks.
+const EVENTS: &str = "/events?filters=%7B%22scope%22%3A%5B%22swarm%22%5D%2C%22type%22%3A%5B%22service%22%2C%22node%22%2C%22network%22%5D%7D";
 /// Between two rounds while tasks come and go.
 const FLUX: Duration = Duration::from_millis(100);
 /// Between two looks at what may tell of tasks while nothing happens.

@@ -64,6 +64,8 @@ pub struct Rounds {
     last: Option<Wishes>,
     /// Of some task the node is known, but not its VTEP.
     incomplete: bool,
+    /// The fabric differs from what the last wishes were made of, or a round broke off: answers like the last ones are news.
+    unfinished: bool,
     fabric: Option<Fabric>,
     doubt_since: Option<Duration>,
 }
@@ -88,13 +90,13 @@ impl Rounds {
         is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
         now: Duration,
     ) -> Result<Outcome, ApiError> {
-        let refreshed = self.refresh(manager, engine, config, is_local, now).await?;
+        self.unfinished |= self.refresh(manager, engine, config, is_local, now).await?;
         let (services, tasks, nodes) =
             (manager.get(SERVICES).await?, manager.get(TASKS).await?, manager.get(NODES).await?);
         let same = services == self.services && tasks == self.tasks && nodes == self.nodes;
         let nonsense = |why| ApiError::Nonsense(manager_name(manager), why);
         let (running, odd_tasks) = read_all::<Task>(&tasks, "task").map_err(nonsense)?;
-        if same && !refreshed && !self.incomplete && self.known.len() == running.len() {
+        if same && !self.unfinished && !self.incomplete && self.known.len() == running.len() {
             return Ok(Outcome::Same);
         }
         let (listed, odd_services) = read_all(&services, "service").map_err(nonsense)?;
@@ -106,7 +108,10 @@ impl Rounds {
             return Ok(Outcome::Doubtful(why));
         }
         (self.services, self.tasks, self.nodes) = (services, tasks, nodes);
-        self.digest(manager, config, &answers, now).await
+        self.unfinished = true;
+        let outcome = self.digest(manager, config, &answers, now).await?;
+        self.unfinished = false;
+        Ok(outcome)
     }
 
     /// The bytes of the last answer about services.
@@ -161,9 +166,11 @@ impl Rounds {
         let orphans = answers.services.is_empty()
             && !self.memory.services.is_empty()
             && answers.tasks.iter().any(|task| task.desired_state == "running");
-        let why = match (vanished, orphans) {
-            (true, _) => Some("all tasks have vanished at once"),
-            (_, true) => Some("all services have vanished, but their tasks shall run"),
+        // Who answers is a node itself.
+        let why = match (vanished, orphans, answers.nodes.is_empty()) {
+            (true, _, _) => Some("all tasks have vanished at once"),
+            (_, true, _) => Some("all services have vanished, but their tasks shall run"),
+            (_, _, true) => Some("all nodes have vanished"),
             _ => None,
         };
         let since = *self.doubt_since.get_or_insert(now);

@@ -5,6 +5,7 @@ mod hostile;
 mod recorded;
 mod rules;
 mod secure;
+mod unfinished;
 mod watch;
 
 use std::net::Ipv4Addr;

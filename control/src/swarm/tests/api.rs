@@ -24,7 +24,7 @@ use crate::swarm::provider::{Follower, Provider};
 use crate::swarm::round::Place;
 use crate::swarm::wishes::Wishes;
 
-const INGRESS: &str = "/networks/rp3zpkp4rkhej8jrp37h9jr6n";
+pub const INGRESS: &str = "/networks/rp3zpkp4rkhej8jrp37h9jr6n";
 
 /// What a made-up manager answers, by path, and how often it was asked.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ impl Answers {
         self.0.lock().unwrap().insert(path, (StatusCode::OK, body.to_owned()));
     }
 
-    fn set_status(&self, path: &'static str, status: StatusCode) {
+    pub fn set_status(&self, path: &'static str, status: StatusCode) {
         self.0.lock().unwrap().entry(path).or_default().0 = status;
     }
 
@@ -84,15 +84,17 @@ impl Answers {
     /// Answers whatever is asked on this connection.
     pub async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let answer = self.answer(request.uri().path());
+            let answer = self.answer(request.uri());
             async move { Ok::<_, Infallible>(answer) }
         });
         // How it ends is the client's affair.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
-    fn answer(&self, path: &str) -> Response<BoxBody<Bytes, Infallible>> {
+    fn answer(&self, uri: &hyper::Uri) -> Response<BoxBody<Bytes, Infallible>> {
+        let path = uri.path();
         if path == "/events" {
+            *self.1.lock().unwrap().entry(uri.to_string()).or_default() += 1;
             let endless = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
             return Response::new(BoxBody::new(StreamBody::new(endless)));
         }
@@ -244,6 +246,20 @@ async fn changes_are_followed() {
     assert_eq!(weights(&scene.wishes().await.0), [1]);
 }
 
+/// Containers that join the manager's own bridges are events of networks, too.
+#[tokio::test]
+async fn only_the_swarms_events_are_asked_for() {
+    let mut scene = Scene::start();
+    scene.wishes().await;
+    let asked = scene.answers[0].1.lock().unwrap().clone();
+    let events: Vec<_> = asked.keys().filter(|uri| uri.starts_with("/events")).collect();
+    let filters = r#"{"scope":["swarm"],"type":["service","node","network"]}"#;
+    let encoded = ['"', ':', ',', '[', ']', '{', '}']
+        .iter()
+        .fold(filters.to_owned(), |text, letter| text.replace(*letter, &format!("%{:02X}", u32::from(*letter))));
+    assert_eq!(events, [&format!("/events?filters={encoded}")]);
+}
+
 #[tokio::test]
 async fn a_manager_that_refuses_is_left_for_the_next_and_nothing_is_lost() {
     let mut scene = Scene::start();
@@ -274,6 +290,7 @@ async fn nonsense_and_sudden_emptiness_change_nothing() {
         ("/services", "[]", vanished),
         ("/services", "[{\"ID\": 7}]", nonsense),
         ("/nodes", "\u{0}", nonsense),
+        ("/nodes", "[]", vanished),
     ];
     for (path, body, words) in cases {
         let kept = scene.answers[0].get(path).1;

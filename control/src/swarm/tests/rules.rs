@@ -130,6 +130,30 @@ fn a_task_that_is_served_on_a_guess_keeps_its_flows() {
     assert_eq!(vteps(&scene.wishes()), [guess[0], Ipv4Addr::new(192, 168, 79, 12)]);
 }
 
+/// Docker lists a VNI for each IPv4 subnet of a network, in their order.
+#[test]
+fn a_network_of_several_subnets_is_served_where_our_address_is() {
+    let mut scene = Scene::running();
+    let mut config = scene.network.ipam.config[0].clone();
+    let mut subnets = Vec::new();
+    for subnet in ["10.9.0.0/16", "fd00::/64", "10.0.0.0/24"] {
+        subnet.clone_into(&mut config.subnet);
+        subnets.push(config.clone());
+    }
+    scene.network.ipam.config = subnets;
+    let list = |scene: &mut Scene, text: &str| {
+        scene.network.options.insert("com.docker.network.driver.overlay.vxlanid_list".to_owned(), text.to_owned());
+        scene.overlay().map(|overlay| (overlay.vni.get(), overlay.prefix_bits))
+    };
+    assert_eq!(list(&mut scene, "4100,4101"), Ok((4101, 24)));
+    assert_eq!(list(&mut scene, "4100"), Err("network ingress shows no VNI".to_owned()));
+    scene.seed.address = Some((Ipv4Addr::new(10, 9, 0, 250), 16));
+    assert_eq!(list(&mut scene, "4100,4101"), Ok((4100, 16)));
+    scene.seed.address = Some((Ipv4Addr::new(10, 8, 0, 250), 16));
+    let wrong = "overlay.address 10.8.0.250 is no host's address in network ingress (10.9.0.0/16, 10.0.0.0/24)";
+    assert_eq!(list(&mut scene, "4100,4101"), Err(wrong.to_owned()));
+}
+
 #[test]
 fn an_encrypted_network_is_refused_by_name() {
     let mut scene = Scene::running();

@@ -1,0 +1,86 @@
+//! Rounds that break off: what they would have told is not lost.
+
+use hyper::StatusCode;
+
+use super::api::{Answers, INGRESS, config};
+use super::*;
+use crate::api::tempdir::Directory;
+use crate::config::Endpoint;
+use crate::swarm::client::{Connection, Engine};
+use crate::swarm::round::{Outcome, Rounds};
+
+/// A manager, and who asks it.
+struct Asking {
+    answers: Answers,
+    manager: Connection,
+    rounds: Rounds,
+    directory: Directory,
+}
+
+impl Asking {
+    /// After the first round.
+    async fn start() -> Asking {
+        let directory = Directory::new();
+        let path = directory.path.join("docker.sock");
+        let answers = Answers::recorded();
+        answers.set("/tasks", &text(&running()));
+        answers.clone().serve(&path);
+        let manager = Engine::new(Endpoint::Unix(path), None).connect().await.unwrap();
+        let mut asking = Asking { answers, manager, rounds: Rounds::default(), directory };
+        assert_eq!(asking.round(0).await.unwrap().overlays[0].1.vni.get(), 4096);
+        asking
+    }
+
+    /// The news of a round at this second; `None`: it broke off.
+    async fn round(&mut self, second: u64) -> Option<Wishes> {
+        let config = config(Vec::new(), None, &self.directory);
+        let engine = Engine::new(config.engine.clone(), None);
+        let now = Duration::from_secs(second);
+        match self.rounds.ask(&mut self.manager, &engine, &config, &|_| false, now).await {
+            Ok(Outcome::News(wishes)) => Some(*wishes),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        }
+    }
+}
+
+/// What a manager shows of tasks that shall run.
+fn running() -> Vec<Value> {
+    let mut tasks: Vec<Value> = read(sample!("tasks"));
+    tasks.retain(|task| task["DesiredState"] == "running");
+    tasks
+}
+
+fn text(tasks: &[Value]) -> String {
+    serde_json::to_string(tasks).unwrap()
+}
+
+/// One of those that run once more, on the same node.
+fn one_more() -> String {
+    let mut tasks = running();
+    let mut more = tasks[0].clone();
+    more["ID"] = "anewtask".into();
+    more["NetworksAttachments"][0]["Addresses"][0] = "10.0.0.99/24".into();
+    tasks.push(more);
+    text(&tasks)
+}
+
+#[tokio::test]
+async fn a_new_task_is_served_though_its_network_could_not_be_asked_at_first() {
+    let mut asking = Asking::start().await;
+    asking.answers.set("/tasks", &one_more());
+    asking.answers.set_status(INGRESS, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(asking.round(1).await, None);
+    asking.answers.set_status(INGRESS, StatusCode::OK);
+    assert_eq!(weights(&asking.round(2).await.unwrap()), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn another_overlay_is_followed_though_the_services_could_not_be_asked_at_first() {
+    let mut asking = Asking::start().await;
+    asking.answers.set(INGRESS, &sample!("network-ingress-manager-verbose").replace("4096", "4097"));
+    asking.answers.set_status("/services", StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(asking.round(6).await, None);
+    asking.answers.set_status("/services", StatusCode::OK);
+    assert_eq!(asking.round(7).await.unwrap().overlays[0].1.vni.get(), 4097);
+}
