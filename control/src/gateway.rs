@@ -35,7 +35,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use datapath::service::{Generation, Snapshot};
 use datapath::{Engine, Event};
@@ -109,6 +109,9 @@ impl First {
     }
 }
 
+/// How long after a failure it is tried again to put into the tables what nobody waits for.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
 /// The running gateway.
 pub struct Gateway {
     config: Config,
@@ -138,6 +141,8 @@ pub struct Gateway {
     /// Once there was something to check.
     checks: Option<Checks>,
     checks_failed: bool,
+    /// What has become of catalog or kernel by itself could not be put into force, and was tried last then.
+    unpublished: Option<Duration>,
     flow_log: Option<FlowLog>,
 }
 
@@ -167,6 +172,7 @@ impl Gateway {
             watch: passive::Watch::default(),
             checks: None,
             checks_failed: false,
+            unpublished: None,
             tun_routes: parts.tun_routes,
             plain_ports: parts.plain_ports,
             flow_log: parts.flow_log,
@@ -214,6 +220,7 @@ impl Gateway {
             filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
         }
         self.engine.publish(snapshot);
+        self.unpublished = None;
         self.check(targets);
         self.lead_to_tun(&rules);
         (self.generation, self.rules) = (generation, rules);
@@ -271,7 +278,7 @@ impl Gateway {
         }
         match self.publish(compiled) {
             Ok(()) => tracing::debug!(generation = self.generation.0, "new table: {why}"),
-            Err(error) => tracing::error!("{why}, but the new table failed: {error}"),
+            Err(error) => self.owe(why, &error),
         }
     }
 
@@ -283,6 +290,7 @@ impl Gateway {
         self.take_findings();
         self.grow_older();
         self.follow_late();
+        self.publish_late();
         self.engine.reclaim();
         self.devices = self.engine.devices();
         self.losses.watch(&self.devices, sys::clock::now());
@@ -326,7 +334,7 @@ impl Gateway {
             return;
         }
         let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
-        let resting = self.watch.judge(&self.catalog, totals, sys::clock::now());
+        let resting = self.watch.judge(&self.catalog, totals, &self.findings.lost, sys::clock::now());
         let news = self.catalog.suspend(&resting);
         for sentence in &news {
             tracing::warn!("{sentence}");
@@ -349,9 +357,22 @@ impl Gateway {
         let compiled = self.compile(&self.catalog);
         let published = self.publish(compiled);
         if let Err(error) = &published {
-            tracing::error!("{why}, but the new table failed: {error}");
+            self.owe(why, error);
         }
         published.is_ok()
+    }
+
+    fn owe(&mut self, why: &str, error: &PublishError) {
+        tracing::error!("{why}, but the new table failed: {error}");
+        self.unpublished = Some(sys::clock::now());
+    }
+
+    /// Tries again what failed: nothing else would tell the workers until there is other news.
+    fn publish_late(&mut self) {
+        let is_due = |at: Duration| sys::clock::now().saturating_sub(at) >= TRY_AGAIN;
+        if self.unpublished.is_some_and(is_due) {
+            self.publish_catalog("what has changed before is tried again");
+        }
     }
 
     fn release_rules(&mut self) {

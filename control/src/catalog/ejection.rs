@@ -23,7 +23,7 @@ impl Catalog {
         for service in &mut self.services {
             let name = &service.name;
             for backend in &mut service.backends {
-                let ejection = resting.get(&backend.id);
+                let ejection = resting.get(&backend.first_id);
                 if backend.suspended == ejection.is_some() {
                     continue;
                 }

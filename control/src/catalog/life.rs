@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datapath::service::BackendId;
+use datapath::service::{BackendId, SchedulerKind};
 
 use super::{BackendEntry, Catalog, ServiceEntry};
 use crate::config::life::uses_shares;
@@ -68,7 +68,13 @@ impl ServiceEntry {
         let scales = may_scale && self.backends.iter().any(starts);
         let greatest = self.backends.iter().map(|backend| u32::from(backend.config.weight)).max().unwrap_or(0);
         // A tenth of 1 is nothing: all are made larger, if there is room.
-        let scale = if u16::try_from(greatest * STEPS).is_ok() { STEPS } else { 1 };
+        // For these two a weight is also how many connections are too many.
+        let is_limit = matches!(
+            self.settings.scheduler,
+            SchedulerKind::LocalityLeastConnection | SchedulerKind::LocalityLeastConnectionReplicated
+        );
+        let has_room = u16::try_from(greatest * STEPS).is_ok();
+        let scale = if has_room && !is_limit { STEPS } else { 1 };
         self.backends.iter().map(move |backend| {
             let whole = backend.config.weight;
             if scales { backend.progress.part_of(whole, scale) } else { whole }
@@ -174,6 +180,19 @@ mod tests {
         }
         assert_eq!(seen, [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 1], "tenths, then whole ones");
         assert_eq!(weights(&catalog), [1, 1]);
+    }
+
+    #[test]
+    fn a_weight_that_is_a_limit_stays_what_it_is() {
+        let mut catalog = shop(&[100, 0]);
+        catalog.grow_older(at(100));
+        catalog.grow_older(at(110));
+        catalog.services[0].backends[1].config.weight = 100;
+        assert_eq!(weights(&catalog), [1_000, 100]);
+        for scheduler in [SchedulerKind::LocalityLeastConnection, SchedulerKind::LocalityLeastConnectionReplicated] {
+            catalog.services[0].settings.scheduler = scheduler;
+            assert_eq!(weights(&catalog), [100, 10]);
+        }
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub enum Origin {
 pub struct BackendEntry {
     /// What flows know it by.
     pub id: BackendId,
+    /// What flows knew it by at first: `id` is another after all its flows were ended.
+    pub first_id: BackendId,
     /// Address, VTEP, weight.
     pub config: BackendConfig,
     /// What it has carried.

@@ -104,6 +104,7 @@ impl Catalog {
         let stats = Arc::new(BackendStats::new(self.workers));
         BackendEntry {
             id,
+            first_id: id,
             config: config.clone(),
             stats,
             task: None,

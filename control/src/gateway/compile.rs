@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use datapath::service::{Generation, Tables};
+use datapath::service::{BackendId, Generation, Hop, Tables};
 
 use super::checks;
 use super::resolve::{Findings, OverlayMacs, Resolver};
@@ -38,7 +38,8 @@ pub fn compile(
     let vteps = vteps(catalog);
     let resolver = Resolver::new(config, view, learned, &vteps);
     let tables = catalog.tables(generation, &resolver);
-    let findings = resolver.findings();
+    let mut findings = resolver.findings();
+    findings.lost = lost(catalog, &tables);
     let targets = checks::targets(catalog, &tables);
     let mut rules = Rules::of(&tables, catalog.surrogates());
     for target in &targets {
@@ -48,6 +49,14 @@ pub fn compile(
         rules.add_left(service);
     }
     Compiled { tables, rules, findings, targets }
+}
+
+/// The backends to which no way leads.
+fn lost(catalog: &Catalog, tables: &Tables) -> BTreeSet<BackendId> {
+    let entries = catalog.services().iter().flat_map(|service| &service.backends);
+    let backends = tables.services.iter().flat_map(|service| &service.backends);
+    let lost = entries.zip(backends).filter(|(_, backend)| backend.path.hop() == Hop::Unresolved);
+    lost.map(|(entry, _)| entry.first_id).collect()
 }
 
 fn vteps(catalog: &Catalog) -> BTreeSet<IpAddr> {

@@ -34,11 +34,13 @@ struct Record {
 }
 
 impl Watch {
-    /// Looks at the counters and gives the backends that shall rest now, each with the reason.
+    /// Looks at the counters and gives the backends that shall rest now, by their first ids, each with the reason. Who is
+    /// `lost` cannot be reached.
     pub fn judge(
         &mut self,
         catalog: &Catalog,
         totals: impl Fn(&BackendEntry) -> BackendTotals,
+        lost: &BTreeSet<BackendId>,
         now: Duration,
     ) -> BTreeMap<BackendId, Ejection> {
         let mut seen = BTreeMap::new();
@@ -49,13 +51,13 @@ impl Watch {
                 continue;
             }
             for backend in &service.backends {
-                let mut record = self.backends.get(&backend.id).copied().unwrap_or_default();
+                let mut record = self.backends.get(&backend.first_id).copied().unwrap_or_default();
                 if record.look(&passive, &totals(backend), now) {
-                    resting.insert(backend.id, record.ejection());
+                    resting.insert(backend.first_id, record.ejection());
                 }
-                seen.insert(backend.id, record);
+                seen.insert(backend.first_id, record);
             }
-            spare_the_last(service, passive.floor, &mut resting);
+            spare_the_last(service, passive.floor, lost, &mut resting);
         }
         self.backends = seen;
         resting
@@ -68,13 +70,18 @@ impl Watch {
 }
 
 /// When too many fail, it is hardly the backends: better to try any than to serve nobody.
-fn spare_the_last(service: &ServiceEntry, floor: u16, resting: &mut BTreeMap<BackendId, Ejection>) {
-    let able = service
-        .backends
-        .iter()
-        .filter(|backend| backend.config.weight > 0 && backend.health.is_up() && !backend.config.sorry);
-    let left = able.filter(|backend| !resting.contains_key(&backend.id)).count();
-    let ids: BTreeSet<BackendId> = service.backends.iter().map(|backend| backend.id).collect();
+fn spare_the_last(
+    service: &ServiceEntry,
+    floor: u16,
+    lost: &BTreeSet<BackendId>,
+    resting: &mut BTreeMap<BackendId, Ejection>,
+) {
+    let is_able = |backend: &&BackendEntry| {
+        let takes_flows = backend.config.weight > 0 && backend.health.is_up() && !backend.config.sorry;
+        takes_flows && !lost.contains(&backend.first_id) && !resting.contains_key(&backend.first_id)
+    };
+    let left = service.backends.iter().filter(is_able).count();
+    let ids: BTreeSet<BackendId> = service.backends.iter().map(|backend| backend.first_id).collect();
     if left < usize::from(floor) {
         resting.retain(|id, _| !ids.contains(id));
     }
@@ -233,6 +240,11 @@ mod tests {
 
     /// Four backends of which those with these numbers refuse; who rests, by number.
     fn who_rests(passive: &str, failing: &[usize]) -> Vec<usize> {
+        who_rests_where(&[], passive, failing)
+    }
+
+    /// The same where some cannot be reached.
+    fn who_rests_where(lost: &[usize], passive: &str, failing: &[usize]) -> Vec<usize> {
         let backend = |n| format!("[[service.backend]]\naddress = \"192.0.2.{n}:80\"\n");
         let backends: String = (1..=4).map(backend).collect();
         let text = format!("[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n{passive}\n{backends}");
@@ -241,7 +253,32 @@ mod tests {
         let place = |id: &BackendId| ids.iter().position(|known| known == id).unwrap();
         let fails = |backend: &BackendEntry| totals(0, 0, if failing.contains(&place(&backend.id)) { 9 } else { 0 });
         let mut watch = Watch::default();
-        watch.judge(&catalog, fails, at(1)).keys().map(place).collect()
+        let lost = lost.iter().map(|at| ids[*at]).collect();
+        watch.judge(&catalog, fails, &lost, at(1)).keys().map(place).collect()
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_none_of_those_that_must_be_left() {
+        assert_eq!(who_rests_where(&[0], "passive = true", &[1, 2, 3]), [0; 0]);
+        assert_eq!(who_rests_where(&[0], "passive = true", &[1, 2]), [1, 2]);
+        assert_eq!(who_rests_where(&[0, 3], "[service.passive]\nfloor = 2", &[1]), [0; 0]);
+    }
+
+    #[test]
+    fn who_rests_goes_on_resting_when_its_flows_are_ended() {
+        let text = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\npassive = true\ndrain_deadline = \"1s\"\n\
+                    [[service.backend]]\naddress = \"192.0.2.1:80\"\n[[service.backend]]\naddress = \"192.0.2.2:80\"\n\
+                    weight = 0\n[[service.backend]]\naddress = \"192.0.2.3:80\"\n";
+        let mut catalog = Catalog::from_config(&crate::catalog::config_for_tests(text), 1);
+        let drained = catalog.services()[0].backends[1].id;
+        let fails = |backend: &BackendEntry| totals(0, 0, if backend.first_id == drained { 9 } else { 0 });
+        let mut watch = Watch::default();
+        let resting = watch.judge(&catalog, fails, &BTreeSet::new(), at(1));
+        assert_eq!(catalog.suspend(&resting).len(), 1);
+        catalog.grow_older(at(1));
+        assert!(catalog.grow_older(at(3)) && catalog.services()[0].backends[1].id != drained);
+        let resting = watch.judge(&catalog, fails, &BTreeSet::new(), at(4));
+        assert_eq!((catalog.suspend(&resting), resting.len()), (Vec::new(), 1), "not for ever, but not yet");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use datapath::service::{Hop, Interface, InterfaceIndex};
+use datapath::service::{BackendId, Hop, Interface, InterfaceIndex};
 use wire::MacAddr;
 
 use crate::catalog::Resolve;
@@ -31,6 +31,8 @@ pub struct Findings {
     pub asked: BTreeSet<IpAddr>,
     /// One sentence for each address that cannot be reached now.
     pub problems: BTreeSet<String>,
+    /// Who cannot be reached now: backends by their first ids.
+    pub lost: BTreeSet<BackendId>,
 }
 
 impl<'a> Resolver<'a> {
@@ -46,7 +48,7 @@ impl<'a> Resolver<'a> {
 
     /// What was asked for, and what is wrong.
     pub fn findings(self) -> Findings {
-        Findings { asked: self.asked.into_inner(), problems: self.problems.into_inner() }
+        Findings { asked: self.asked.into_inner(), problems: self.problems.into_inner(), lost: BTreeSet::new() }
     }
 
     fn has_tun(&self) -> bool {

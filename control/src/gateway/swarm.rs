@@ -6,14 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::compile::has_tun;
-use super::{Gateway, PublishError};
+use super::{Gateway, PublishError, TRY_AGAIN};
 use crate::catalog::Catalog;
 use crate::config::OverlayConfig;
 use crate::operations::{OverlayStatus, SwarmStatus};
-use crate::swarm::{Follower, Place, Wishes};
-
-/// How long after a failure it is tried again to put what the swarm wants into the tables.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
+use crate::swarm::{Follower, Place, Wanted, Wishes};
 
 /// What is known of the swarm.
 #[derive(Debug, Default)]
@@ -44,6 +41,9 @@ impl SwarmState {
             vni: overlay.vni.get(),
             overlay_address: overlay.address,
         });
+        let services: BTreeSet<_> = self.wishes.services.iter().map(Wanted::service_id).collect();
+        let tasks = self.wishes.services.iter().flat_map(|wanted| &wanted.tasks);
+        let tasks: BTreeSet<_> = tasks.map(|task| task.id.as_str()).collect();
         let (main, more): (Vec<_>, Vec<_>) = overlays.partition(|overlay| overlay.network == self.place.network);
         SwarmStatus {
             endpoint: self.place.endpoint.clone(),
@@ -55,8 +55,8 @@ impl SwarmState {
             age_seconds: self.heard.map(|heard| sys::clock::now().saturating_sub(heard).as_secs_f64()),
             errors: self.errors,
             last_error: self.last_error.clone(),
-            services: self.wishes.services.len() as u64,
-            tasks: self.wishes.services.iter().map(|wanted| wanted.tasks.len() as u64).sum(),
+            services: services.len() as u64,
+            tasks: tasks.len() as u64,
         }
     }
 
@@ -88,9 +88,13 @@ impl Gateway {
         for problem in wishes.problems.difference(&state.wishes.problems) {
             tracing::warn!("swarm: {problem}");
         }
+        // A task that starts over and over somewhere is news, but nothing to make tables of.
+        let is_carried_out = state.owed.is_none() && state.wishes.wants_as(&wishes);
         (state.wishes, state.place) = (wishes, place);
         state.heard();
-        self.carry_out_wishes();
+        if !is_carried_out {
+            self.carry_out_wishes();
+        }
         self.follow_addresses();
         tracing::debug!(generation = self.generation.0, "the swarm has changed");
     }

@@ -356,6 +356,27 @@ fn publishing_ten_thousand_services_is_timed_when_asked_for() {
     });
 }
 
+/// Nobody waits for what backends do by themselves: what failed must not wait for other news.
+#[test]
+fn tables_that_failed_are_tried_again() {
+    let name = "gateway::tests_running::tables_that_failed_are_tried_again";
+    running_on(name, CONFIG, |running| {
+        let before = running.live();
+        let right = running.gateway.config.clone();
+        let mut wrong = right.clone();
+        let listen = wrong.services[0].listens[0].clone();
+        wrong.services[0].listens.push(listen);
+        running.gateway.catalog.replace(&wrong);
+        assert!(!running.gateway.publish_catalog("a listen stands there twice"));
+        running.gateway.catalog.replace(&right);
+        running.wait(|running| running.gateway.generation.0 > before);
+        assert!(running.gateway.unpublished.is_none());
+        let generation = running.live();
+        running.gateway.tick();
+        assert_eq!(running.live(), generation, "once");
+    });
+}
+
 /// What this thread has computed, whatever else the machine does meanwhile.
 fn computed() -> Duration {
     let line = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();

@@ -28,10 +28,14 @@ fn service(name: &str, listen: &str) -> ServiceConfig {
 
 /// The swarm wants this service there, with one task.
 fn wants(running: &mut Running, name: &str, listen: &str) {
+    running.gateway.follow_swarm(wished(name, listen), Place::default());
+}
+
+fn wished(name: &str, listen: &str) -> Wishes {
     let address = "192.0.2.1:80".parse().unwrap();
     let task = WantedTask { id: format!("task-{name}"), backend: BackendConfig::new(address, None, 1) };
     let wanted = Wanted { key: name.to_owned(), service: service(name, listen), tasks: vec![task] };
-    running.gateway.follow_swarm(Wishes { services: vec![wanted], ..Wishes::default() }, Place::default());
+    Wishes { services: vec![wanted], ..Wishes::default() }
 }
 
 /// The VIP is an address of the machine, or is not.
@@ -91,6 +95,40 @@ fn what_the_kernel_stood_in_the_way_of_comes_when_it_gives_way() {
         let generation = running.live();
         running.gateway.kernel_changed(kernel_has(false));
         assert_eq!(running.live(), generation, "nothing is owed any more");
+    });
+}
+
+#[test]
+fn tables_are_made_only_of_what_is_served() {
+    let name = "gateway::tests_swarm::tables_are_made_only_of_what_is_served";
+    running_on(name, &config(), |running| {
+        wants(running, "theirs", "198.18.0.9:80/tcp");
+        let generation = running.live();
+        let mut wishes = wished("theirs", "198.18.0.9:80/tcp");
+        wishes.restless = true;
+        wishes.problems.insert("service other: it starts over and over".to_owned());
+        running.gateway.follow_swarm(wishes.clone(), Place::default());
+        assert_eq!(running.live(), generation);
+        assert_eq!(notes(running), ["swarm: service other: it starts over and over"]);
+        wishes.services[0].tasks.clear();
+        running.gateway.follow_swarm(wishes, Place::default());
+        assert!(running.live() > generation);
+    });
+}
+
+#[test]
+fn status_counts_services_and_tasks_not_their_ports() {
+    let name = "gateway::tests_swarm::status_counts_services_and_tasks_not_their_ports";
+    running_on(name, &config(), |running| {
+        let mut wishes = wished("web", "198.18.0.9:80/tcp");
+        wishes.services[0].key = "id/overlay/80".to_owned();
+        let mut other = wishes.services[0].clone();
+        (other.key, other.service.name) = ("id/overlay/443".to_owned(), "web-443".to_owned());
+        other.service.listens = vec![value::listen("198.18.0.9:443/tcp").unwrap()];
+        wishes.services.push(other);
+        running.gateway.follow_swarm(wishes, Place::default());
+        let swarm = running.gateway.swarm.as_ref().unwrap().status();
+        assert_eq!((swarm.services, swarm.tasks), (1, 1));
     });
 }
 

@@ -75,14 +75,27 @@ impl Group {
     /// A name that differs from those of the other groups; the first of a kind is called as the service.
     pub fn name(&self, service: &str, all: &[Group]) -> String {
         let (published, protocol) = self.listens.first().copied().unwrap_or((self.target, Protocol::Tcp));
-        let kin = all.iter().filter(|other| self.is_direct() == other.is_direct()).count();
-        match (self.way, kin) {
-            (Way::Direct(_), 1) => format!("{service}-direct"),
-            (Way::Direct(_), _) => format!("{service}-{published}-direct"),
-            (_, 1) => service.to_owned(),
-            (Way::Overlay, _) => format!("{service}-{published}"),
-            (Way::Host(_), _) => format!("{service}-{published}-{protocol}"),
+        let kin: Vec<_> = all.iter().filter(|other| self.is_direct() == other.is_direct()).collect();
+        // `53:5300/tcp` and `53:5353/udp` lead to two ports.
+        let first = |group: &Group| group.listens.first().map(|(port, _)| *port);
+        let alike = kin.iter().filter(|other| first(other) == first(self)).count() > 1;
+        let port = if alike || self.is_host() { format!("{published}-{protocol}") } else { published.to_string() };
+        match (self.is_direct(), kin.len()) {
+            (true, 1) => format!("{service}-direct"),
+            (true, _) => format!("{service}-{port}-direct"),
+            (false, 1) => service.to_owned(),
+            (false, _) => format!("{service}-{port}"),
         }
+    }
+
+    /// Under which name groups of the service that lead to the same addresses go together; `None`: it is the only one.
+    pub fn together(&self, service: &str, all: &[Group]) -> Option<String> {
+        let kin = all.iter().filter(|other| self.is_host() == other.is_host()).count();
+        (kin > 1).then(|| if self.is_host() { format!("{service}-host") } else { service.to_owned() })
+    }
+
+    fn is_host(&self) -> bool {
+        matches!(self.way, Way::Host(_))
     }
 
     fn is_direct(&self) -> bool {

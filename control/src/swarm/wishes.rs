@@ -34,6 +34,13 @@ pub struct Wishes {
     pub restless: bool,
 }
 
+impl Wishes {
+    /// Whether the same is to be served.
+    pub fn wants_as(&self, other: &Wishes) -> bool {
+        self.overlays == other.overlays && self.services == other.services && self.peers == other.peers
+    }
+}
+
 /// A service that the swarm wants served: one for each target port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -46,6 +53,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The id of the swarm's service: one that has several target ports is wanted for each.
+    pub fn service_id(&self) -> &str {
+        self.key.split('/').next().unwrap_or(&self.key)
+    }
+
     /// Whether no overlay is needed for it.
     pub fn is_plain(&self) -> bool {
         self.tasks.iter().all(|task| task.backend.vtep.is_none())
@@ -94,11 +106,17 @@ pub fn wishes(basis: &Basis<'_>) -> Wishes {
     }
     let mut services: Vec<_> = basis.memory.services.values().collect();
     // Those that were removed come last: a new one may have their ports.
-    services.sort_by_key(|known| (known.removed, &known.service.created_at, &known.service.id));
+    services.sort_by_key(|known| (known.removed, age(&known.service), &known.service.id));
     for known in services {
         draft.add(&known.service, known.removed);
     }
     draft.wishes
+}
+
+/// When it was made, as text that sorts like time: Docker leaves the zeros at the end of a second's fraction out, and `Z` comes
+/// after all digits.
+fn age(service: &Service) -> &str {
+    service.created_at.trim_end_matches('Z')
 }
 
 /// One group of a service, with all that decides about it.
@@ -109,6 +127,8 @@ struct Asked<'a> {
     network: Option<&'a Served<'a>>,
     /// The service is gone; its tasks are leaving.
     removed: bool,
+    /// Its groups with the same backends remember their clients together, under this name, if there are several.
+    together: Option<String>,
 }
 
 impl Asked<'_> {
@@ -146,7 +166,8 @@ impl Draft<'_> {
         }
         let (mut checked, mut unanswerable) = (false, false);
         for group in &all {
-            let asked = Asked { service, labels: &labels, group, network, removed };
+            let together = group.together(&service.id, &all);
+            let asked = Asked { service, labels: &labels, group, network, removed, together };
             let name = group.name(&service.spec.name, &all);
             if let Some(wanted) = self.wanted(&asked, name) {
                 unanswerable |= wanted.service.check.is_none();
@@ -181,13 +202,11 @@ impl Draft<'_> {
         let direct = matches!(group.way, Way::Direct(_));
         // Who is served directly sees the clients' addresses anyway.
         let proxy_protocol = labels.settings.proxy_protocol && !direct;
-        let service = ServiceConfig {
-            name,
-            listens,
-            settings: Settings { direct, proxy_protocol, ..labels.settings.clone() },
-            check,
-            backends: Vec::new(),
-        };
+        let mut settings = Settings { direct, proxy_protocol, ..labels.settings.clone() };
+        if settings.persistence.time.is_some() && settings.persistence.group.is_none() {
+            settings.persistence.group.clone_from(&asked.together);
+        }
+        let service = ServiceConfig { name, listens, settings, check, backends: Vec::new() };
         Some(Wanted { key, service, tasks })
     }
 

@@ -228,6 +228,56 @@ fn labels_change_the_service() {
 }
 
 #[test]
+fn two_ports_of_a_service_have_two_names() {
+    let mut scene = Scene::running();
+    scene.services[0].endpoint.ports.clear();
+    scene.label("sluicegate.port", "53:5300,53:5353/udp,80:8000");
+    let names = |scene: &mut Scene| -> Vec<String> {
+        scene.wishes().services.into_iter().map(|wanted| wanted.service.name).collect()
+    };
+    // It is in the network by its VIP.
+    assert_eq!(names(&mut scene), ["my-web-53-tcp", "my-web-53-udp", "my-web-80"]);
+    scene.label("sluicegate.port", "53:5353/udp,80:8000");
+    assert_eq!(names(&mut scene), ["my-web-53", "my-web-80"]);
+}
+
+#[test]
+fn a_client_stays_at_a_task_on_whatever_port_of_the_service() {
+    let groups = |ports: &str, own: &str| -> Vec<Option<String>> {
+        let mut scene = Scene::running();
+        scene.label("sluicegate.port", ports);
+        scene.label("sluicegate.persistence", "5m");
+        if !own.is_empty() {
+            scene.label("sluicegate.persistence_group", own);
+        }
+        let wanted = scene.wishes().services.into_iter();
+        wanted.map(|wanted| wanted.service.settings.persistence.group).collect()
+    };
+    let id = Some(Scene::running().services[0].id.clone());
+    assert_eq!(groups("443:8443", ""), [id.clone(), id]);
+    assert_eq!(groups("443:8443", "site"), [Some("site".to_owned()), Some("site".to_owned())]);
+    assert_eq!(groups("8081:8000", ""), [None], "one target port, one service");
+}
+
+/// Docker leaves the zeros at the end out.
+#[test]
+fn the_older_service_has_the_port_also_within_a_second() {
+    for order in [[0, 1], [1, 0]] {
+        let mut scene = Scene::running();
+        scene.services[0].endpoint.ports.clear();
+        scene.label("sluicegate.port", "80:8000");
+        let mut services = [scene.services[0].clone(), scene.services[0].clone()];
+        for (service, (id, at)) in services.iter_mut().zip([("b", "00.5Z"), ("a", "00.51Z")]) {
+            (service.id, service.spec.name) = (id.to_owned(), id.to_owned());
+            service.created_at = format!("2026-11-21T09:15:{at}");
+        }
+        scene.services = order.map(|at| services[at].clone()).to_vec();
+        let wishes = scene.wishes();
+        assert_eq!(problems(&wishes), ["service a: 198.18.0.1:80/tcp is taken by service b"]);
+    }
+}
+
+#[test]
 fn a_check_goes_to_the_ports_that_can_answer_it() {
     let mut scene = Scene::running();
     scene.label("sluicegate.port", "53:5353/udp");
