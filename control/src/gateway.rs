@@ -40,13 +40,12 @@ use std::time::{Duration, SystemTime};
 use datapath::service::{Generation, Snapshot};
 use datapath::{Engine, Event};
 use sys::DeviceState;
-use tokio::sync::watch;
 
 pub use compile::{TunWants, compile, has_tun, taken_by_kernel};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
 pub use start_error::StartError;
-pub use tun_routes::{TunFollower, TunRoutes};
+pub use tun_routes::{TunFollower, TunLine, TunRoutes};
 
 use crate::catalog::Catalog;
 use crate::check::{Checks, Target};
@@ -80,7 +79,7 @@ pub struct Parts {
     /// The tables that the workers run on.
     pub first: First,
     /// Who keeps the routes to the TUN device.
-    pub tun_routes: Option<watch::Sender<TunWants>>,
+    pub tun_line: Option<TunLine>,
     /// The SNAT ports of plain backends.
     pub plain_ports: RangeInclusive<u16>,
     /// With `[flow_log]`.
@@ -133,7 +132,7 @@ pub struct Gateway {
     /// As of the last tick.
     devices: Vec<(usize, DeviceState)>,
     losses: Losses,
-    tun_routes: Option<watch::Sender<TunWants>>,
+    tun_line: Option<TunLine>,
     plain_ports: RangeInclusive<u16>,
     /// With `[swarm]`.
     swarm: Option<SwarmState>,
@@ -142,7 +141,7 @@ pub struct Gateway {
     checks: Option<Checks>,
     checks_failed: bool,
     /// What has become of catalog or kernel by itself could not be put into force, and was tried last then.
-    unpublished: Option<Duration>,
+    unpublished: Option<(Duration, String)>,
     flow_log: Option<FlowLog>,
 }
 
@@ -173,7 +172,7 @@ impl Gateway {
             checks: None,
             checks_failed: false,
             unpublished: None,
-            tun_routes: parts.tun_routes,
+            tun_line: parts.tun_line,
             plain_ports: parts.plain_ports,
             flow_log: parts.flow_log,
         };
@@ -188,7 +187,10 @@ impl Gateway {
 
     /// Makes `catalog` the one that counts. On error nothing has changed.
     fn adopt(&mut self, catalog: Catalog) -> Result<(), PublishError> {
-        if let Some((address, link)) = taken_by_kernel(&self.config, &catalog, &self.view) {
+        // One that the kernel took later is no reason to refuse what is asked for others.
+        let present = compile::vips(&self.catalog);
+        let mut taken = taken_by_kernel(&self.config, &catalog, &self.view).into_iter();
+        if let Some((address, link)) = taken.find(|(address, _)| !present.contains(address)) {
             return Err(PublishError::TakenByKernel(address, link));
         }
         let compiled = self.compile(&catalog);
@@ -229,9 +231,9 @@ impl Gateway {
     }
 
     fn lead_to_tun(&self, rules: &Rules) {
-        if let Some(routes) = &self.tun_routes {
+        if let Some(line) = &self.tun_line {
             let wants = TunWants::of(rules, &self.view, &self.plain_ports);
-            routes.send_if_modified(|now| std::mem::replace(now, wants.clone()) != wants);
+            line.wants.send_if_modified(|now| std::mem::replace(now, wants.clone()) != wants);
         }
     }
 
@@ -363,15 +365,18 @@ impl Gateway {
     }
 
     fn owe(&mut self, why: &str, error: &PublishError) {
-        tracing::error!("{why}, but the new table failed: {error}");
-        self.unpublished = Some(sys::clock::now());
+        let owed = format!("{why}, but the new table failed: {error}");
+        if self.unpublished.as_ref().is_none_or(|(_, before)| *before != owed) {
+            tracing::error!("{owed}");
+        }
+        self.unpublished = Some((sys::clock::now(), owed));
     }
 
     /// Tries again what failed: nothing else would tell the workers until there is other news.
     fn publish_late(&mut self) {
-        let is_due = |at: Duration| sys::clock::now().saturating_sub(at) >= TRY_AGAIN;
-        if self.unpublished.is_some_and(is_due) {
-            self.publish_catalog("what has changed before is tried again");
+        let is_due = |(at, _): &(Duration, String)| sys::clock::now().saturating_sub(*at) >= TRY_AGAIN;
+        if self.unpublished.as_ref().is_some_and(is_due) {
+            self.publish_catalog("what has changed is tried again");
         }
     }
 
@@ -386,6 +391,13 @@ impl Gateway {
     /// The overlay addresses of which the MAC address is a guess until ARP answers.
     pub fn guessed_overlay_macs(&self) -> usize {
         learnable(&self.catalog).filter(|address| !self.learned.macs().contains_key(address)).count()
+    }
+
+    /// The flow log goes on in a new file: the old one was moved away.
+    pub fn reopen_flow_log(&self) {
+        if let Some(log) = &self.flow_log {
+            log.reopen();
+        }
     }
 
     /// Whether all workers use the newest table.

@@ -2,18 +2,20 @@
 
 mod start;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Loaded};
-use crate::gateway::{Gateway, StartError};
+use crate::gateway::{Gateway, StartError, TunFollower};
 use crate::operations::{Operations, ReloadError, ReloadReport};
 use start::Running;
 
@@ -33,35 +35,52 @@ pub fn run(config_path: &Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = sys::raise_open_files() {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
     // Before any thread is started: control, checks and logs would take turns away from the workers.
     if let Err(error) = sys::keep_off(&loaded.config.gateway.cpus) {
         tracing::warn!("control shares the workers' CPUs: {error}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(live(loaded, config_path, cpus)),
+        Ok(runtime) => live_on(runtime, live(loaded, config_path, cpus)),
         Err(error) => Err(StartError::new("the runtime", error, "")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}\n"));
             ExitCode::from(1)
         }
     }
 }
 
+/// What still runs at the end is left: a name that nobody resolves would hold a restart up for half a minute.
+fn live_on<T>(runtime: Runtime, life: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(life);
+    runtime.shutdown_background();
+    outcome
+}
+
 fn print_problems(problems: &[config::Problem]) {
     for problem in problems {
-        eprint!("{}", config::render(problem));
+        say(&config::render(problem));
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` says how much.
+/// To standard error. Whoever reads it may be gone, its disk may be full: no reason to stop, as `eprint!` would by a panic.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Logs go to standard error; `RUST_LOG` says how much. Events of the kernel that were lost are made good by reading anew: its
+/// library would warn of each time.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,netlink_proto=error"));
     let to_terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Of a line that cannot be written it would tell by `eprintln!`.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second subscriber in one process can only come from a test.
     let _ = log.with_ansi(to_terminal).with_target(false).try_init();
 }
@@ -70,6 +89,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    rotated: Signal,
 }
 
 impl Signals {
@@ -80,6 +100,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            rotated: listen(SignalKind::user_defined1())?,
         })
     }
 }
@@ -89,10 +110,10 @@ async fn live(loaded: Loaded, config_path: &Path, cpus: Vec<usize>) -> Result<()
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let running = start::start(loaded.config, config_path, cpus).await?;
-    eprintln!("ready");
+    let mut running = start::start(loaded.config, config_path, cpus).await?;
+    say("ready\n");
     notify(&[NotifyState::Ready]);
-    let outcome = serve(&running, &mut signals).await;
+    let outcome = serve(&mut running, &mut signals).await;
     notify(&[NotifyState::Stopping]);
     stop(running).await;
     outcome
@@ -110,7 +131,7 @@ fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {
     gateway.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(running: &Running, signals: &mut Signals) -> Result<(), StartError> {
+async fn serve(running: &mut Running, signals: &mut Signals) -> Result<(), StartError> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut view = running.view.clone();
@@ -119,6 +140,9 @@ async fn serve(running: &Running, signals: &mut Signals) -> Result<(), StartErro
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hang_up.recv() => reload(&running.gateway),
+            _ = signals.rotated.recv() => lock(&running.gateway).reopen_flow_log(),
+            Some(ended) = running.servers.join_next() => return Err(has_ended(ended)),
+            ended = has_ended_tun(&mut running.tun) => return Err(has_ended(ended)),
             _ = tick.tick() => {
                 let mut gateway = lock(&running.gateway);
                 gateway.tick();
@@ -132,6 +156,23 @@ async fn serve(running: &Running, signals: &mut Signals) -> Result<(), StartErro
                 lock(&running.gateway).kernel_changed(now);
             }
         }
+    }
+}
+
+/// A part that was to run as long as the gateway: without it nobody would notice what is missing.
+fn has_ended(ended: Result<(), JoinError>) -> StartError {
+    let why = ended.err().map_or_else(|| "it has ended".to_owned(), |error| error.to_string());
+    StartError::new(
+        "API, metrics, swarm or TUN routes",
+        why,
+        "this is a defect of Sluicegate: please report it with the log",
+    )
+}
+
+async fn has_ended_tun(tun: &mut Option<TunFollower>) -> Result<(), JoinError> {
+    match tun {
+        Some(tun) => tun.ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -194,6 +235,32 @@ mod tests {
 
     use super::*;
     use crate::api::tempdir::Directory;
+
+    #[test]
+    fn a_part_that_ends_is_no_secret() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let told = runtime.block_on(async {
+            let mut servers = tokio::task::JoinSet::new();
+            servers.spawn(async { panic!("a defect") });
+            has_ended(servers.join_next().await.unwrap()).to_string()
+        });
+        assert!(told.contains("a defect") && told.contains("API, metrics, swarm"), "{told}");
+    }
+
+    #[test]
+    fn what_still_runs_at_the_end_holds_nothing_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let start = std::time::Instant::now();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let outcome = live_on(runtime, async {
+            tokio::task::spawn_blocking(move || ended.recv());
+            7
+        });
+        assert_eq!(outcome, 7);
+        // It would be waited for: nobody has told it to end.
+        drop(end);
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
 
     #[test]
     fn a_reload_by_signal_logs_the_config_s_warnings() {

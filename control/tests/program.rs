@@ -93,3 +93,32 @@ fn a_reader_that_went_away_is_no_error() {
     assert_eq!(text(&output.stderr), "");
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// Its disk is full, or whoever read it is gone.
+#[test]
+fn a_standard_error_that_takes_nothing_changes_nothing() {
+    let run = |file: &File| {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command.args(["run", "--config", file.path()]).stdin(Stdio::null()).stderr(full);
+        command.status().unwrap().code()
+    };
+    let wrong = File::new("wrong-unheard.toml", "[gateway]\nflows = 0\n");
+    assert_eq!(run(&wrong), Some(2));
+    // A warning, then an interface that is not there.
+    let warned = "[[interface]]\nname = \"sg-nowhere\"\n[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n";
+    assert_eq!(run(&File::new("warned-unheard.toml", warned)), Some(1));
+}
+
+#[test]
+fn an_import_that_carries_nothing_over_is_2_whoever_reads_it() {
+    let file = File::new("nothing.cfg", "listen web\n    mode http\n    bind :80\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    command
+        .args(["import", "--vip", "198.18.0.1", file.path()])
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().unwrap());
+    assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2));
+}

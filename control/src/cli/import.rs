@@ -30,11 +30,20 @@ pub fn import(
         return Err(Failed::Wrong(format!("error: {name} is not understood\n  help: {hint}\n")));
     };
     let imported = read(&text, format, vips);
-    output.print(&imported, |imported| imported.config.clone())?;
-    if !output.json {
-        errors.write_all(notes(&imported, &name).as_bytes())?;
+    let code = if imported.services == 0 { 2 } else { 0 };
+    match write(&imported, &name, output, errors) {
+        // A reader that has seen enough has no config for that.
+        Err(Failed::BrokenPipe) => Ok(code),
+        other => other.map(|()| code),
     }
-    Ok(if imported.services == 0 { 2 } else { 0 })
+}
+
+fn write(imported: &Imported, name: &str, output: &mut Output<'_>, errors: &mut dyn Write) -> Result<(), Failed> {
+    output.print(imported, |imported| imported.config.clone())?;
+    if !output.json {
+        errors.write_all(notes(imported, name).as_bytes())?;
+    }
+    Ok(())
 }
 
 fn load(path: &Path) -> Result<String, Failed> {

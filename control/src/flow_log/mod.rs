@@ -6,14 +6,14 @@ mod time;
 pub mod who;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datapath::flow_log::{FlowEvent, FlowEvents};
 use datapath::service::ServiceId;
@@ -23,6 +23,8 @@ use crate::config::FlowLogConfig;
 
 /// How often the queues are emptied.
 const EVERY: Duration = Duration::from_millis(50);
+/// How long the end may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// So much is written at once.
 const BATCH_BYTES: usize = 64 << 10;
 /// Names of services that are gone, kept for flows that end after them.
@@ -73,6 +75,9 @@ impl FlowLog {
 
     /// Why lines cannot be written, and how many were lost by that.
     pub fn trouble(&self) -> Option<String> {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            return Some("flow log: its thread has failed, nothing is written: restart the gateway".to_owned());
+        }
         let trouble = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let unwritten = self.shared.unwritten.load(Ordering::Relaxed);
         trouble.map(|why| format!("{why}; {unwritten} lines were lost"))
@@ -84,7 +89,14 @@ impl Drop for FlowLog {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            let _ = thread.join();
+            let given_up = Instant::now() + PATIENCE;
+            while !thread.is_finished() && Instant::now() < given_up {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if !thread.is_finished() {
+                // As on a mount that hangs. The end of the process ends it.
+                tracing::warn!("the flow log's last lines could not be written in {PATIENCE:?}");
+            }
         }
     }
 }
@@ -100,10 +112,6 @@ fn forget_oldest(names: &mut BTreeMap<ServiceId, String>, catalog: &Catalog) {
     for id in gone {
         names.remove(&id);
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// Whether the file's last line was cut off, as a crash or a full disk leaves it; `None` where nobody can say: what is no
@@ -132,7 +140,7 @@ struct Writer {
 
 impl Writer {
     fn new(config: &FlowLogConfig, queues: Vec<FlowEvents>) -> io::Result<Writer> {
-        let file = open(&config.path)?;
+        let file = sys::open_to_append(&config.path)?;
         Ok(Writer {
             shared: Arc::default(),
             config: config.clone(),
@@ -177,7 +185,7 @@ impl Writer {
     }
 
     fn open(&mut self) {
-        match open(&self.config.path) {
+        match sys::open_to_append(&self.config.path) {
             Ok(file) => {
                 // It may be another file than before.
                 self.torn = is_torn(&file, &self.config.path).unwrap_or(self.torn);

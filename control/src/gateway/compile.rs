@@ -40,6 +40,9 @@ pub fn compile(
     let tables = catalog.tables(generation, &resolver);
     let mut findings = resolver.findings();
     findings.lost = lost(catalog, &tables);
+    for (address, link) in taken_by_kernel(config, catalog, view) {
+        findings.problems.insert(format!("VIP {address} is an address of {link}: the kernel takes its packets"));
+    }
     let targets = checks::targets(catalog, &tables);
     let mut rules = Rules::of(&tables, catalog.surrogates());
     for target in &targets {
@@ -95,10 +98,10 @@ impl TunWants {
 }
 
 /// Over TUN, a VIP that is an address of the machine itself never reaches us: the kernel takes its packets. Says which
-/// one, and where it is.
-pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Option<(IpAddr, String)> {
+/// ones, and where they are.
+pub fn taken_by_kernel(config: &Config, catalog: &Catalog, view: &KernelView) -> Vec<(IpAddr, String)> {
     if !has_tun(config) {
-        return None;
+        return Vec::new();
     }
-    vips(catalog).into_iter().find_map(|address| Some((address, view.owner_of(address)?)))
+    vips(catalog).into_iter().filter_map(|address| Some((address, view.owner_of(address)?))).collect()
 }

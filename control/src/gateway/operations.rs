@@ -32,10 +32,8 @@ impl Operations for Gateway {
     }
 
     fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
-        // Whatever becomes of the config: logrotate has moved the file.
-        if let Some(log) = &self.flow_log {
-            log.reopen();
-        }
+        // Whatever becomes of the config: logrotate may have moved the file.
+        self.reopen_flow_log();
         let loaded = config::load(&self.config_path, &self.cpus)?;
         let needs_restart = fixed_keys_that_differ(&self.config, &loaded.config);
         check_overlay(&self.config, &loaded.config)?;

@@ -223,6 +223,6 @@ fn over_tun_a_vip_must_not_be_the_machines_own() {
         let config = config(interfaces, "");
         taken_by_kernel(&config, &Catalog::from_config(&config, 1), &here)
     };
-    assert_eq!(taken(TUN), Some((VIP.into(), "eth1".to_owned())));
-    assert_eq!(taken(XDP), None);
+    assert_eq!(taken(TUN), [(VIP.into(), "eth1".to_owned())]);
+    assert_eq!(taken(XDP), []);
 }

@@ -96,7 +96,7 @@ impl Running {
             kernel: Arc::new(kernel),
             view: view(true),
             first,
-            tun_routes: None,
+            tun_line: None,
             plain_ports: 1024..=32_767,
             flow_log: None,
         });

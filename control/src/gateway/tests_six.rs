@@ -166,5 +166,5 @@ fn over_tun_an_ipv6_vip_must_not_be_the_machines_own_either() {
     here.addresses.insert(LocalAddress { address: ip("2001:db8::1"), prefix_len: 128, link: 2 });
     let config = config(TUN, "");
     let taken = taken_by_kernel(&config, &Catalog::from_config(&config, 1), &here);
-    assert_eq!(taken, Some((ip("2001:db8::1"), "eth0".to_owned())));
+    assert_eq!(taken, [(ip("2001:db8::1"), "eth0".to_owned())]);
 }

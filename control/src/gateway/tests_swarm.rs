@@ -9,6 +9,7 @@ use crate::operations::{Edit, Operations};
 use crate::swarm::{Place, Wanted, WantedTask, Wishes};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 9);
+const ANOTHER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
 
 /// Over TUN, where the kernel may take a VIP for itself.
 fn config() -> String {
@@ -40,9 +41,13 @@ fn wished(name: &str, listen: &str) -> Wishes {
 
 /// The VIP is an address of the machine, or is not.
 fn kernel_has(vip: bool) -> KernelView {
+    kernel_has_these(if vip { &[VIP] } else { &[] })
+}
+
+fn kernel_has_these(vips: &[Ipv4Addr]) -> KernelView {
     let mut view = view(true);
-    let own = LocalAddress { address: IpAddr::V4(VIP), prefix_len: 32, link: 2 };
-    view.addresses.extend(vip.then_some(own));
+    let own = |vip: &Ipv4Addr| LocalAddress { address: IpAddr::V4(*vip), prefix_len: 32, link: 2 };
+    view.addresses.extend(vips.iter().map(own));
     view
 }
 
@@ -61,8 +66,8 @@ fn a_port_that_the_operator_gives_up_is_the_swarms() {
         let refused = ["swarm: swarm service theirs: 198.18.0.9:80/tcp: it is taken by service ours"];
         assert_eq!(notes(running), refused);
         // A reload that would set the port free, but fails, takes nothing over.
-        running.gateway.kernel_changed(kernel_has(true));
-        running.write(&format!("{}[[service]]\nname = \"more\"\nlisten = \"198.18.0.9:81\"\n", config()));
+        running.gateway.kernel_changed(kernel_has_these(&[ANOTHER]));
+        running.write(&format!("{}[[service]]\nname = \"more\"\nlisten = \"{ANOTHER}:81\"\n", config()));
         running.gateway.reload().unwrap_err();
         assert_eq!(
             (running.services(), notes(running)),
@@ -95,6 +100,26 @@ fn what_the_kernel_stood_in_the_way_of_comes_when_it_gives_way() {
         let generation = running.live();
         running.gateway.kernel_changed(kernel_has(false));
         assert_eq!(running.live(), generation, "nothing is owed any more");
+    });
+}
+
+/// As when somebody, or keepalived, puts it on `lo`.
+#[test]
+fn a_vip_that_the_kernel_takes_later_is_said_and_stops_nobody_else() {
+    let name = "gateway::tests_swarm::a_vip_that_the_kernel_takes_later_is_said_and_stops_nobody_else";
+    running_on(name, &config(), |running| {
+        wants(running, "theirs", "198.18.0.9:80/tcp");
+        running.gateway.kernel_changed(kernel_has(true));
+        let said = "VIP 198.18.0.9 is an address of eth0: the kernel takes its packets".to_owned();
+        assert!(running.gateway.status().notes.contains(&said));
+        running.gateway.edit(Edit::AddService(service("ours", "198.18.0.1:81/tcp"))).unwrap();
+        wants(running, "other", "198.18.0.9:80/tcp");
+        assert_eq!(
+            (running.services(), notes(running)),
+            (["web", "ours", "other"].map(str::to_owned).to_vec(), vec![])
+        );
+        running.gateway.kernel_changed(kernel_has(false));
+        assert!(!running.gateway.status().notes.contains(&said));
     });
 }
 

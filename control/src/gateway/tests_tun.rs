@@ -1,8 +1,9 @@
 //! The rules for TUN, in the kernel of an empty network namespace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{TunRoutes, TunWants};
 use crate::kernel::namespace::{in_namespace, ip};
@@ -23,11 +24,43 @@ fn rules_go_even_when_the_gateway_stays() {
             let mut routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
             routes.set(&wants).await.unwrap();
             assert!(ip("rule show").contains("from 198.18.1.12 to 198.18.1.1"));
-            let (wanted, follow) = watch::channel(wants);
-            routes.follow(follow).end().await;
+            let (line, follower) = routes.follow(wants);
+            follower.end().await;
             assert_eq!(ip("rule show"), before);
             // A request that hangs has the gateway, and that has this.
-            drop(wanted);
+            drop(line);
+        });
+    });
+}
+
+/// Here IPv6 is switched off, for the device as `disable_ipv6` does it.
+#[test]
+fn a_route_that_is_refused_costs_the_others_nothing_and_is_said() {
+    in_namespace("gateway::tests_tun::a_route_that_is_refused_costs_the_others_nothing_and_is_said", || {
+        // Like a TUN device with somebody behind it.
+        ip("link add sg0 type veth peer name sg1");
+        ip("link set sg1 up");
+        std::fs::write("/proc/sys/net/ipv6/conf/sg0/disable_ipv6", "1\n").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
+            let [backend, snat] = ["198.18.1.12", "198.18.1.1"].map(|address| address.parse().unwrap());
+            let rule = ReplyRule { backend, snat, protocol: 6, part };
+            let vips = ["198.18.0.1", "2001:db8::1"].map(|vip| vip.parse().unwrap());
+            let wants = TunWants { addresses: vips.into(), replies: [rule].into() };
+            let kernel = Arc::new(Kernel::open().await.unwrap());
+            let routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
+            let (mut line, follower) = routes.follow(TunWants::default());
+            line.wants.send_replace(wants.clone());
+            let patience = Duration::from_secs(20);
+            timeout(patience, line.trouble.wait_for(Option::is_some)).await.unwrap().unwrap();
+            let trouble = line.trouble.borrow().clone().unwrap();
+            assert!(trouble.starts_with("TUN device sg0: add the route to 2001:db8::1: "), "{trouble}");
+            assert!(ip("rule show").contains("from 198.18.1.12 to 198.18.1.1"));
+            assert!(ip("route show").contains("198.18.0.1 dev sg0"));
+            line.wants.send_modify(|wants| drop(wants.addresses.remove(&vips[1])));
+            timeout(patience, line.trouble.wait_for(Option::is_none)).await.unwrap().unwrap();
+            follower.end().await;
         });
     });
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::TunWants;
 use crate::kernel::{self, Family, Kernel, KernelError, ReplyRule};
@@ -39,7 +39,21 @@ pub struct TunFollower {
     end: oneshot::Sender<()>,
 }
 
+/// The gateway's line to the follower.
+#[derive(Debug)]
+pub struct TunLine {
+    /// What is wanted.
+    pub wants: watch::Sender<TunWants>,
+    /// What the kernel refuses now, in a sentence.
+    pub trouble: watch::Receiver<Option<String>>,
+}
+
 impl TunFollower {
+    /// Waits until it ends by itself, which it does not.
+    pub async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
     /// Ends it, whoever still wants something, and waits until the rules are taken away: they would outlive the process.
     pub async fn end(self) {
         drop(self.end);
@@ -67,24 +81,29 @@ impl TunRoutes {
         Ok(routes)
     }
 
-    /// Makes routes and rules those of `wanted`.
+    /// Makes routes and rules those of `wanted`, as far as the kernel lets; the first that it refuses.
     pub async fn set(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
         if self.in_doubt {
-            // What is not wanted goes by what is known; then all that is wanted is put there, whether it is there or not.
-            self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
-            self.present.clear();
+            // All that is wanted is put there, whether it is there or not; what is not wanted goes by what is known.
+            self.present.retain(|address| !wanted.addresses.contains(address));
             self.prepared.clear();
             self.in_doubt = false;
         }
-        self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await?;
+        let routes = self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await;
+        // One that the kernel refuses costs the others nothing.
+        let rules = self.set_rules(wanted).await;
+        let forwarding = self.forward_six(wanted);
+        routes.and(rules).and(forwarding)
+    }
+
+    async fn set_rules(&mut self, wanted: &TunWants) -> Result<(), KernelError> {
         for family in wanted.replies.iter().map(|rule| Family::of(rule.backend)) {
             if !self.prepared.contains(&family) {
                 self.kernel.prepare_reply_rules(self.link, family).await?;
                 self.prepared.insert(family);
             }
         }
-        self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await?;
-        self.forward_six(wanted)
+        self.kernel.set_reply_rules(self.link, &mut self.rules, &wanted.replies).await
     }
 
     /// The kernel carries IPv6 between the device and the interfaces only if it is told to.
@@ -118,21 +137,23 @@ impl TunRoutes {
         }
     }
 
-    /// Follows `wanted` until its sender or the follower is gone. A device that was down has lost its routes, and the kernel does not tell
+    /// Follows `wanted` until the line or the follower is gone. A device that was down has lost its routes, and the kernel does not tell
     /// of each: they are added again when it is up, also if nobody has seen it down.
-    pub fn follow(mut self, wanted: watch::Receiver<TunWants>) -> TunFollower {
+    pub fn follow(mut self, wanted: TunWants) -> (TunLine, TunFollower) {
         let (end, ended) = oneshot::channel::<()>();
+        let (wants, wanted) = watch::channel(wanted);
+        let (say, trouble) = watch::channel(None);
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = self.follow_until_gone(wanted) => {}
+                () = self.follow_until_gone(wanted, say) => {}
                 _ = ended => {}
             }
             self.clear_rules_or_say().await;
         });
-        TunFollower { task, end }
+        (TunLine { wants, trouble }, TunFollower { task, end })
     }
 
-    async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>) {
+    async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>, say: watch::Sender<Option<String>>) {
         let (mut view, mut upheavals) = (self.kernel.view(), self.kernel.upheavals());
         let mut was_up = true;
         loop {
@@ -148,8 +169,11 @@ impl TunRoutes {
             }
             was_up = up;
             let retry = done.is_err();
-            if let Err(error) = done {
-                tracing::warn!("{:?}: {error}; trying again", self.name);
+            let trouble = done.err().map(|error| format!("TUN device {}: {error}", self.name));
+            if say.send_if_modified(|said| std::mem::replace(said, trouble.clone()) != trouble)
+                && let Some(trouble) = trouble
+            {
+                tracing::warn!("{trouble}; trying again");
             }
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { return },

@@ -38,7 +38,12 @@ pub fn forward_six() -> io::Result<bool> {
 
 /// Lets packets with source addresses of this machine in from a link, as the gateway sends them to plain backends.
 pub fn accept_local(link: &str) -> io::Result<()> {
-    std::fs::write(format!("/proc/sys/net/ipv4/conf/{link}/accept_local"), "1\n")
+    let path = format!("/proc/sys/net/ipv4/conf/{link}/accept_local");
+    // In a container /proc/sys may not be writable; whoever set the container up may have set this, too.
+    if std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+        return Ok(());
+    }
+    std::fs::write(path, "1\n")
 }
 
 /// The ports that the kernel gives to its own connections.

@@ -26,22 +26,28 @@ impl Kernel {
     }
 
     /// Adds and removes host routes through a link until they are those of `wanted`; `present` holds
-    /// what this process added before. They vanish with the link.
+    /// what this process added before. They vanish with the link. One that the kernel refuses costs the others nothing; the
+    /// first refusal is told.
     pub async fn set_routes(
         &self,
         link: u32,
         present: &mut BTreeSet<IpAddr>,
         wanted: &BTreeSet<IpAddr>,
     ) -> Result<(), KernelError> {
+        let mut outcome = Ok(());
         for address in wanted.difference(&present.clone()) {
-            self.add_route(link, *address).await?;
-            present.insert(*address);
+            match self.add_route(link, *address).await {
+                Ok(()) => drop(present.insert(*address)),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
         for address in present.clone().difference(wanted) {
-            self.remove_route(link, *address).await?;
-            present.remove(address);
+            match self.remove_route(link, *address).await {
+                Ok(()) => drop(present.remove(address)),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn add_route(&self, link: u32, address: IpAddr) -> Result<(), KernelError> {

@@ -14,8 +14,8 @@ use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
 use crate::flow_log::FlowLog;
 use crate::gateway::{
-    First, Gateway, OverlayMacs, Parts, StartError, TunFollower, TunRoutes, TunWants, compile, has_tun, plain_ports,
-    taken_by_kernel,
+    First, Gateway, OverlayMacs, Parts, StartError, TunFollower, TunLine, TunRoutes, TunWants, compile, has_tun,
+    plain_ports, taken_by_kernel,
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
@@ -128,7 +128,7 @@ async fn open(
     };
     let wants = TunWants::of(first.rules(), &view, &plain_ports);
     let connected = connect(filter, &first, routes, wants).await;
-    let (filter, tun_routes, tun) = match connected {
+    let (filter, tun_line, tun) = match connected {
         Ok(connected) => connected,
         Err(error) => {
             engine.stop();
@@ -146,7 +146,7 @@ async fn open(
         kernel,
         view,
         first,
-        tun_routes,
+        tun_line,
         plain_ports,
         flow_log,
     };
@@ -164,7 +164,7 @@ fn start_flow_log(config: &Config, engine: &Engine, catalog: &Catalog) -> Result
 
 /// What would not work, or not as meant, because of addresses that this machine has or has not.
 fn check_addresses(config: &Config, catalog: &Catalog, view: &KernelView) -> Result<(), StartError> {
-    if let Some((address, link)) = taken_by_kernel(config, catalog, view) {
+    if let Some((address, link)) = taken_by_kernel(config, catalog, view).into_iter().next() {
         return Err(StartError::new(
             "[[service]]",
             format!("{address} is an address of {link}: over TUN the kernel would take its packets"),
@@ -196,8 +196,11 @@ async fn set_up_tun(config: &Config, kernel: &Arc<Kernel>) -> Result<Option<TunR
         let place = format!("[[interface]] {:?}", interface.name);
         let set_up = TunRoutes::set_up(Arc::clone(kernel), &interface.name, TUN_MTU).await;
         let set_up = set_up.map_err(|error| StartError::new(&place, error, "run as root, or give CAP_NET_ADMIN"))?;
-        kernel::accept_local(&interface.name)
-            .map_err(|error| StartError::new(&place, format!("accept_local cannot be switched on: {error}"), ""))?;
+        kernel::accept_local(&interface.name).map_err(|error| {
+            let message = format!("accept_local cannot be switched on: {error}");
+            let key = format!("net.ipv4.conf.{}.accept_local", interface.name);
+            StartError::new(&place, message, format!("/proc/sys must be writable, or set {key} = 1 from outside"))
+        })?;
         // The first one gets the VIPs.
         routes.get_or_insert(set_up);
     }
@@ -241,7 +244,10 @@ async fn resolve(
     view.borrow_and_update().clone()
 }
 
-type Connected = (Option<Filter>, Option<watch::Sender<TunWants>>, Option<TunFollower>);
+const TUN_HINT: &str = "run as root, or give CAP_NET_ADMIN; where IPv6 is switched off (net.ipv6.conf.all.disable_ipv6) there can be \
+                        no IPv6 VIP";
+
+type Connected = (Option<Filter>, Option<TunLine>, Option<TunFollower>);
 
 /// Leads packets to the running workers.
 async fn connect(
@@ -255,14 +261,14 @@ async fn connect(
         filter.publish(first.rules()).map_err(failed)?;
     }
     let Some(mut routes) = routes else { return Ok((filter, None, None)) };
-    let failed = |error: KernelError| StartError::new("routes to the TUN device", error, "");
+    let failed = |error: KernelError| StartError::new("routes to the TUN device", error, TUN_HINT);
     if let Err(error) = routes.set(&wants).await {
         // Rules do not end with the device.
         routes.clear_rules_or_say().await;
         return Err(failed(error));
     }
-    let (wanted, follow) = watch::channel(wants);
-    Ok((filter, Some(wanted), Some(routes.follow(follow))))
+    let (line, follower) = routes.follow(wants);
+    Ok((filter, Some(line), Some(follower)))
 }
 
 /// Waits until the first table is live, and a moment for tasks to tell their MAC addresses.
