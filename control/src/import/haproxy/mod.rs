@@ -110,6 +110,7 @@ fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_
         check: with_servers.check(notes),
         proxy_protocol: alike::proxy_protocol(servers, notes),
         backends: servers.iter().map(|server| server.backend.clone()).collect(),
+        lost: with_servers.lost,
         ..Service::default()
     }
 }

@@ -7,7 +7,7 @@ use super::options::Options;
 use super::server::Server;
 use super::words::{Line, Section};
 use super::{alike, keywords, known, server};
-use crate::import::draft::Check;
+use crate::import::draft::{Check, Persistence};
 use crate::import::notes::Notes;
 
 /// For tables that say nothing of `expire`.
@@ -28,6 +28,8 @@ pub struct Proxy {
     pub listens: Vec<(usize, String)>,
     /// Its servers.
     pub servers: Vec<Server>,
+    /// How many were left out that are no backups.
+    pub lost: usize,
     /// With its line.
     pub default_backend: Option<(usize, String)>,
     /// The line that says `disabled`.
@@ -68,6 +70,11 @@ impl Proxy {
         match (line.word(0), line.word(1)) {
             ("bind", _) => self.bind(line, 1, notes),
             ("server", _) => self.server(line, notes),
+            ("server-template", _) => {
+                let options = self.default_server.then(Options::read(line, 4, known::SERVER));
+                self.lost += usize::from(options.on("backup").is_none());
+                notes.extend_if(line.number, keywords::why_not(line));
+            }
             ("default-server", _) => {
                 self.default_server = self.default_server.then(Options::read(line, 1, known::SERVER));
             }
@@ -116,7 +123,11 @@ impl Proxy {
     }
 
     fn server(&mut self, line: &Line, notes: &mut Notes<'_>) {
-        self.servers.extend(server::read(line, &self.default_server, notes));
+        let options = self.default_server.then(Options::read(line, 3, known::SERVER));
+        match server::read(line, &options, notes) {
+            Some(server) => self.servers.push(server),
+            None => self.lost += usize::from(options.on("backup").is_none()),
+        }
     }
 
     fn rate(&mut self, line: &Line, notes: &mut Notes<'_>) {
@@ -175,7 +186,7 @@ impl Proxy {
     }
 
     /// `stick on src` with the `expire` of its table, which may be another section's.
-    pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<(Duration, Option<u8>)> {
+    pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<Persistence> {
         let table = self.stick_table.as_ref().filter(|_| self.stick_on_source);
         let expires = match table {
             Some((line, name)) => {
@@ -188,7 +199,7 @@ impl Proxy {
             }
             None => self.stick_expires,
         };
-        self.stick_on_source.then_some((expires.unwrap_or(FOREVER), None))
+        self.stick_on_source.then(|| Persistence { time: expires.unwrap_or(FOREVER), ..Persistence::default() })
     }
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.

@@ -98,16 +98,15 @@ fn server_address(place: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A `server` line behind the `default-server` lines above it; `None`: it was left out.
-pub fn read(line: &Line, defaults: &Options, notes: &mut Notes<'_>) -> Option<Server> {
-    let options = defaults.then(Options::read(line, 3, known::SERVER));
+/// A `server` line with its options, those of the `default-server` lines above it among them; `None`: it was left out.
+pub fn read(line: &Line, options: &Options, notes: &mut Notes<'_>) -> Option<Server> {
     if options.on("ssl").is_some() {
         notes.add(line.number, "left out: Sluicegate does not speak TLS to servers");
         return None;
     }
     let address = server_address(line.word(2)).map_err(|why| notes.add(line.number, why)).ok()?;
     options.note(known::SERVER, notes);
-    let checked = checked(&address, &options, notes);
+    let checked = checked(&address, options, notes);
     let backend = Backend {
         line: line.number,
         address,

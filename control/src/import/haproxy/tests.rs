@@ -1,5 +1,7 @@
 //! What HAProxy's words come to, one rule at a time.
 
+mod leads;
+
 use crate::import::{Format, Imported, import};
 
 fn read(text: &str) -> Imported {

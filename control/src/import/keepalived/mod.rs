@@ -7,7 +7,7 @@ mod tree;
 
 use std::time::Duration;
 
-use super::draft::{Backend, Check, Service, Site, bracketed, ipvs_scheduler, prefix};
+use super::draft::{Backend, Check, Persistence, Service, Site, bracketed, ipvs_scheduler, prefix};
 use super::notes::Notes;
 use tree::Statement;
 
@@ -151,13 +151,13 @@ impl Draft {
             "lb_kind" | "lvs_method" => statement.word(1).clone_into(&mut self.kind),
             "persistence_timeout" => {
                 let time = statement.number(1).map_or(DEFAULT_PERSISTENCE, Duration::from_secs);
-                let prefix = service.persistence.and_then(|(_, prefix)| prefix);
+                let prefix = service.persistence.as_ref().and_then(|persistence| persistence.prefix);
                 // 0 is none.
-                service.persistence = (!time.is_zero()).then_some((time, prefix));
+                service.persistence = (!time.is_zero()).then_some(Persistence { time, prefix });
             }
             "persistence_granularity" => {
-                let time = service.persistence.map_or(DEFAULT_PERSISTENCE, |(time, _)| time);
-                service.persistence = Some((time, prefix(statement.word(1))));
+                let time = service.persistence.as_ref().map_or(DEFAULT_PERSISTENCE, |persistence| persistence.time);
+                service.persistence = Some(Persistence { time, prefix: prefix(statement.word(1)) });
             }
             "sorry_server" => {
                 let address = server_address(statement);
@@ -194,6 +194,7 @@ impl Draft {
                 "lvs_method" if statement.word(1).eq_ignore_ascii_case(&self.kind) => {}
                 "lvs_method" => {
                     notes.add(statement.line, "left out: all backends of a service are reached in one way");
+                    self.service.lost += 1;
                     return;
                 }
                 _ if defaults.set(statement, notes) => {}

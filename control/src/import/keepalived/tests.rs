@@ -74,3 +74,29 @@ fn one_packet_scheduling_goes_with_schedulers_that_count_nothing() {
     assert!(!says(&imported, "one_packet = true"), "{}", imported.config);
     assert!(noted(&imported, 4, "counts connections"), "{:?}", imported.notes);
 }
+
+/// Two real servers with this in their own blocks, behind a virtual server with that.
+fn two(block: &str, first: &str, second: &str) -> Imported {
+    server("TCP", block, &format!("{first}\n}}\nreal_server 10.0.0.2 5353 {{\n{second}"))
+}
+
+#[test]
+fn direct_servers_keep_the_port_and_are_checked_on_their_own() {
+    let imported = two("lb_kind DR", "TCP_CHECK {\n}", "TCP_CHECK {\n}");
+    assert!(says(&imported, "address = \"10.0.0.1\"") && says(&imported, "port = 5353"), "{}", imported.config);
+    assert!(noted(&imported, 4, "the VIP's port") && noted(&imported, 8, "the VIP's port"), "{:?}", imported.notes);
+    let imported = two("lb_kind DR\nsorry_server 10.0.0.9 53", "TCP_CHECK {\n}", "TCP_CHECK {\n}");
+    assert!(!imported.config.contains("\nport ="), "{}", imported.config);
+    assert!(noted(&imported, 1, "asked on the VIP's port"), "{:?}", imported.notes);
+}
+
+#[test]
+fn a_service_does_not_come_down_to_its_sorry_server() {
+    let text = "virtual_server 192.0.2.1 80 {\nlb_kind NAT\nsorry_server 10.0.0.9 80\nreal_server 10.0.0.1 80 {\n\
+                lvs_method DR\n}\n}\n";
+    let imported = import(text, Format::Keepalived, &[]);
+    assert_eq!(imported.services, 0, "{}", imported.config);
+    assert!(noted(&imported, 1, "the service was left out"), "{:?}", imported.notes);
+    let only = "virtual_server 192.0.2.1 80 {\nsorry_server 10.0.0.9 80\n}\n";
+    assert_eq!(import(only, Format::Keepalived, &[]).services, 1);
+}
