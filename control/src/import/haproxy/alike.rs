@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bind::Bind;
 use super::check::HttpCheck;
 use super::server::{Checked, Server};
 use crate::import::draft::Check;
@@ -10,8 +11,19 @@ use crate::import::notes::Notes;
 /// HAProxy's own `inter`.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Whether backends get a PROXY header: all of them, or none.
-pub fn proxy_protocol(servers: &[Server], notes: &mut Notes<'_>) -> bool {
+/// Whether backends get a PROXY header: all of them, or none; and none where clients bring theirs, which goes through.
+pub fn proxy_protocol(binds: &[Bind], servers: &[Server], notes: &mut Notes<'_>) -> bool {
+    if binds.iter().any(|bind| bind.accepts_header) {
+        for bind in binds.iter().filter(|_| servers.iter().any(|server| server.wants_header)) {
+            let why = if bind.accepts_header {
+                "servers get the client's PROXY header and no second one: leave `proxy_protocol` out"
+            } else {
+                "clients bring no PROXY header here, and servers get none: make it a service of its own with `proxy_protocol`"
+            };
+            notes.add(bind.line, why);
+        }
+        return false;
+    }
     let why = "all backends of a service get PROXY headers, or none: none, since not all servers have this";
     all(servers, |server| server.introduced, why, notes)
 }

@@ -1,6 +1,7 @@
 //! haproxy.cfg: listens, and frontends with their default backends, become services.
 
 mod alike;
+mod bind;
 mod check;
 mod keywords;
 mod known;
@@ -23,6 +24,7 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
         notes.add(line.number, "it stands in no section");
     }
     let proxies = proxies(&sections, notes);
+    let vip = site.vips.iter().find(|vip| vip.is_ipv4()).copied();
     let mut used = Vec::new();
     for front in proxies.iter().filter(|proxy| proxy.kind != "backend") {
         let back = front.default_backend.as_ref().and_then(|(line, name)| {
@@ -33,10 +35,12 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
             found
         });
         used.extend(back.map(|back| back.name.clone()));
-        match [Some(front), back].into_iter().flatten().find_map(|proxy| proxy.disabled) {
-            Some(line) => notes.add(front.line, format!("the service was left out: line {line} says `disabled`")),
-            None => site.services.push(join(front, back, &proxies, notes)),
+        if let Some(line) = [Some(front), back].into_iter().flatten().find_map(|proxy| proxy.disabled) {
+            notes.add(front.line, format!("the service was left out: line {line} says `disabled`"));
+            continue;
         }
+        let listens = bind::listens(front, &proxies, vip, notes);
+        site.services.push(join(front, back, listens, &proxies, notes));
     }
     let is_used = |proxy: &Proxy| proxy.kind != "backend" || used.contains(&proxy.name);
     for unused in proxies.iter().filter(|proxy| !is_used(proxy)) {
@@ -87,7 +91,13 @@ fn find(defaults: &[Proxy], name: &str, head: &Line, notes: &mut Notes<'_>) -> P
 }
 
 /// A service of a frontend and its backend; of a `listen`, which may be both.
-fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_>) -> Service {
+fn join(
+    front: &Proxy,
+    back: Option<&Proxy>,
+    listens: Vec<(usize, String)>,
+    all: &[Proxy],
+    notes: &mut Notes<'_>,
+) -> Service {
     if back.is_some_and(|back| back.line != front.line) && !front.servers.is_empty() {
         notes.add(front.line, "its own servers were left out: as in HAProxy, `default_backend` gets all");
     }
@@ -100,7 +110,7 @@ fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_
     Service {
         line: front.line,
         name: front.name.clone(),
-        listens: front.listens.clone(),
+        listens,
         scheduler: Some(with_servers.scheduler()),
         persistence: with_servers.persistence(all, notes),
         timeout: front.idle(with_servers),
@@ -108,7 +118,7 @@ fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_
         slow_start: alike::slow_start(servers, notes),
         resets: alike::resets(servers, notes),
         check: with_servers.check(notes),
-        proxy_protocol: alike::proxy_protocol(servers, notes),
+        proxy_protocol: alike::proxy_protocol(&front.binds, servers, notes),
         backends: servers.iter().map(|server| server.backend.clone()).collect(),
         lost: with_servers.lost,
         ..Service::default()

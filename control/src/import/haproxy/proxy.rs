@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::bind::Bind;
 use super::check::HttpCheck;
 use super::options::Options;
 use super::server::Server;
 use super::words::{Line, Section};
-use super::{alike, keywords, known, server};
+use super::{alike, bind, keywords, known, server};
 use crate::import::draft::{Check, Persistence};
 use crate::import::notes::Notes;
 
@@ -24,8 +25,8 @@ pub struct Proxy {
     pub name: String,
     /// `mode http`
     pub http: bool,
-    /// `address:port/tcp`, each with its line.
-    pub listens: Vec<(usize, String)>,
+    /// Where it listens.
+    pub binds: Vec<Bind>,
     /// Its servers.
     pub servers: Vec<Server>,
     /// How many were left out that are no backups.
@@ -59,7 +60,7 @@ impl Proxy {
         (self.line, self.kind, self.name) = (head.number, head.word(0).to_owned(), head.word(1).to_owned());
         let is_address = head.words.len() > 2 && head.word(2) != "from";
         if ["frontend", "listen"].contains(&head.word(0)) && is_address {
-            self.bind(head, 2, notes);
+            self.binds.extend(bind::read(head, 2, notes));
         }
         for line in &section.lines {
             self.set(line, notes);
@@ -68,7 +69,7 @@ impl Proxy {
 
     fn set(&mut self, line: &Line, notes: &mut Notes<'_>) {
         match (line.word(0), line.word(1)) {
-            ("bind", _) => self.bind(line, 1, notes),
+            ("bind", _) => self.binds.extend(bind::read(line, 1, notes)),
             ("server", _) => self.server(line, notes),
             ("server-template", _) => {
                 let options = self.default_server.then(Options::read(line, 4, known::SERVER));
@@ -105,20 +106,6 @@ impl Proxy {
             ("disabled", _) => self.disabled = Some(line.number),
             ("enabled", _) => self.disabled = None,
             _ => notes.extend_if(line.number, keywords::why_not(line)),
-        }
-    }
-
-    fn bind(&mut self, line: &Line, at: usize, notes: &mut Notes<'_>) {
-        let options = Options::read(line, at + 1, known::BIND);
-        if options.on("ssl").is_some() {
-            return notes.add(line.number, "TLS ends at the servers: this bind was left out");
-        }
-        options.note(known::BIND, notes);
-        for place in line.word(at).split(',').filter(|place| !place.is_empty()) {
-            match server::listens(place, &options) {
-                Ok(listens) => self.listens.extend(listens.into_iter().map(|listen| (line.number, listen))),
-                Err(why) => notes.add(line.number, why),
-            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What HAProxy's words come to, one rule at a time.
 
+mod binds;
 mod leads;
 
 use crate::import::{Format, Imported, import};
@@ -219,16 +220,6 @@ fn what_sluicegate_does_too_is_carried_over() {
     assert!(notes(&imported, 1).contains("`slow_start` means nothing to the scheduler `fo`"), "{:?}", imported.notes);
     let imported = listen("server a 10.0.0.1:80 on-marked-down shutdown-sessions");
     assert!(notes(&imported, 1).contains("without checks no backend is down"), "{:?}", imported.notes);
-}
-
-#[test]
-fn any_address_has_a_family() {
-    for place in ["ipv6@:443", "ipv6@*:443", "[::]:443"] {
-        let imported = read(&format!("listen x\nbind {place}\nserver a 10.0.0.1:80\n"));
-        assert_says(&imported, &["listen = \"[2001:db8::1]:443/tcp\""]);
-    }
-    let imported = read("listen x\nbind ipv6@:443 v4v6\nserver a 10.0.0.1:80\n");
-    assert_says(&imported, &["listen = [\"[2001:db8::1]:443/tcp\", \"203.0.113.1:443/tcp\"]"]);
 }
 
 #[test]
