@@ -56,6 +56,10 @@ pub struct Persistence {
     pub time: Duration,
     /// Clients whose addresses agree in so many bits are one.
     pub prefix: Option<u8>,
+    /// How many there is room for.
+    pub clients: Option<u32>,
+    /// Whose table it is, if others remember theirs there too.
+    pub group: Option<String>,
 }
 
 /// A backend.

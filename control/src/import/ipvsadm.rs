@@ -173,7 +173,7 @@ fn persistence(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Persistence> {
         }
         bits
     });
-    Some(Persistence { time, prefix })
+    Some(Persistence { time, prefix, ..Persistence::default() })
 }
 
 /// With a port in numbers. Port 0 is all of them.

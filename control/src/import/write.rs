@@ -108,6 +108,7 @@ fn passing(head: &str, tables: &[Table], notes: &mut Notes<'_>) -> Vec<String> {
 struct Shaper {
     vips: Vec<IpAddr>,
     names: Names,
+    groups: Names,
     listens: Vec<Listen>,
 }
 
@@ -129,7 +130,9 @@ impl Shaper {
             [one] => writeln!(out, "{one}"),
             several => writeln!(out, "[{}]", several.join(", ")),
         };
-        settings::write(service, &listens, notes, &mut out);
+        let group = service.persistence.as_ref().and_then(|persistence| persistence.group.as_ref());
+        let group = group.map(|owner| self.groups.same_for(owner));
+        settings::write(service, &listens, group.as_deref(), notes, &mut out);
         let check = check::text(service, &listens, &backends, notes);
         self.listens.extend(listens);
         let backends = backends.into_iter().map(|(address, backend)| backends::text(address, backend)).collect();

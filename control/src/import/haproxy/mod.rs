@@ -8,6 +8,8 @@ mod known;
 mod options;
 mod proxy;
 mod server;
+mod sharing;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -25,7 +27,7 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
     }
     let proxies = proxies(&sections, notes);
     let vip = site.vips.iter().find(|vip| vip.is_ipv4()).copied();
-    let mut used = Vec::new();
+    let (mut used, mut with_servers) = (Vec::new(), Vec::new());
     for front in proxies.iter().filter(|proxy| proxy.kind != "backend") {
         let back = front.default_backend.as_ref().and_then(|(line, name)| {
             let found = proxies.iter().find(|proxy| proxy.kind != "frontend" && proxy.name == *name);
@@ -41,7 +43,10 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
         }
         let listens = bind::listens(front, &proxies, vip, notes);
         site.services.push(join(front, back, listens, &proxies, notes));
+        with_servers.push(back.unwrap_or(front));
     }
+    sharing::part_groups_of_one(&mut site.services);
+    sharing::note_maxima(&with_servers, notes);
     let is_used = |proxy: &Proxy| proxy.kind != "backend" || used.contains(&proxy.name);
     for unused in proxies.iter().filter(|proxy| !is_used(proxy)) {
         notes.add(unused.line, "no frontend has it as its default_backend");
@@ -112,7 +117,7 @@ fn join(
         name: front.name.clone(),
         listens,
         scheduler: Some(with_servers.scheduler()),
-        persistence: with_servers.persistence(all, notes),
+        persistence: tables::persistence(with_servers, all, notes),
         timeout: front.idle(with_servers),
         rate: front.rate,
         slow_start: alike::slow_start(servers, notes),

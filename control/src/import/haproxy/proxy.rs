@@ -6,13 +6,11 @@ use super::bind::Bind;
 use super::check::HttpCheck;
 use super::options::Options;
 use super::server::Server;
+use super::tables::{Stick, Table};
 use super::words::{Line, Section};
 use super::{alike, bind, keywords, known, server};
-use crate::import::draft::{Check, Persistence};
+use crate::import::draft::Check;
 use crate::import::notes::Notes;
-
-/// For tables that say nothing of `expire`.
-const FOREVER: Duration = Duration::from_hours(24);
 
 /// What its lines say; those of `defaults` are the beginning.
 #[derive(Debug, Clone, Default)]
@@ -37,13 +35,12 @@ pub struct Proxy {
     pub disabled: Option<usize>,
     /// `rate-limit sessions`, with its line.
     pub rate: Option<(usize, u32)>,
-    /// `stick on src`: whose table remembers; `None`: its own.
-    pub stick_table: Option<(usize, String)>,
-    /// Of its own table.
-    pub stick_expires: Option<Duration>,
+    /// `stick-table`
+    pub table: Option<Table>,
+    /// `stick on src`
+    pub stick: Option<Stick>,
     balance: Option<&'static str>,
     consistent: bool,
-    stick_on_source: bool,
     client: Option<Duration>,
     server: Option<Duration>,
     tunnel: Option<Duration>,
@@ -92,16 +89,8 @@ impl Proxy {
             }
             ("no", "option") if line.word(2) == "httpchk" => self.http_check.forget(),
             ("http-check", _) => self.http_check.rule(line, notes),
-            ("stick-table", _) => {
-                self.stick_expires = line.after("expire").and_then(server::time);
-                if !matches!(line.after("type"), Some("ip" | "ipv6")) {
-                    notes.add(line.number, "only the clients' addresses are remembered");
-                }
-            }
-            ("stick", "on") if line.word(2) == "src" => {
-                self.stick_on_source = true;
-                self.stick_table = line.after("table").map(|name| (line.number, name.to_owned()));
-            }
+            ("stick-table", _) => self.table = Some(Table::read(line, notes)),
+            ("stick", "on") if line.word(2) == "src" => self.stick = Some(Stick::read(line, notes)),
             ("rate-limit", "sessions") => self.rate(line, notes),
             ("disabled", _) => self.disabled = Some(line.number),
             ("enabled", _) => self.disabled = None,
@@ -170,23 +159,6 @@ impl Proxy {
             // HAProxy's own.
             other => other.unwrap_or("wrr"),
         }
-    }
-
-    /// `stick on src` with the `expire` of its table, which may be another section's.
-    pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<Persistence> {
-        let table = self.stick_table.as_ref().filter(|_| self.stick_on_source);
-        let expires = match table {
-            Some((line, name)) => {
-                // A frontend may have the name of its backend.
-                let mut owners = all.iter().filter(|proxy| proxy.name == *name).peekable();
-                if owners.peek().is_none() {
-                    notes.add(*line, "there is no such table");
-                }
-                owners.find_map(|proxy| proxy.stick_expires)
-            }
-            None => self.stick_expires,
-        };
-        self.stick_on_source.then(|| Persistence { time: expires.unwrap_or(FOREVER), ..Persistence::default() })
     }
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.

@@ -2,6 +2,7 @@
 
 mod binds;
 mod leads;
+mod tables;
 
 use crate::import::{Format, Imported, import};
 
@@ -231,18 +232,6 @@ fn the_default_backend_comes_before_a_sections_own_servers() {
     let imported = listen("server a 10.0.0.1:80\ndefault_backend x");
     assert_says(&imported, &["address = \"10.0.0.1:80\""]);
     assert_eq!(notes(&imported, 1), "");
-}
-
-#[test]
-fn a_table_may_be_another_sections() {
-    let section = "stick on src table t\nserver a 10.0.0.1:80";
-    let table = "backend t\nstick-table type ip size 1k expire 7m";
-    assert_says(&listen(&format!("{section}\n{table}")), &["persistence = \"7m\""]);
-    let frontend = "frontend t\nbind 192.0.2.2:80\ndefault_backend t";
-    assert_says(&listen(&format!("{section}\n{frontend}\n{table}")), &["persistence = \"7m\""]);
-    let imported = listen("stick on src table nobodys\nserver a 10.0.0.1:80");
-    assert_says(&imported, &["persistence = \"1d\""]);
-    assert_eq!(notes(&imported, 3), "there is no such table");
 }
 
 #[test]

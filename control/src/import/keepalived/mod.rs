@@ -163,7 +163,8 @@ impl Draft {
                 let time = statement.number(1).map_or(DEFAULT_PERSISTENCE, Duration::from_secs);
                 let prefix = service.persistence.as_ref().and_then(|persistence| persistence.prefix);
                 // 0 is none.
-                service.persistence = (!time.is_zero()).then_some(Persistence { time, prefix });
+                service.persistence =
+                    (!time.is_zero()).then_some(Persistence { time, prefix, ..Persistence::default() });
             }
             "persistence_granularity" => {
                 let prefix = prefix(statement.word(1));
@@ -172,7 +173,7 @@ impl Draft {
                     notes.add(statement.line, why);
                 }
                 let time = service.persistence.as_ref().map_or(DEFAULT_PERSISTENCE, |persistence| persistence.time);
-                service.persistence = Some(Persistence { time, prefix });
+                service.persistence = Some(Persistence { time, prefix, ..Persistence::default() });
             }
             "sorry_server" => {
                 let address = server_address(statement);

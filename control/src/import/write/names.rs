@@ -2,22 +2,28 @@
 
 const LONGEST: usize = 63;
 
-/// Those that are taken.
+/// Those that are taken, each with what it was made of.
 #[derive(Debug, Default)]
-pub struct Names(Vec<String>);
+pub struct Names(Vec<(String, String)>);
 
 impl Names {
     /// One that nobody has yet.
     pub fn unique(&mut self, wanted: &str) -> String {
         let stem = clean(wanted);
         let (mut name, mut number) = (stem.clone(), 2);
-        while self.0.contains(&name) {
+        while self.0.iter().any(|(_, taken)| *taken == name) {
             let tail = format!("-{number}");
             name = stem.chars().take(LONGEST - tail.len()).collect::<String>() + &tail;
             number += 1;
         }
-        self.0.push(name.clone());
+        self.0.push((wanted.to_owned(), name.clone()));
         name
+    }
+
+    /// The one that it got before, if it did.
+    pub fn same_for(&mut self, wanted: &str) -> String {
+        let known = self.0.iter().find(|(of, _)| of == wanted).map(|(_, name)| name.clone());
+        known.unwrap_or_else(|| self.unique(wanted))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use datapath::service::SchedulerKind;
 
+use super::quoted;
 use crate::config::life::Life;
 use crate::config::report::Complaint;
 use crate::config::value::show_duration;
@@ -18,13 +19,13 @@ const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// IPVS and HAProxy take each IPv6 address for a client of its own.
 const PREFIX_OF_SIX: u8 = 128;
 
-/// All that is said of the service as a whole.
-pub fn write(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: &mut String) {
+/// All that is said of the service as a whole; `group` is whom it remembers its clients with.
+pub fn write(service: &Service, listens: &[Listen], group: Option<&str>, notes: &mut Notes<'_>, out: &mut String) {
     if let Some(scheduler) = service.scheduler {
         let _ = writeln!(out, "scheduler = \"{scheduler}\"");
     }
     if let Some(wanted) = &service.persistence {
-        persistence(service.line, wanted, listens, notes, out);
+        persistence(service.line, wanted, listens, group, notes, out);
     }
     match service.timeout {
         Some(time) if (SHORTEST..=LONGEST).contains(&time) => {
@@ -43,7 +44,14 @@ pub fn write(service: &Service, listens: &[Listen], notes: &mut Notes<'_>, out: 
 }
 
 /// How long clients stay, and who counts as one.
-fn persistence(line: usize, wanted: &Persistence, listens: &[Listen], notes: &mut Notes<'_>, out: &mut String) {
+fn persistence(
+    line: usize,
+    wanted: &Persistence,
+    listens: &[Listen],
+    group: Option<&str>,
+    notes: &mut Notes<'_>,
+    out: &mut String,
+) {
     let has = |six: bool| listens.iter().any(|listen| listen.address.is_ipv6() == six);
     let time = wanted.time.clamp(SHORTEST, LONGEST);
     if time != wanted.time {
@@ -53,8 +61,15 @@ fn persistence(line: usize, wanted: &Persistence, listens: &[Listen], notes: &mu
     if let Some(prefix) = wanted.prefix.filter(|prefix| *prefix < 32 && has(false)) {
         let _ = writeln!(out, "persistence_prefix = {prefix}");
     }
-    if has(true) {
+    // Services of a group must say the same, whatever they listen on.
+    if has(true) || group.is_some() {
         let _ = writeln!(out, "persistence_prefix_ipv6 = {}", wanted.prefix.unwrap_or(PREFIX_OF_SIX));
+    }
+    if let Some(clients) = wanted.clients {
+        let _ = writeln!(out, "persistence_clients = {clients}");
+    }
+    if let Some(group) = group {
+        let _ = writeln!(out, "persistence_group = {}", quoted(group));
     }
 }
 
