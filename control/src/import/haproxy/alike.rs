@@ -55,6 +55,19 @@ pub fn slow_start(servers: &[Server], notes: &mut Notes<'_>) -> Option<Duration>
     None
 }
 
+/// How servers are checked, each with its line.
+fn checks<'a>(servers: &'a [Server], http: &HttpCheck, notes: &mut Notes<'_>) -> Vec<(usize, &'a Checked)> {
+    let mut checks = Vec::new();
+    for server in servers {
+        let Some(checked) = &server.checked else { continue };
+        match http.fault(&server.backend.address) {
+            Some((line, why)) => notes.add(line, why),
+            None => checks.push((server.backend.line, checked)),
+        }
+    }
+    checks
+}
+
 /// The check, if any server is checked: of a section in this line, with its `timeout check`.
 pub fn check(
     servers: &[Server],
@@ -63,8 +76,7 @@ pub fn check(
     http: &HttpCheck,
     notes: &mut Notes<'_>,
 ) -> Option<Check> {
-    let checks: Vec<(usize, &Checked)> =
-        servers.iter().filter_map(|server| Some((server.backend.line, server.checked.as_ref()?))).collect();
+    let checks = checks(servers, http, notes);
     let (first_line, first) = *checks.first()?;
     for (line, _) in checks.iter().filter(|(_, other)| *other != first) {
         notes.add(*line, "all backends of a service are checked in the same way: as the first that is checked");

@@ -3,6 +3,7 @@
 mod alike;
 mod bind;
 mod check;
+mod connect;
 mod keywords;
 mod known;
 mod options;

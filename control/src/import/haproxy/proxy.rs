@@ -59,6 +59,7 @@ impl Proxy {
         if ["frontend", "listen"].contains(&head.word(0)) && is_address {
             self.binds.extend(bind::read(head, 2, notes));
         }
+        self.http_check.begin();
         for line in &section.lines {
             self.set(line, notes);
         }

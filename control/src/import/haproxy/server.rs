@@ -108,9 +108,8 @@ pub fn read(line: &Line, options: &Options, notes: &mut Notes<'_>) -> Option<Ser
 
 fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Checked> {
     options.on("check")?;
-    let own = backend_address(address).ok().map(|address| address.ip);
     if let Some(other) = options.last(&["addr"])
-        && plain(&other.argument).parse::<IpAddr>().ok() != own
+        && is_another(&other.argument, address)
     {
         notes.add(other.line, "`addr`: no check asks another machine: the server counts as one without `check`");
         return None;
@@ -122,4 +121,10 @@ fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Ch
         fall: options.value("fall"),
         tls: options.on("check-ssl").is_some(),
     })
+}
+
+/// Whether that is not where the server is.
+pub fn is_another(machine: &str, server: &str) -> bool {
+    let own = backend_address(server).ok().map(|address| address.ip);
+    plain(machine).parse::<IpAddr>().ok() != own
 }

@@ -1,6 +1,7 @@
 //! What HAProxy's words come to, one rule at a time.
 
 mod binds;
+mod checks;
 mod leads;
 mod tables;
 
