@@ -29,7 +29,7 @@ pub struct Proxy {
     pub servers: Vec<Server>,
     /// How many were left out that are no backups.
     pub lost: usize,
-    /// With its line.
+    /// Whom all go to whom no rule sends elsewhere, with its line.
     pub default_backend: Option<(usize, String)>,
     /// The line that says `disabled`.
     pub disabled: Option<usize>,
@@ -39,6 +39,8 @@ pub struct Proxy {
     pub table: Option<Table>,
     /// `stick on src`
     pub stick: Option<Stick>,
+    /// The `use_backend` that says no condition.
+    leads_all: Option<usize>,
     balance: Option<&'static str>,
     consistent: bool,
     client: Option<Duration>,
@@ -81,7 +83,7 @@ impl Proxy {
             ("balance", _) => self.balance(line, notes),
             ("hash-type", kind) => self.consistent = kind == "consistent",
             ("timeout", which) => self.timeout(which, line, notes),
-            ("default_backend", name) => self.default_backend = Some((line.number, name.to_owned())),
+            ("use_backend" | "default_backend", _) => self.lead(line, notes),
             ("option", "httpchk") => self.http_check.option(line, notes),
             ("option", kind) if keywords::OTHER_CHECKS.contains(&kind) => {
                 // The last one counts.
@@ -105,6 +107,27 @@ impl Proxy {
             Some(server) => self.servers.push(server),
             None => self.lost += usize::from(options.on("backup").is_none()),
         }
+    }
+
+    /// `use_backend` without a condition is a `default_backend` that comes before what is said later, and before that one.
+    fn lead(&mut self, line: &Line, notes: &mut Notes<'_>) {
+        let is_default = line.word(0) == "default_backend";
+        let leads_all = !is_default && line.words.len() == 2 && !line.word(1).contains("%[");
+        if let Some(first) = self.leads_all {
+            return notes.add(line.number, format!("it never counts: line {first} leads everybody to its backend"));
+        }
+        if !is_default && !leads_all {
+            return notes.extend_if(line.number, keywords::why_not(line));
+        }
+        if leads_all {
+            self.leads_all = Some(line.number);
+            // That of `defaults` is for others too.
+            let own = self.default_backend.as_ref().map(|(own, _)| *own).filter(|own| *own > self.line);
+            if let Some(own) = own {
+                notes.add(own, format!("it never counts: line {} leads everybody to its backend", line.number));
+            }
+        }
+        self.default_backend = Some((line.number, line.word(1).to_owned()));
     }
 
     fn rate(&mut self, line: &Line, notes: &mut Notes<'_>) {
