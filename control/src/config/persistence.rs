@@ -14,8 +14,8 @@ const DEFAULT_PREFIX: u8 = 32;
 const PREFIXES_OF_SIX: std::ops::RangeInclusive<i64> = 1..=128;
 /// A host changes its address within these bits from day to day (RFC 8981), and a household has as many or more.
 const DEFAULT_PREFIX_OF_SIX: u8 = 64;
-/// 16 bytes each: 16 KiB to 16 MiB.
-const CLIENTS: std::ops::RangeInclusive<i64> = 1_024..=1_048_576;
+/// How many clients there may be room for. 16 bytes each: 16 KiB to 16 MiB.
+pub const CLIENTS: std::ops::RangeInclusive<i64> = 1_024..=1_048_576;
 const DEFAULT_CLIENTS: u32 = 65_536;
 
 /// All keys, the first without which the others mean nothing.

@@ -25,8 +25,8 @@ pub struct Service {
     pub listens: Vec<(usize, String)>,
     /// Sluicegate's word for how it is scheduled.
     pub scheduler: Option<&'static str>,
-    /// How long clients stay, and the prefix that makes one client.
-    pub persistence: Option<(Duration, Option<u8>)>,
+    /// How long clients stay.
+    pub persistence: Option<Persistence>,
     /// How long a connection may be idle.
     pub timeout: Option<Duration>,
     /// Direct server return.
@@ -45,6 +45,21 @@ pub struct Service {
     pub check: Option<Check>,
     /// Who serves it.
     pub backends: Vec<Backend>,
+    /// How many were left out already that are no sorry ones.
+    pub lost: usize,
+}
+
+/// How a service remembers its clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Persistence {
+    /// How long they stay.
+    pub time: Duration,
+    /// Clients whose addresses agree in so many bits are one.
+    pub prefix: Option<u8>,
+    /// How many there is room for.
+    pub clients: Option<u32>,
+    /// Whose table it is, if others remember theirs there too.
+    pub group: Option<String>,
 }
 
 /// A backend.

@@ -1,8 +1,11 @@
 //! What `ipvsadm -S` prints: a line `-A` for each service, a line `-a` for each of its servers.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use super::draft::{Backend, Service, Site, ipvs_scheduler, prefix};
+use super::draft::{Backend, Persistence, Service, Site, ipvs_scheduler, prefix};
 use super::notes::Notes;
 
 /// IPVS's when `-p` says no time.
@@ -28,6 +31,11 @@ const PORTS: &[(&str, u16)] = &[
     ("postgresql", 5432),
     ("http-alt", 8080),
 ];
+
+/// Options that nothing follows; a line may begin with the program's name.
+const FLAGS: &[&str] = &["ipvsadm", "-A", "-a", "-m", "-g", "-i", "-o", "-6"];
+const OF_SERVICES: &[&str] = &["ipvsadm", "-A", "-t", "-u", "-s", "-p", "-M", "-b", "-o", "--pe"];
+const OF_SERVERS: &[&str] = &["ipvsadm", "-a", "-t", "-u", "-r", "-m", "-g", "-w", "-x", "-y"];
 
 /// Options of a line, with what follows each.
 struct Line<'a> {
@@ -87,7 +95,9 @@ impl<'a> Line<'a> {
         });
         for word in words {
             match options.last_mut() {
-                Some((_, value)) if !word.starts_with('-') => *value = word,
+                Some((option, value)) if !word.starts_with('-') && value.is_empty() && !FLAGS.contains(option) => {
+                    *value = word;
+                }
                 _ => options.push((short(word), "")),
             }
         }
@@ -100,6 +110,12 @@ impl<'a> Line<'a> {
 
     fn value(&self, option: &str) -> Option<&'a str> {
         self.options.iter().find(|(name, _)| *name == option).map(|(_, value)| *value)
+    }
+
+    fn note_others(&self, known: &[&str], notes: &mut Notes<'_>) {
+        for (option, _) in self.options.iter().filter(|(option, _)| !known.contains(option)) {
+            notes.add(self.number, format!("`{option}` is not known to Sluicegate"));
+        }
     }
 
     /// `-t ADDRESS`, `-u ADDRESS`, or another kind of service.
@@ -128,7 +144,7 @@ fn service(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Service> {
     if ipvs_scheduler(scheduler).is_none() {
         notes.add(line.number, format!("there is no scheduler `{scheduler}`: `wlc` in its place"));
     }
-    let time = line.value("-p").map(|time| time.parse().map_or(DEFAULT_PERSISTENCE, Duration::from_secs));
+    line.note_others(OF_SERVICES, notes);
     for (option, why) in [
         ("-b", "scheduler flags are not carried over"),
         ("--pe", "persistence engines look into packets: not carried over"),
@@ -142,10 +158,22 @@ fn service(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Service> {
         name: format!("{protocol}-{place}"),
         listens: vec![(line.number, format!("{}/{protocol}", listen_place(place)))],
         scheduler: ipvs_scheduler(scheduler).or(Some("wlc")),
-        persistence: time.map(|time| (time, line.value("-M").and_then(prefix))),
+        persistence: persistence(line, notes),
         one_packet: line.has("-o").then_some(line.number),
         ..Service::default()
     })
+}
+
+fn persistence(line: &Line<'_>, notes: &mut Notes<'_>) -> Option<Persistence> {
+    let time = line.value("-p")?.parse().map_or(DEFAULT_PERSISTENCE, Duration::from_secs);
+    let prefix = line.value("-M").and_then(|mask| {
+        let bits = prefix(mask);
+        if bits.is_none() {
+            notes.add(line.number, format!("`{mask}` is no netmask: each client counts for itself"));
+        }
+        bits
+    });
+    Some(Persistence { time, prefix, ..Persistence::default() })
 }
 
 /// With a port in numbers. Port 0 is all of them.
@@ -183,6 +211,7 @@ fn server(line: &Line<'_>, site: &mut Site, left_out: &[(&str, &str)], notes: &m
         notes
             .add(line.number, "a lower threshold is not carried over: a backend is full at its maximum, and only then");
     }
+    line.note_others(OF_SERVERS, notes);
     let address = line.value("-r").unwrap_or_default();
     let address = match address.rsplit_once(':') {
         Some((ip, "0")) => ip.to_owned(),

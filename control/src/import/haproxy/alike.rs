@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bind::Bind;
 use super::check::HttpCheck;
 use super::server::{Checked, Server};
 use crate::import::draft::Check;
@@ -10,8 +11,19 @@ use crate::import::notes::Notes;
 /// HAProxy's own `inter`.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Whether backends get a PROXY header: all of them, or none.
-pub fn proxy_protocol(servers: &[Server], notes: &mut Notes<'_>) -> bool {
+/// Whether backends get a PROXY header: all of them, or none; and none where clients bring theirs, which goes through.
+pub fn proxy_protocol(binds: &[Bind], servers: &[Server], notes: &mut Notes<'_>) -> bool {
+    if binds.iter().any(|bind| bind.accepts_header) {
+        for bind in binds.iter().filter(|_| servers.iter().any(|server| server.wants_header)) {
+            let why = if bind.accepts_header {
+                "servers get the client's PROXY header and no second one: leave `proxy_protocol` out"
+            } else {
+                "clients bring no PROXY header here, and servers get none: make it a service of its own with `proxy_protocol`"
+            };
+            notes.add(bind.line, why);
+        }
+        return false;
+    }
     let why = "all backends of a service get PROXY headers, or none: none, since not all servers have this";
     all(servers, |server| server.introduced, why, notes)
 }
@@ -43,6 +55,19 @@ pub fn slow_start(servers: &[Server], notes: &mut Notes<'_>) -> Option<Duration>
     None
 }
 
+/// How servers are checked, each with its line.
+fn checks<'a>(servers: &'a [Server], http: &HttpCheck, notes: &mut Notes<'_>) -> Vec<(usize, &'a Checked)> {
+    let mut checks = Vec::new();
+    for server in servers {
+        let Some(checked) = &server.checked else { continue };
+        match http.fault(&server.backend.address) {
+            Some((line, why)) => notes.add(line, why),
+            None => checks.push((server.backend.line, checked)),
+        }
+    }
+    checks
+}
+
 /// The check, if any server is checked: of a section in this line, with its `timeout check`.
 pub fn check(
     servers: &[Server],
@@ -51,8 +76,7 @@ pub fn check(
     http: &HttpCheck,
     notes: &mut Notes<'_>,
 ) -> Option<Check> {
-    let checks: Vec<(usize, &Checked)> =
-        servers.iter().filter_map(|server| Some((server.backend.line, server.checked.as_ref()?))).collect();
+    let checks = checks(servers, http, notes);
     let (first_line, first) = *checks.first()?;
     for (line, _) in checks.iter().filter(|(_, other)| *other != first) {
         notes.add(*line, "all backends of a service are checked in the same way: as the first that is checked");

@@ -1,8 +1,13 @@
 //! `option httpchk` and `http-check`.
 
+use super::connect::Connect;
 use super::words::Line;
 use crate::import::draft::Check;
 use crate::import::notes::Notes;
+
+const ONE: &str = "checks send one GET and look at its answer";
+/// HAProxy asks for a status of its own only while no rule says what to expect.
+const ANY_STATUS: &str = "100-599";
 
 /// What they say.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +16,11 @@ pub struct HttpCheck {
     asked: Option<Request>,
     /// `http-check send`, which comes first.
     sent: Request,
+    /// `http-check connect`
+    connect: Option<Connect>,
+    /// The section that is read has one already; and another, behind which rules are about a further request.
+    connects: bool,
+    goes_on: bool,
     status: Option<String>,
     body: Option<String>,
 }
@@ -51,14 +61,26 @@ impl HttpCheck {
         self.asked.is_some()
     }
 
-    /// `http-check send …`, `http-check expect …`
+    /// Another section's rules come.
+    pub fn begin(&mut self) {
+        (self.connects, self.goes_on) = (false, false);
+    }
+
+    /// `http-check connect …`, `http-check send …`, `http-check expect …`
     pub fn rule(&mut self, line: &Line, notes: &mut Notes<'_>) {
+        let connects = line.word(1) == "connect";
+        self.goes_on |= connects && self.connects;
         match line.word(1) {
+            _ if self.goes_on => notes.add(line.number, ONE),
+            "connect" => {
+                self.connects = true;
+                self.connect = Some(Connect::read(line));
+            }
             "send" => self.send(line, notes),
             "expect" => self.expect(line, notes),
             "disable-on-404" => notes.add(line.number, "not carried over: 404 fails a check"),
             "comment" => {}
-            _ => notes.add(line.number, "checks send one GET and look at its answer"),
+            _ => notes.add(line.number, ONE),
         }
     }
 
@@ -106,23 +128,40 @@ impl HttpCheck {
         }
     }
 
-    /// Makes the check one of HTTP.
+    /// What `http-check send` says comes before what `option httpchk` says.
+    fn requests(&self) -> impl Iterator<Item = &Request> {
+        [Some(&self.sent), self.asked.as_ref()].into_iter().flatten()
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.requests().find_map(|request| request.host.as_deref())
+    }
+
+    /// Why it can't be asked of the server with this address, and the line that is to blame.
+    pub fn fault(&self, server: &str) -> Option<(usize, String)> {
+        self.connect.as_ref().filter(|_| self.is_asked())?.fault(server, self.host())
+    }
+
+    /// Makes the check one of HTTP, over TLS if the server's line says so and nothing else.
     pub fn put(&self, tls: bool, check: &mut Check, notes: &mut Notes<'_>) {
-        let requests = || [Some(&self.sent), self.asked.as_ref()].into_iter().flatten();
         let line = self.asked.as_ref().map_or(self.sent.line, |asked| asked.line);
-        let method = requests().find_map(|request| Some((request.line, request.method.as_deref()?)));
+        let method = self.requests().find_map(|request| Some((request.line, request.method.as_deref()?)));
         let (method_line, method) = method.unwrap_or((line, "OPTIONS"));
         if method != "GET" {
             notes.add(method_line, format!("checks send GET, not {method}"));
         }
-        let path = requests().find_map(|request| Some((request.line, request.path.as_deref()?)));
+        let path = self.requests().find_map(|request| Some((request.line, request.path.as_deref()?)));
         if let Some((line, path)) = path.filter(|(_, path)| !path.starts_with('/')) {
             notes.add(line, format!("checks ask for a path: / in the place of {path}"));
         }
+        let tls = self.connect.as_ref().map_or(tls, |connect| connect.tls(tls));
         check.kind = if tls { "https" } else { "http" };
+        check.port = self.connect.as_ref().and_then(|connect| connect.port).or(check.port);
         check.path = path.map(|(_, path)| path.to_owned()).filter(|path| path.starts_with('/'));
-        check.host = requests().find_map(|request| request.host.clone());
-        check.status.clone_from(&self.status);
+        let name = || self.connect.as_ref()?.name.as_deref();
+        check.host = self.host().or_else(name).map(str::to_owned);
+        let any = self.body.as_ref().map(|_| ANY_STATUS.to_owned());
+        check.status = self.status.clone().or(any);
         check.body.clone_from(&self.body);
     }
 }

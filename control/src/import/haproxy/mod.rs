@@ -1,12 +1,16 @@
 //! haproxy.cfg: listens, and frontends with their default backends, become services.
 
 mod alike;
+mod bind;
 mod check;
+mod connect;
 mod keywords;
 mod known;
 mod options;
 mod proxy;
 mod server;
+mod sharing;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -23,7 +27,8 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
         notes.add(line.number, "it stands in no section");
     }
     let proxies = proxies(&sections, notes);
-    let mut used = Vec::new();
+    let vip = site.vips.iter().find(|vip| vip.is_ipv4()).copied();
+    let (mut used, mut with_servers) = (Vec::new(), Vec::new());
     for front in proxies.iter().filter(|proxy| proxy.kind != "backend") {
         let back = front.default_backend.as_ref().and_then(|(line, name)| {
             let found = proxies.iter().find(|proxy| proxy.kind != "frontend" && proxy.name == *name);
@@ -33,11 +38,16 @@ pub fn read(text: &str, site: &mut Site, notes: &mut Notes<'_>) {
             found
         });
         used.extend(back.map(|back| back.name.clone()));
-        match [Some(front), back].into_iter().flatten().find_map(|proxy| proxy.disabled) {
-            Some(line) => notes.add(front.line, format!("the service was left out: line {line} says `disabled`")),
-            None => site.services.push(join(front, back, &proxies, notes)),
+        if let Some(line) = [Some(front), back].into_iter().flatten().find_map(|proxy| proxy.disabled) {
+            notes.add(front.line, format!("the service was left out: line {line} says `disabled`"));
+            continue;
         }
+        let listens = bind::listens(front, &proxies, vip, notes);
+        site.services.push(join(front, back, listens, &proxies, notes));
+        with_servers.push(back.unwrap_or(front));
     }
+    sharing::part_groups_of_one(&mut site.services);
+    sharing::note_maxima(&with_servers, notes);
     let is_used = |proxy: &Proxy| proxy.kind != "backend" || used.contains(&proxy.name);
     for unused in proxies.iter().filter(|proxy| !is_used(proxy)) {
         notes.add(unused.line, "no frontend has it as its default_backend");
@@ -87,7 +97,13 @@ fn find(defaults: &[Proxy], name: &str, head: &Line, notes: &mut Notes<'_>) -> P
 }
 
 /// A service of a frontend and its backend; of a `listen`, which may be both.
-fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_>) -> Service {
+fn join(
+    front: &Proxy,
+    back: Option<&Proxy>,
+    listens: Vec<(usize, String)>,
+    all: &[Proxy],
+    notes: &mut Notes<'_>,
+) -> Service {
     if back.is_some_and(|back| back.line != front.line) && !front.servers.is_empty() {
         notes.add(front.line, "its own servers were left out: as in HAProxy, `default_backend` gets all");
     }
@@ -100,16 +116,17 @@ fn join(front: &Proxy, back: Option<&Proxy>, all: &[Proxy], notes: &mut Notes<'_
     Service {
         line: front.line,
         name: front.name.clone(),
-        listens: front.listens.clone(),
+        listens,
         scheduler: Some(with_servers.scheduler()),
-        persistence: with_servers.persistence(all, notes),
+        persistence: tables::persistence(with_servers, all, notes),
         timeout: front.idle(with_servers),
         rate: front.rate,
         slow_start: alike::slow_start(servers, notes),
         resets: alike::resets(servers, notes),
         check: with_servers.check(notes),
-        proxy_protocol: alike::proxy_protocol(servers, notes),
+        proxy_protocol: alike::proxy_protocol(&front.binds, servers, notes),
         backends: servers.iter().map(|server| server.backend.clone()).collect(),
+        lost: with_servers.lost,
         ..Service::default()
     }
 }

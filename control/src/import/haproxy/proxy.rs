@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
+use super::bind::Bind;
 use super::check::HttpCheck;
 use super::options::Options;
 use super::server::Server;
+use super::tables::{Stick, Table};
 use super::words::{Line, Section};
-use super::{alike, keywords, known, server};
+use super::{alike, bind, keywords, known, server};
 use crate::import::draft::Check;
 use crate::import::notes::Notes;
-
-/// For tables that say nothing of `expire`.
-const FOREVER: Duration = Duration::from_hours(24);
 
 /// What its lines say; those of `defaults` are the beginning.
 #[derive(Debug, Clone, Default)]
@@ -24,23 +23,26 @@ pub struct Proxy {
     pub name: String,
     /// `mode http`
     pub http: bool,
-    /// `address:port/tcp`, each with its line.
-    pub listens: Vec<(usize, String)>,
+    /// Where it listens.
+    pub binds: Vec<Bind>,
     /// Its servers.
     pub servers: Vec<Server>,
-    /// With its line.
+    /// How many were left out that are no backups.
+    pub lost: usize,
+    /// Whom all go to whom no rule sends elsewhere, with its line.
     pub default_backend: Option<(usize, String)>,
     /// The line that says `disabled`.
     pub disabled: Option<usize>,
     /// `rate-limit sessions`, with its line.
     pub rate: Option<(usize, u32)>,
-    /// `stick on src`: whose table remembers; `None`: its own.
-    pub stick_table: Option<(usize, String)>,
-    /// Of its own table.
-    pub stick_expires: Option<Duration>,
+    /// `stick-table`
+    pub table: Option<Table>,
+    /// `stick on src`
+    pub stick: Option<Stick>,
+    /// The `use_backend` that says no condition.
+    leads_all: Option<usize>,
     balance: Option<&'static str>,
     consistent: bool,
-    stick_on_source: bool,
     client: Option<Duration>,
     server: Option<Duration>,
     tunnel: Option<Duration>,
@@ -57,8 +59,9 @@ impl Proxy {
         (self.line, self.kind, self.name) = (head.number, head.word(0).to_owned(), head.word(1).to_owned());
         let is_address = head.words.len() > 2 && head.word(2) != "from";
         if ["frontend", "listen"].contains(&head.word(0)) && is_address {
-            self.bind(head, 2, notes);
+            self.binds.extend(bind::read(head, 2, notes));
         }
+        self.http_check.begin();
         for line in &section.lines {
             self.set(line, notes);
         }
@@ -66,8 +69,13 @@ impl Proxy {
 
     fn set(&mut self, line: &Line, notes: &mut Notes<'_>) {
         match (line.word(0), line.word(1)) {
-            ("bind", _) => self.bind(line, 1, notes),
+            ("bind", _) => self.binds.extend(bind::read(line, 1, notes)),
             ("server", _) => self.server(line, notes),
+            ("server-template", _) => {
+                let options = self.default_server.then(Options::read(line, 4, known::SERVER));
+                self.lost += usize::from(options.on("backup").is_none());
+                notes.extend_if(line.number, keywords::why_not(line));
+            }
             ("default-server", _) => {
                 self.default_server = self.default_server.then(Options::read(line, 1, known::SERVER));
             }
@@ -75,7 +83,7 @@ impl Proxy {
             ("balance", _) => self.balance(line, notes),
             ("hash-type", kind) => self.consistent = kind == "consistent",
             ("timeout", which) => self.timeout(which, line, notes),
-            ("default_backend", name) => self.default_backend = Some((line.number, name.to_owned())),
+            ("use_backend" | "default_backend", _) => self.lead(line, notes),
             ("option", "httpchk") => self.http_check.option(line, notes),
             ("option", kind) if keywords::OTHER_CHECKS.contains(&kind) => {
                 // The last one counts.
@@ -84,16 +92,8 @@ impl Proxy {
             }
             ("no", "option") if line.word(2) == "httpchk" => self.http_check.forget(),
             ("http-check", _) => self.http_check.rule(line, notes),
-            ("stick-table", _) => {
-                self.stick_expires = line.after("expire").and_then(server::time);
-                if !matches!(line.after("type"), Some("ip" | "ipv6")) {
-                    notes.add(line.number, "only the clients' addresses are remembered");
-                }
-            }
-            ("stick", "on") if line.word(2) == "src" => {
-                self.stick_on_source = true;
-                self.stick_table = line.after("table").map(|name| (line.number, name.to_owned()));
-            }
+            ("stick-table", _) => self.table = Some(Table::read(line, notes)),
+            ("stick", "on") if line.word(2) == "src" => self.stick = Some(Stick::read(line, notes)),
             ("rate-limit", "sessions") => self.rate(line, notes),
             ("disabled", _) => self.disabled = Some(line.number),
             ("enabled", _) => self.disabled = None,
@@ -101,22 +101,33 @@ impl Proxy {
         }
     }
 
-    fn bind(&mut self, line: &Line, at: usize, notes: &mut Notes<'_>) {
-        let options = Options::read(line, at + 1, known::BIND);
-        if options.on("ssl").is_some() {
-            return notes.add(line.number, "TLS ends at the servers: this bind was left out");
-        }
-        options.note(known::BIND, notes);
-        for place in line.word(at).split(',').filter(|place| !place.is_empty()) {
-            match server::listens(place, &options) {
-                Ok(listens) => self.listens.extend(listens.into_iter().map(|listen| (line.number, listen))),
-                Err(why) => notes.add(line.number, why),
-            }
+    fn server(&mut self, line: &Line, notes: &mut Notes<'_>) {
+        let options = self.default_server.then(Options::read(line, 3, known::SERVER));
+        match server::read(line, &options, notes) {
+            Some(server) => self.servers.push(server),
+            None => self.lost += usize::from(options.on("backup").is_none()),
         }
     }
 
-    fn server(&mut self, line: &Line, notes: &mut Notes<'_>) {
-        self.servers.extend(server::read(line, &self.default_server, notes));
+    /// `use_backend` without a condition is a `default_backend` that comes before what is said later, and before that one.
+    fn lead(&mut self, line: &Line, notes: &mut Notes<'_>) {
+        let is_default = line.word(0) == "default_backend";
+        let leads_all = !is_default && line.words.len() == 2 && !line.word(1).contains("%[");
+        if let Some(first) = self.leads_all {
+            return notes.add(line.number, format!("it never counts: line {first} leads everybody to its backend"));
+        }
+        if !is_default && !leads_all {
+            return notes.extend_if(line.number, keywords::why_not(line));
+        }
+        if leads_all {
+            self.leads_all = Some(line.number);
+            // That of `defaults` is for others too.
+            let own = self.default_backend.as_ref().map(|(own, _)| *own).filter(|own| *own > self.line);
+            if let Some(own) = own {
+                notes.add(own, format!("it never counts: line {} leads everybody to its backend", line.number));
+            }
+        }
+        self.default_backend = Some((line.number, line.word(1).to_owned()));
     }
 
     fn rate(&mut self, line: &Line, notes: &mut Notes<'_>) {
@@ -172,23 +183,6 @@ impl Proxy {
             // HAProxy's own.
             other => other.unwrap_or("wrr"),
         }
-    }
-
-    /// `stick on src` with the `expire` of its table, which may be another section's.
-    pub fn persistence(&self, all: &[Proxy], notes: &mut Notes<'_>) -> Option<(Duration, Option<u8>)> {
-        let table = self.stick_table.as_ref().filter(|_| self.stick_on_source);
-        let expires = match table {
-            Some((line, name)) => {
-                // A frontend may have the name of its backend.
-                let mut owners = all.iter().filter(|proxy| proxy.name == *name).peekable();
-                if owners.peek().is_none() {
-                    notes.add(*line, "there is no such table");
-                }
-                owners.find_map(|proxy| proxy.stick_expires)
-            }
-            None => self.stick_expires,
-        };
-        self.stick_on_source.then_some((expires.unwrap_or(FOREVER), None))
     }
 
     /// How long a connection may be idle: HAProxy ends it when either side was silent for so long.

@@ -1,4 +1,4 @@
-//! `bind` and `server` lines, and HAProxy's times.
+//! `server` lines, and HAProxy's times.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct Server {
     pub checked: Option<Checked>,
     /// Wants a PROXY header of version 2.
     pub introduced: bool,
+    /// Wants one of whatever version.
+    pub wants_header: bool,
     /// `slowstart`
     pub slow_start: Option<Duration>,
     /// `on-marked-down shutdown-sessions`
@@ -57,29 +59,8 @@ pub fn time(text: &str) -> Option<Duration> {
     time.filter(|time| !time.is_zero())
 }
 
-/// The address of a `bind` as listens; "any" becomes `*` for IPv4 and `[*]` for IPv6.
-pub fn listens(place: &str, options: &Options) -> Result<Vec<String>, &'static str> {
-    let is_six = place.starts_with("ipv6@");
-    let place = plain(place);
-    if place.starts_with('/') || place.contains('@') {
-        return Err("left out: services listen on addresses only");
-    }
-    let Some((address, ports)) = place.rsplit_once(':') else { return Err("left out: it has no port") };
-    let both = options.last(&["v4v6", "v6only"]).is_some_and(|last| last.name == "v4v6");
-    let addresses = match address {
-        // Linux listens on both then.
-        "::" | "[::]" if both => vec!["[*]".to_owned(), "*".to_owned()],
-        "" | "*" if is_six && both => vec!["[*]".to_owned(), "*".to_owned()],
-        "::" | "[::]" => vec!["[*]".to_owned()],
-        "" | "*" if is_six => vec!["[*]".to_owned()],
-        "" | "*" | "0.0.0.0" => vec!["*".to_owned()],
-        address => vec![bracketed(address)],
-    };
-    Ok(addresses.into_iter().map(|address| format!("{address}:{ports}/tcp")).collect())
-}
-
 /// Without HAProxy's word for the family.
-fn plain(place: &str) -> &str {
+pub fn plain(place: &str) -> &str {
     place.strip_prefix("ipv4@").or_else(|| place.strip_prefix("ipv6@")).unwrap_or(place)
 }
 
@@ -98,16 +79,15 @@ fn server_address(place: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A `server` line behind the `default-server` lines above it; `None`: it was left out.
-pub fn read(line: &Line, defaults: &Options, notes: &mut Notes<'_>) -> Option<Server> {
-    let options = defaults.then(Options::read(line, 3, known::SERVER));
+/// A `server` line with its options, those of the `default-server` lines above it among them; `None`: it was left out.
+pub fn read(line: &Line, options: &Options, notes: &mut Notes<'_>) -> Option<Server> {
     if options.on("ssl").is_some() {
         notes.add(line.number, "left out: Sluicegate does not speak TLS to servers");
         return None;
     }
     let address = server_address(line.word(2)).map_err(|why| notes.add(line.number, why)).ok()?;
     options.note(known::SERVER, notes);
-    let checked = checked(&address, &options, notes);
+    let checked = checked(&address, options, notes);
     let backend = Backend {
         line: line.number,
         address,
@@ -115,10 +95,12 @@ pub fn read(line: &Line, defaults: &Options, notes: &mut Notes<'_>) -> Option<Se
         most: options.value("maxconn"),
         sorry: options.on("backup").is_some(),
     };
+    let introduced = options.last(&known::PROXY_V2).is_some_and(|last| !last.name.starts_with("no-"));
     Some(Server {
         backend,
         checked,
-        introduced: options.last(&known::PROXY_V2).is_some_and(|last| !last.name.starts_with("no-")),
+        introduced,
+        wants_header: introduced || options.on("send-proxy").is_some(),
         slow_start: options.last(&["slowstart"]).and_then(|choice| time(&choice.argument)),
         resets: options.last(&["on-marked-down"]).is_some_and(|choice| choice.argument == "shutdown-sessions"),
     })
@@ -126,9 +108,8 @@ pub fn read(line: &Line, defaults: &Options, notes: &mut Notes<'_>) -> Option<Se
 
 fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Checked> {
     options.on("check")?;
-    let own = backend_address(address).ok().map(|address| address.ip);
     if let Some(other) = options.last(&["addr"])
-        && plain(&other.argument).parse::<IpAddr>().ok() != own
+        && is_another(&other.argument, address)
     {
         notes.add(other.line, "`addr`: no check asks another machine: the server counts as one without `check`");
         return None;
@@ -140,4 +121,10 @@ fn checked(address: &str, options: &Options, notes: &mut Notes<'_>) -> Option<Ch
         fall: options.value("fall"),
         tls: options.on("check-ssl").is_some(),
     })
+}
+
+/// Whether that is not where the server is.
+pub fn is_another(machine: &str, server: &str) -> bool {
+    let own = backend_address(server).ok().map(|address| address.ip);
+    plain(machine).parse::<IpAddr>().ok() != own
 }

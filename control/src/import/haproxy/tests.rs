@@ -1,5 +1,10 @@
 //! What HAProxy's words come to, one rule at a time.
 
+mod binds;
+mod checks;
+mod leads;
+mod tables;
+
 use crate::import::{Format, Imported, import};
 
 fn read(text: &str) -> Imported {
@@ -220,16 +225,6 @@ fn what_sluicegate_does_too_is_carried_over() {
 }
 
 #[test]
-fn any_address_has_a_family() {
-    for place in ["ipv6@:443", "ipv6@*:443", "[::]:443"] {
-        let imported = read(&format!("listen x\nbind {place}\nserver a 10.0.0.1:80\n"));
-        assert_says(&imported, &["listen = \"[2001:db8::1]:443/tcp\""]);
-    }
-    let imported = read("listen x\nbind ipv6@:443 v4v6\nserver a 10.0.0.1:80\n");
-    assert_says(&imported, &["listen = [\"[2001:db8::1]:443/tcp\", \"203.0.113.1:443/tcp\"]"]);
-}
-
-#[test]
 fn the_default_backend_comes_before_a_sections_own_servers() {
     let imported = listen("server a 10.0.0.1:80\ndefault_backend b\nbackend b\nserver b 10.0.0.2:80");
     assert_silent(&imported, "address = \"10.0.0.1:80\"");
@@ -238,18 +233,6 @@ fn the_default_backend_comes_before_a_sections_own_servers() {
     let imported = listen("server a 10.0.0.1:80\ndefault_backend x");
     assert_says(&imported, &["address = \"10.0.0.1:80\""]);
     assert_eq!(notes(&imported, 1), "");
-}
-
-#[test]
-fn a_table_may_be_another_sections() {
-    let section = "stick on src table t\nserver a 10.0.0.1:80";
-    let table = "backend t\nstick-table type ip size 1k expire 7m";
-    assert_says(&listen(&format!("{section}\n{table}")), &["persistence = \"7m\""]);
-    let frontend = "frontend t\nbind 192.0.2.2:80\ndefault_backend t";
-    assert_says(&listen(&format!("{section}\n{frontend}\n{table}")), &["persistence = \"7m\""]);
-    let imported = listen("stick on src table nobodys\nserver a 10.0.0.1:80");
-    assert_says(&imported, &["persistence = \"1d\""]);
-    assert_eq!(notes(&imported, 3), "there is no such table");
 }
 
 #[test]

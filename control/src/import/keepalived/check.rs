@@ -1,14 +1,20 @@
 //! Health checks of real servers.
 
+use std::net::IpAddr;
+use std::slice;
 use std::time::Duration;
 
 use super::tree::Statement;
+use crate::config::value::show_duration;
 use crate::import::draft::Check;
 use crate::import::notes::Notes;
 
 /// keepalived's own: seconds from one check to the next.
 const DELAY_LOOP: Duration = Duration::from_mins(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a check that failed to the next try.
+const REPEAT: Duration = Duration::from_secs(1);
+const REPEAT_OF_HTTP: Duration = Duration::from_secs(3);
 
 /// What holds for all checks of a virtual server, or of a real one.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +22,7 @@ pub struct Defaults {
     interval: Option<Duration>,
     timeout: Option<Duration>,
     retries: Option<u32>,
+    repeat: Option<Duration>,
     host: Option<String>,
 }
 
@@ -28,6 +35,7 @@ impl Defaults {
             "retry" | "nb_get_retry" => self.retries = statement.number(1),
             "virtualhost" => self.host = Some(statement.word(1).to_owned()),
             "delay_before_retry" => {
+                self.repeat = seconds(statement);
                 notes.add(statement.line, "not carried over: a check that failed is repeated after its `interval`");
             }
             // The first check comes at a random moment anyway.
@@ -42,6 +50,34 @@ impl Defaults {
 fn seconds(statement: &Statement) -> Option<Duration> {
     let number: f64 = statement.number(1)?;
     Duration::try_from_secs_f64(number).ok()
+}
+
+/// A check that Sluicegate has.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Itself.
+    pub check: Check,
+    /// How soon keepalived asks again after a failure.
+    repeat: Duration,
+}
+
+impl Found {
+    /// keepalived hurries after a failure; here checks come at their interval, and it takes longer until a backend is out.
+    pub fn note_repeats(&self, line: usize, notes: &mut Notes<'_>) {
+        let (interval, fall) = (self.check.interval.unwrap_or(DELAY_LOOP), self.check.fall.unwrap_or(1));
+        if fall < 2 || self.repeat >= interval {
+            return;
+        }
+        let here = interval.saturating_mul(fall);
+        let there = interval.saturating_add(self.repeat.saturating_mul(fall - 1));
+        let why = format!(
+            "a backend that fails is out after up to {}, there up to {}, where a failure is followed up after {}: set `interval` and `fall`",
+            show_duration(here),
+            show_duration(there),
+            show_duration(self.repeat)
+        );
+        notes.add(line, why);
+    }
 }
 
 const KINDS: &[&str] = &[
@@ -62,9 +98,51 @@ pub fn is_check(statement: &Statement) -> bool {
     KINDS.contains(&statement.keyword())
 }
 
-/// The check, if Sluicegate has one like it.
-pub fn read(statement: &Statement, defaults: &Defaults, notes: &mut Notes<'_>) -> Option<Check> {
-    let kind = match statement.keyword() {
+/// The check of the real server with this address, if Sluicegate has one like it.
+pub fn read(statement: &Statement, defaults: &Defaults, own: &str, notes: &mut Notes<'_>) -> Option<Found> {
+    let kind = kind(statement, notes)?;
+    let (mut defaults, mut check) = (defaults.clone(), Check { kind, ..Check::default() });
+    for inner in statement.block.iter().flat_map(|inner| places(statement, inner)) {
+        match inner.keyword() {
+            "connect_ip" if is_another(inner.word(1), own) => {
+                let why = "`connect_ip`: no check asks another machine: the server counts as one without a check";
+                notes.add(inner.line, why);
+                return None;
+            }
+            "connect_ip" => {}
+            "connect_port" => check.port = inner.number(1),
+            "url" if kind.starts_with("http") => url(inner, &mut check, notes),
+            "payload" if kind == "udp" => check.send = bytes(inner, notes),
+            "require_reply" if kind == "udp" => check.expect = bytes(inner, notes),
+            _ if defaults.set(inner, notes) => {}
+            _ => notes.add(inner.line, "not known to Sluicegate's checks"),
+        }
+    }
+    check.interval = Some(defaults.interval.unwrap_or(DELAY_LOOP));
+    check.timeout = Some(defaults.timeout.unwrap_or(CONNECT_TIMEOUT));
+    // keepalived asks again so often before it believes a failure.
+    check.fall = Some(defaults.retries.unwrap_or(1).saturating_add(1));
+    check.rise = Some(1);
+    check.host = check.host.or(defaults.host).filter(|_| kind.starts_with("http"));
+    if kind.starts_with("http") && check.status.is_none() {
+        check.status = Some("200-299".to_owned());
+    }
+    let repeat = if kind.starts_with("http") { REPEAT_OF_HTTP } else { REPEAT };
+    Some(Found { check, repeat: defaults.repeat.unwrap_or(repeat) })
+}
+
+/// SMTP's says in a block of its own where it connects.
+fn places<'a>(check: &Statement, inner: &'a Statement) -> &'a [Statement] {
+    if check.keyword() == "SMTP_CHECK" && inner.keyword() == "host" { &inner.block } else { slice::from_ref(inner) }
+}
+
+fn is_another(address: &str, own: &str) -> bool {
+    let parsed = |text: &str| text.parse::<IpAddr>().ok();
+    parsed(address) != parsed(own)
+}
+
+fn kind(statement: &Statement, notes: &mut Notes<'_>) -> Option<&'static str> {
+    Some(match statement.keyword() {
         "HTTP_GET" => "http",
         "SSL_GET" => "https",
         "TCP_CHECK" => "tcp",
@@ -82,28 +160,7 @@ pub fn read(statement: &Statement, defaults: &Defaults, notes: &mut Notes<'_>) -
             notes.add(statement.line, "there is no such check: tcp, http, https, udp");
             return None;
         }
-    };
-    let (mut defaults, mut check) = (defaults.clone(), Check { kind, ..Check::default() });
-    for inner in &statement.block {
-        match inner.keyword() {
-            "connect_port" => check.port = inner.number(1),
-            "url" if kind.starts_with("http") => url(inner, &mut check, notes),
-            "payload" if kind == "udp" => check.send = bytes(inner, notes),
-            "require_reply" if kind == "udp" => check.expect = bytes(inner, notes),
-            _ if defaults.set(inner, notes) => {}
-            _ => notes.add(inner.line, "not known to Sluicegate's checks"),
-        }
-    }
-    check.interval = Some(defaults.interval.unwrap_or(DELAY_LOOP));
-    check.timeout = Some(defaults.timeout.unwrap_or(CONNECT_TIMEOUT).min(check.interval.unwrap_or(DELAY_LOOP)));
-    // keepalived asks again so often before it believes a failure.
-    check.fall = Some(defaults.retries.unwrap_or(1).saturating_add(1));
-    check.rise = Some(1);
-    check.host = check.host.or(defaults.host).filter(|_| kind.starts_with("http"));
-    if kind.starts_with("http") && check.status.is_none() {
-        check.status = Some("200-299".to_owned());
-    }
-    Some(check)
+    })
 }
 
 /// `payload 0a0b 0C`: bytes as the config writes them.

@@ -1,13 +1,14 @@
 //! keepalived.conf: virtual servers become services. VRRP stays with keepalived.
 
 mod check;
+mod real;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use std::time::Duration;
 
-use super::draft::{Backend, Check, Service, Site, bracketed, ipvs_scheduler, prefix};
+use super::draft::{Backend, Persistence, Service, Site, bracketed, ipvs_scheduler, prefix};
 use super::notes::Notes;
 use tree::Statement;
 
@@ -46,9 +47,14 @@ fn vrrp(instance: &Statement, site: &mut Site, notes: &mut Notes<'_>) {
 #[derive(Default)]
 struct Draft {
     service: Service,
-    kind: String,
+    /// How real servers are reached that do not say so themselves.
+    kind: Option<String>,
+    /// Theirs if they have none.
+    weight: u32,
     /// Of the virtual server; real servers may say otherwise.
     check: check::Defaults,
+    /// How real servers are checked, each with its line.
+    checks: Vec<(usize, real::Checked)>,
     sorry: Option<Backend>,
 }
 
@@ -62,19 +68,22 @@ fn virtual_server(server: &Statement, groups: &[&Statement], notes: &mut Notes<'
     let listens = listens(server, groups, protocol, notes)?;
     let name = format!("{protocol}-{}-{}", server.word(1), server.word(2));
     let service = Service { line: server.line, name, listens, scheduler: Some("wlc"), ..Service::default() };
-    let mut draft = Draft { service, kind: "NAT".to_owned(), ..Draft::default() };
+    let mut draft = Draft { service, weight: 1, ..Draft::default() };
     for statement in server.block.iter().filter(|statement| statement.keyword() != "real_server") {
         draft.set(statement, notes);
     }
-    if draft.kind.eq_ignore_ascii_case("TUN") {
+    let reals: Vec<&Statement> = server.block.iter().filter(|statement| statement.keyword() == "real_server").collect();
+    let kind = draft.kind_with(&reals);
+    if kind.eq_ignore_ascii_case("TUN") {
         let why = "the service was left out: Sluicegate makes no IPIP tunnels; use DR (direct) or NAT";
         notes.add(server.line, why);
         return None;
     }
-    draft.service.direct = draft.kind.eq_ignore_ascii_case("DR");
-    for real in server.block.iter().filter(|statement| statement.keyword() == "real_server") {
-        draft.real_server(real, notes);
+    draft.service.direct = kind.eq_ignore_ascii_case("DR");
+    for real in reals {
+        draft.real_server(real, &kind, notes);
     }
+    draft.agree(notes);
     let Draft { mut service, sorry, .. } = draft;
     if let (Some(sorry), Some(_)) = (&sorry, &service.check) {
         notes.add(sorry.line, "the sorry server is checked as the others are");
@@ -148,16 +157,23 @@ impl Draft {
                 Some(scheduler) => service.scheduler = Some(scheduler),
                 None => notes.add(statement.line, "there is no such scheduler: `wlc` in its place"),
             },
-            "lb_kind" | "lvs_method" => statement.word(1).clone_into(&mut self.kind),
+            "lb_kind" | "lvs_method" => self.kind = Some(statement.word(1).to_owned()),
+            "weight" => self.weight = statement.number(1).unwrap_or(1),
             "persistence_timeout" => {
                 let time = statement.number(1).map_or(DEFAULT_PERSISTENCE, Duration::from_secs);
-                let prefix = service.persistence.and_then(|(_, prefix)| prefix);
+                let prefix = service.persistence.as_ref().and_then(|persistence| persistence.prefix);
                 // 0 is none.
-                service.persistence = (!time.is_zero()).then_some((time, prefix));
+                service.persistence =
+                    (!time.is_zero()).then_some(Persistence { time, prefix, ..Persistence::default() });
             }
             "persistence_granularity" => {
-                let time = service.persistence.map_or(DEFAULT_PERSISTENCE, |(time, _)| time);
-                service.persistence = Some((time, prefix(statement.word(1))));
+                let prefix = prefix(statement.word(1));
+                if prefix.is_none() {
+                    let why = format!("`{}` is no netmask: each client counts for itself", statement.word(1));
+                    notes.add(statement.line, why);
+                }
+                let time = service.persistence.as_ref().map_or(DEFAULT_PERSISTENCE, |persistence| persistence.time);
+                service.persistence = Some(Persistence { time, prefix, ..Persistence::default() });
             }
             "sorry_server" => {
                 let address = server_address(statement);
@@ -173,51 +189,6 @@ impl Draft {
             "persistence_engine" => notes.add(statement.line, "persistence engines look into packets"),
             "ha_suspend" => notes.add(statement.line, "checks go on whoever has the VIP"),
             _ => notes.add(statement.line, "not known to Sluicegate"),
-        }
-    }
-
-    fn real_server(&mut self, real: &Statement, notes: &mut Notes<'_>) {
-        let mut backend = Backend { line: real.line, address: server_address(real), weight: 1, ..Backend::default() };
-        let mut found: Option<Check> = None;
-        let mut defaults = self.check.clone();
-        for statement in real.block.iter().filter(|statement| !check::is_check(statement)) {
-            match statement.keyword() {
-                "weight" => backend.weight = statement.number(1).unwrap_or(1),
-                "uthreshold" => backend.most = statement.number(1),
-                "lthreshold" => {
-                    notes.add(statement.line, "a backend is full at its maximum, and only then");
-                }
-                "inhibit_on_failure" => {}
-                "notify_up" | "notify_down" => {
-                    notes.add(statement.line, "no programs are started: watch the log or `sluicegate_backend_up`");
-                }
-                "lvs_method" if statement.word(1).eq_ignore_ascii_case(&self.kind) => {}
-                "lvs_method" => {
-                    notes.add(statement.line, "left out: all backends of a service are reached in one way");
-                    return;
-                }
-                _ if defaults.set(statement, notes) => {}
-                _ => notes.add(statement.line, "not known to Sluicegate"),
-            }
-        }
-        for statement in real.block.iter().filter(|statement| check::is_check(statement)) {
-            match check::read(statement, &defaults, notes) {
-                Some(_) if found.is_some() => notes.add(statement.line, "a service has one check: the first counts"),
-                Some(check) => found = Some(check),
-                None => {}
-            }
-        }
-        self.agree(found, real.line, notes);
-        self.service.backends.push(backend);
-    }
-
-    /// The check is the service's: the first real server says which.
-    fn agree(&mut self, found: Option<Check>, line: usize, notes: &mut Notes<'_>) {
-        let is_first = self.service.backends.is_empty();
-        if is_first {
-            self.service.check = found;
-        } else if self.service.check != found {
-            notes.add(line, "all backends of a service are checked in the same way: as the first");
         }
     }
 }
