@@ -455,6 +455,44 @@ fn all_errors_come_at_once_and_in_order() {
     assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
 }
 
+/// Each of these is wrong for itself: none waits for another to be put right.
+#[test]
+fn what_does_not_go_together_comes_at_once() {
+    assert_words!(cases(&[
+        service(
+            "keys that miss another",
+            "rate_burst = 5\nrate_per_source_burst = 5\nslow_start = \"30s\"\non_down = \"reset\"\n\
+             syn_cookies = \"never\"\nhalf_open = 500\ntimeouts = { udp = \"5s\", udp_stream = \"5s\" }\n\
+             persistence_prefix = 24\npersistence_group = \"x\""
+        ),
+        service("cookies in two ways", "direct = true\nsyn_cookies = \"always\"\nhalf_open = 500"),
+        service(
+            "one packet in two ways",
+            "listen = \"198.18.0.1:53/udp\"\none_packet = true\nproxy_protocol = true\nscheduler = \"lc\""
+        ),
+        service(
+            "direct in two ways",
+            "listen = [\"198.18.0.1:80\", \"[2001:db8::1]:80\", \"[2001:db8::1]:82\"]\ndirect = true\n\
+             [[service.backend]]\naddress = \"192.0.2.1:81\""
+        ),
+        service("a check in two ways", "listen = \"198.18.0.1:53-54/udp\"\n[service.check]\ntype = \"tcp\""),
+    ]));
+}
+
+/// What rests on a key that could not be read may be right.
+#[test]
+fn no_error_follows_from_another() {
+    assert_words!(cases(&[
+        service("a rate", "rate = \"100\"\nrate_burst = 5"),
+        service("persistence", "persistence = true\npersistence_prefix = 24\npersistence_group = \"x\""),
+        service("a scheduler", "scheduler = \"wr\"\nslow_start = \"30s\""),
+        service("a check", "on_down = \"reset\"\n[service.check]\ntype = \"htp\""),
+        service("a line that is no TOML", "rate = 100/s\nrate_burst = 5"),
+        service("a listen", "listen = [\"198.18.0.1:80\", \"198.18.0.1:53/upd\"]\none_packet = true"),
+        service("a listen with a check", "listen = \"198.18.0.1:x\"\n[service.check]\ntype = \"tcp\""),
+    ]));
+}
+
 #[test]
 fn columns_count_characters() {
     let problems = parse_text("[[interface]]\nname = \"eth0\"\nüü = 1\nmode = \"ä\"  # ö\n").unwrap_err();
