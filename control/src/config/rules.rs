@@ -1,12 +1,14 @@
 //! What must hold between the parts: listens that don't collide, backends that fit the overlay. The file and the API
 //! share these.
 
+mod circle;
 mod file;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::Protocol;
 
+pub use circle::circle_fault;
 pub use file::check_services;
 
 use super::report::{Complaint, Fault};

@@ -1,11 +1,14 @@
 //! The rules over all services of a file. Each complaint stands where its key does.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::super::check::CheckDraft;
 use super::super::persistence::Persistence;
 use super::super::report::{At, Complaint, Fault, Report};
 use super::super::service::{BackendDraft, ServiceDraft};
 use super::super::{Listen, one_packet, passive};
-use super::{Overlay, backend_faults, direct_faults, listen_fault, overlap, proxy_fault, taken_by};
+use super::{Overlay, backend_faults, circle_fault, direct_faults, listen_fault, overlap, proxy_fault, taken_by};
 
 /// Keys that are judged by another: where that could not be read, nothing can be said of them.
 const RESTS_ON: &[(&str, &str)] = &[
@@ -44,6 +47,25 @@ pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &
         check_persistence(service, name, &mut groups, report);
         check_settings(service, report);
         check_check(service, report);
+    }
+    check_circles(services, &listens, report);
+}
+
+/// `listens` are those of all services, with their names.
+fn check_circles(services: &[ServiceDraft], listens: &[(&Listen, String)], report: &mut Report) {
+    let mut by_address: HashMap<IpAddr, Vec<(&Listen, &str)>> = HashMap::new();
+    for (listen, owner) in listens {
+        by_address.entry(listen.address).or_default().push((listen, owner));
+    }
+    for service in services.iter().filter(|service| !service.settings().direct) {
+        let own: Vec<Listen> = service.listens.iter().map(|listen| listen.value.clone()).collect();
+        for draft in &service.backends {
+            let Some(backend) = draft.finish() else { continue };
+            let there = by_address.get(&backend.address.ip).into_iter().flatten().copied();
+            if let Some(complaint) = circle_fault(&backend, &own, there) {
+                report.error(place_of(draft, "address"), complaint);
+            }
+        }
     }
 }
 

@@ -455,6 +455,30 @@ fn all_errors_come_at_once_and_in_order() {
     assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
 }
 
+/// What is sent to a VIP comes back.
+#[test]
+fn the_gateway_as_its_own_backend() {
+    let itself = |title, listen: &str, address: &str, more: &str| {
+        let table = format!("[[service]]\nname = \"web\"\nlisten = {listen}\n{more}\n");
+        let other = "[[service]]\nname = \"api\"\nlisten = \"198.18.0.1:8080\"\n";
+        let plain = "[[service.backend]]\naddress = \"192.0.2.1\"\n";
+        let backend = format!("[[service.backend]]\naddress = \"{address}\"\n");
+        (title, format!("{BASE}{OVERLAY}{table}{backend}{other}{plain}"))
+    };
+    let web = "\"198.18.0.1:80\"";
+    assert_words!(cases(&[
+        itself("its own VIP", web, "198.18.0.1:80", ""),
+        itself("its own VIP, and the port that was asked for", web, "198.18.0.1", ""),
+        itself("another service", web, "198.18.0.1:8080", ""),
+        itself("a range that meets", "\"198.18.0.2:8000-9000\"", "198.18.0.1", ""),
+        itself("in IPv6", "\"[2001:db8::1]:80\"", "[2001:db8::1]:80", ""),
+        itself("another port", web, "198.18.0.1:81", ""),
+        itself("another protocol", "\"198.18.0.1:80/udp\"", "198.18.0.1:8080", ""),
+        itself("another port that was asked for", "\"198.18.0.2:80\"", "198.18.0.1", ""),
+        itself("by its MAC address", web, "198.18.0.1:80", "direct = true"),
+    ]));
+}
+
 /// Each of these is wrong for itself: none waits for another to be put right.
 #[test]
 fn what_does_not_go_together_comes_at_once() {
