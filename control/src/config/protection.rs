@@ -363,8 +363,10 @@ fn network(address: IpAddr, bits: u8) -> IpAddr {
 /// `100/s`, `600/m`, `10/h`.
 pub fn rate_limit(text: &str) -> Result<RateLimit, Complaint> {
     let wrong = || {
-        let message = format!("`{text}` is not a rate");
-        Complaint::hinted(message, "a number from 1 to 1000000 and `/s`, `/m` or `/h`, e.g. \"100/s\"")
+        let is_bare = text.parse().is_ok_and(|number| RATES.contains(&number));
+        let example = if is_bare { text } else { "100" };
+        let hint = format!("a number from 1 to 1000000 and `/s`, `/m` or `/h`, e.g. \"{example}/s\"");
+        Complaint::hinted(format!("`{text}` is not a rate"), hint)
     };
     let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
     let per = value::word("unit", unit.trim(), UNITS).map_err(|_| wrong())?;

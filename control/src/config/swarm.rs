@@ -1,11 +1,12 @@
 //! `[swarm]`
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use super::node::Node;
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{Endpoint, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, gateway, overlay, value};
+use super::{Endpoint, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, address, gateway, overlay, value};
 
 /// Where Docker listens unless it was told otherwise.
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
@@ -89,23 +90,32 @@ fn network_name(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// `unix:///var/run/docker.sock`, `tcp://manager:2376`
+/// `unix:///var/run/docker.sock`, `tcp://manager:2376`, `tcp://[2001:db8::1]:2376`
 fn endpoint(text: &str) -> Result<Endpoint, Complaint> {
     let wrong = || {
         let message = format!("`{}` is not the address of a Docker engine", text.escape_debug());
-        Complaint::hinted(message, "e.g. \"unix:///var/run/docker.sock\" or \"tcp://manager:2376\"")
+        Complaint::hinted(
+            message,
+            "e.g. \"unix:///var/run/docker.sock\", \"tcp://manager:2376\" or \"tcp://[2001:db8::1]:2376\"",
+        )
     };
     if let Some(path) = text.strip_prefix("unix://") {
         return file(path).map(Endpoint::Unix).map_err(|_| wrong());
     }
     let place = text.strip_prefix("tcp://").ok_or_else(wrong)?;
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?),
-        None => (place, TLS_PORT),
+    let (host, port) = address::split(place);
+    let port = match port {
+        Some(port) => address::port(port)?.get(),
+        None => TLS_PORT,
     };
-    let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
-    if host.is_empty() || host.contains(odd) {
-        return Err(wrong());
+    Ok(Endpoint::Tcp { host: engine_host(host).ok_or_else(wrong)?, port })
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets; without them.
+fn engine_host(text: &str) -> Option<String> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner.parse().ok().map(|address: Ipv6Addr| address.to_string());
     }
-    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+    let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+    (!text.is_empty() && !text.contains(odd)).then(|| text.to_owned())
 }

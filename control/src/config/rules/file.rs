@@ -173,6 +173,9 @@ fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {
 /// A service that can serve nobody works, but hardly as it was meant.
 fn warn_idle(service: &ServiceDraft, report: &mut Report) {
     let Some(name) = &service.name else { return };
+    if service.is_misread("backend") {
+        return;
+    }
     let complaint = if service.backends.is_empty() {
         Complaint::hinted(format!("service `{}` has no backends", name.value), "new connections to it are refused")
     } else if service.backends.iter().all(|backend| backend.weight == Some(0)) {

@@ -455,6 +455,36 @@ fn all_errors_come_at_once_and_in_order() {
     assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
 }
 
+/// What the help says is right: it does not lead to the next error.
+#[test]
+fn remedies_lead_on() {
+    let swarm = |title: &'static str, line: &str| (title, format!("{BASE}[swarm]\nvips = \"198.18.0.1\"\n{line}\n"));
+    assert_words!(cases(&[
+        ("interfaces in a list", "interface = [\"eth0\", [1]]\n".to_owned()),
+        service("backends in a list", "backend = [\"192.0.2.1:80\"]"),
+        service("yes", "direct = yes"),
+        service("True", "proxy_protocol = True"),
+        service("off", "one_packet = off"),
+        service("maybe", "passive = maybe"),
+        service("a rate without a unit", "rate = 1000"),
+        service("the same in quotes", "rate = \"1000\""),
+        gateway("a port alone", "metrics = 9180"),
+        gateway("a choice that is no switch", "shortcuts = true"),
+        swarm("a choice that is a number", "member = 1"),
+        swarm("a choice that is nearly a switch", "member = true"),
+        service("a time without quotes", "timeout = 30s"),
+        service("a longer one", "timeout = 1h30m"),
+        service("listens in one text", "listen = \"198.18.0.1:80, 198.18.0.1:81/udp\""),
+        service("half an hour", "timeout = \"1.5h\""),
+        service("a week", "timeout = \"1w\""),
+        service("a blank", "timeout = \"1 h 30 m\""),
+        service("no unit behind", "timeout = \"1h 30\""),
+        service("statuses in a list", "[service.check]\ntype = \"http\"\nstatus = [200, 204]"),
+        swarm("IPv6 without brackets", "endpoints = \"tcp://2001:db8::1:2376\""),
+        ("a name in UTF-8", "[[interface]]\nname = \"éééééééé\"\n".to_owned()),
+    ]));
+}
+
 /// What is sent to a VIP comes back.
 #[test]
 fn the_gateway_as_its_own_backend() {
@@ -512,6 +542,8 @@ fn no_error_follows_from_another() {
         service("a scheduler", "scheduler = \"wr\"\nslow_start = \"30s\""),
         service("a check", "on_down = \"reset\"\n[service.check]\ntype = \"htp\""),
         service("a line that is no TOML", "rate = 100/s\nrate_burst = 5"),
+        service("an interval", "[service.check]\ntype = \"tcp\"\nport = 80\ninterval = \"10\"\ntimeout = \"5s\""),
+        ("backends", format!("{BASE}[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\nbackend = [3]\n")),
         service("a listen", "listen = [\"198.18.0.1:80\", \"198.18.0.1:53/upd\"]\none_packet = true"),
         service("a listen with a check", "listen = \"198.18.0.1:x\"\n[service.check]\ntype = \"tcp\""),
     ]));
