@@ -2,6 +2,7 @@
 //! share these.
 
 mod circle;
+mod devices;
 mod file;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::Protocol;
 
 pub use circle::circle_fault;
+pub use devices::check_devices;
 pub use file::check_services;
 
 use super::report::{Complaint, Fault};

@@ -1,12 +1,16 @@
 //! `[swarm]`
 
+mod place;
+
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use super::node::Node;
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{Endpoint, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, address, gateway, overlay, value};
+use super::{
+    Endpoint, InterfaceConfig, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, address, gateway, overlay, value,
+};
 
 /// Where Docker listens unless it was told otherwise.
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
@@ -14,8 +18,13 @@ const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const TLS_PORT: u16 = 2376;
 const MEMBER: &[(&str, Option<bool>)] = &[("auto", None), ("yes", Some(true)), ("no", Some(false))];
 
-/// Reads the table; `None` when something that others rely on is wrong.
-pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report) -> Option<SwarmConfig> {
+/// Reads the table; `None` when something that others rely on is wrong. `overlay` is `None` when that is wrong itself.
+pub fn read(
+    mut section: Section<'_>,
+    overlay: Option<OverlaySeed>,
+    interfaces: &[InterfaceConfig],
+    report: &mut Report,
+) -> Option<SwarmConfig> {
     section.require("vips", "[\"198.18.0.1\"]", report);
     let empty = Complaint::hinted("`vips` is empty: published ports would be served nowhere", "e.g. [\"198.18.0.1\"]");
     section.refuse_empty("vips", empty, report);
@@ -32,7 +41,14 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         report.warn(&found.at, Complaint::hinted(format!("`{}` without TLS", found.value), hint));
     }
     let items = section.list("overlay", report);
-    let more = items.into_iter().filter_map(|(node, at)| more_overlay(node, at, report)).collect();
+    let more: Vec<_> = items.into_iter().filter_map(|(node, at)| more_overlay(node, at, report)).collect();
+    place::check_networks(network.as_ref(), overlay.as_ref(), &more, report);
+    if let Some(overlay) = &overlay {
+        let at = member.as_ref().map_or(&section.at, |member| &member.at);
+        let said = member.as_ref().and_then(|member| member.value);
+        place::warn_unserved(at, said, overlay, !more.is_empty(), interfaces, report);
+    }
+    let more = more.into_iter().map(|found| found.value).collect();
     section.close(report);
     let default = Endpoint::Unix(PathBuf::from(DEFAULT_ENGINE));
     let endpoints: Vec<_> = endpoints.into_iter().map(|endpoint| endpoint.value).collect();
@@ -46,19 +62,21 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         vips,
         member: member.and_then(|member| member.value),
         network: network.map(|network| network.value),
-        overlay,
+        overlay: overlay.unwrap_or_default(),
         more,
     })
 }
 
-fn more_overlay(node: &Node, at: At, report: &mut Report) -> Option<MoreOverlay> {
+/// Its place is that of its network's name.
+fn more_overlay(node: &Node, at: At, report: &mut Report) -> Option<Located<MoreOverlay>> {
     let mut section = Section::open(node, at, report)?;
     section.require("network", "\"back\"", report);
     section.require("address", "\"10.7.0.250/24\"", report);
     let network = section.text("network", report, network_name);
     let overlay = overlay::read_place(section, report);
     overlay.address?;
-    Some(MoreOverlay { network: network?.value, overlay })
+    let Located { value: network, at } = network?;
+    Some(Located { value: MoreOverlay { network, overlay }, at })
 }
 
 fn tls(files: [Option<Located<PathBuf>>; 3], section: &Section<'_>, report: &mut Report) -> Option<TlsConfig> {

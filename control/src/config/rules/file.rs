@@ -161,7 +161,8 @@ fn check_check(service: &ServiceDraft, report: &mut Report) {
     }
 }
 
-fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {
+/// Where a backend's key stands; else the backend.
+pub(super) fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {
     let found = match key {
         "vtep" => draft.vtep.as_ref().map(|vtep| &vtep.at),
         "mac" => draft.mac.as_ref().map(|mac| &mac.at),

@@ -455,6 +455,56 @@ fn all_errors_come_at_once_and_in_order() {
     assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
 }
 
+/// What the file alone shows to be impossible.
+#[test]
+fn what_can_never_serve() {
+    let tun = "[[interface]]\nname = \"t0\"\ndriver = \"tun\"\n";
+    let direct = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\ndirect = true\n\
+                  [[service.backend]]\naddress = \"192.0.2.1\"\n\
+                  [[service.backend]]\naddress = \"10.0.0.11\"\nvtep = \"198.18.1.11\"\n";
+    let vips = |count: usize, protocol| {
+        let listen = |n| format!("\"198.18.{}.{}:80/{protocol}\"", n / 250, n % 250 + 1);
+        let listens: Vec<_> = (0..count).map(listen).collect();
+        format!("[[service]]\nname = \"{protocol}\"\nlisten = [\n{}]\n", listens.join(",\n"))
+            + "[[service.backend]]\naddress = \"192.0.2.1\"\n"
+    };
+    let swarm = "[swarm]\nvips = \"198.18.0.1\"\n";
+    let back = |network, address| format!("[[swarm.overlay]]\nnetwork = \"{network}\"\naddress = \"{address}\"\n");
+    let place = "[overlay]\nvtep = \"198.18.1.1\"\naddress = \"10.0.0.250/24\"\n";
+    let two = back("back", "10.7.0.250/24") + &back("front", "10.7.0.251/16");
+    let twice = back("back", "10.7.0.250/24") + &back("back", "10.8.0.250/24");
+    assert_words!(cases(&[
+        ("direct over TUN alone", format!("{tun}{OVERLAY}{direct}")),
+        ("direct over TUN and AF_XDP", format!("{BASE}{tun}{OVERLAY}{direct}")),
+        ("as many VIPs as there is room for", format!("{BASE}{}", vips(4096, "tcp"))),
+        ("one VIP more", format!("{BASE}{}", vips(4097, "tcp"))),
+        ("one protocol more", format!("{BASE}{}{}", vips(4096, "tcp"), vips(1, "udp"))),
+        ("as many as you like over TUN", format!("{tun}{}", vips(4097, "tcp"))),
+        ("a network twice", format!("{BASE}{place}{swarm}{twice}")),
+        (
+            "the main network again",
+            format!("{BASE}{place}{swarm}network = \"back\"\n{}", back("back", "10.7.0.250/24"))
+        ),
+        ("subnets that meet", format!("{BASE}{place}{swarm}{two}")),
+        ("the main subnet meets", format!("{BASE}{place}{swarm}{}", back("back", "10.0.0.251/24"))),
+        ("no member, and no place", format!("{BASE}{swarm}member = \"no\"\n")),
+        ("no member, and half a place", format!("{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"198.18.1.1\"\n")),
+        (
+            "no member, and a place in another network",
+            format!(
+                "{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"198.18.1.1\"\n{}",
+                back("back", "10.7.0.250/24")
+            ),
+        ),
+        ("no member, and a wrong place", format!("{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"x\"\n")),
+        ("no member", format!("{BASE}{place}{swarm}member = \"no\"\n")),
+        ("TUN, and no place", format!("{tun}{swarm}")),
+        ("TUN, and a place", format!("{tun}{place}{swarm}")),
+        ("a member over TUN", format!("{tun}{place}{swarm}member = \"yes\"\n")),
+        ("a member over AF_XDP", format!("{BASE}{swarm}member = \"yes\"\n")),
+    ]));
+}
+
 /// What the help says is right: it does not lead to the next error.
 #[test]
 fn remedies_lead_on() {
