@@ -60,6 +60,7 @@ impl Catalog {
                 return Err(invalid(Complaint::hinted(message, "use `weight` to give it a larger share")));
             }
         }
+        refuse(self.circle_fault(&wanted.name, &wanted.listens, wanted.settings.direct, &wanted.backends))?;
         check_check(wanted.check.as_ref(), &wanted.listens, wanted.backends.iter().map(|backend| backend.address))?;
         refuse(self.persistence_fault(&wanted.name, &wanted.settings.persistence))?;
         check_settings(&wanted.settings, &wanted.listens, wanted.check.is_some())?;
@@ -87,8 +88,11 @@ impl Catalog {
         }
         let settings = change.apply(self.services[at].settings.clone());
         self.check_persistence(name, &settings)?;
-        let service = &mut self.services[at];
+        let service = &self.services[at];
         let listens = listens.unwrap_or(&service.listens).to_vec();
+        let backends = service.backends.iter().map(|backend| &backend.config);
+        refuse(self.circle_fault(name, &listens, settings.direct, backends))?;
+        let service = &mut self.services[at];
         for backend in &service.backends {
             check_direct(&settings, &listens, &backend.config)?;
         }
@@ -115,6 +119,7 @@ impl Catalog {
         }
         let service = &self.services[at];
         check_direct(&service.settings, &service.listens, backend)?;
+        refuse(self.circle_fault(&service.name, &service.listens, service.settings.direct, [backend]))?;
         check_check(service.check.as_deref(), &service.listens, [backend.address])?;
         let entry = self.new_backend(backend);
         self.services[at].backends.push(entry);
@@ -125,6 +130,10 @@ impl Catalog {
         let (entry, at) = self.find_backend(service, address)?;
         let wanted = change.apply(&entry.backends[at].config);
         self.check_backend(&wanted)?;
+        if change.vtep.is_some() {
+            let entry = &self.services[self.find_ours(service)?];
+            refuse(self.circle_fault(service, &entry.listens, entry.settings.direct, [&wanted]))?;
+        }
         let (entry, at) = self.find_backend(service, address)?;
         entry.backends[at].config = wanted;
         Ok(())

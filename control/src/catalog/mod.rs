@@ -1,6 +1,7 @@
 //! The services as they are now: what the file said, what the API changed since, and the ids and counters that go with it.
 
 mod checks;
+mod circles;
 mod clients;
 mod edit;
 mod ejection;

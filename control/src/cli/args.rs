@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use wire::MacAddr;
@@ -16,16 +16,39 @@ use crate::import::Format;
 
 /// A userspace L4 ingress gateway.
 #[derive(Debug, Parser)]
-#[command(name = "sluicegate", version, about, arg_required_else_help = true)]
+#[command(name = "sluicegate", version, arg_required_else_help = true)]
 pub struct Arguments {
-    /// The gateway's API socket
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_API)]
-    pub socket: PathBuf,
+    /// The gateway's API socket [default: /run/sluicegate/api.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+impl Arguments {
+    /// The socket of the gateway that is asked.
+    pub fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(DEFAULT_API))
+    }
+
+    /// What was given to a verb that can't heed it, and the remedy.
+    pub fn misplaced(&self) -> Option<String> {
+        let (verb, remedy) = match &self.verb {
+            Verb::Run { .. } => ("run", "the config says where it listens: set gateway.api"),
+            Verb::Check { .. } => ("check", "leave it out: no gateway is asked"),
+            Verb::Import { .. } => ("import", "leave it out: no gateway is asked"),
+            Verb::Ask(_) => return None,
+        };
+        if self.socket.is_some() {
+            return Some(format!("error: --socket means nothing to `{verb}`\n  help: {remedy}\n"));
+        }
+        let json = self.json && verb == "run";
+        let remedy = "leave it out: `status --json` asks the gateway that runs";
+        json.then(|| format!("error: --json means nothing to `run`\n  help: {remedy}\n"))
+    }
 }
 
 /// What to do.

@@ -442,6 +442,31 @@ fn a_broken_pipe_is_quiet() {
     }
 }
 
+/// A socket that is not heeded would be another gateway's.
+#[test]
+fn a_socket_belongs_to_who_asks() {
+    let parsed = |line: &str| Arguments::try_parse_from(format!("sluicegate {line}").split(' ')).unwrap();
+    let refused = ["run -c g --socket /x", "--socket /x run -c g", "check -c g --socket /x", "import f --socket /x"];
+    for line in refused.into_iter().chain(["run -c g --json"]) {
+        let message = parsed(line).misplaced().unwrap();
+        assert!(message.starts_with("error: --") && message.contains("  help: "), "{line}: {message}");
+    }
+    assert!(parsed(refused[0]).misplaced().unwrap().contains("set gateway.api"));
+    for line in ["run -c g", "check -c g --json", "import f --json", "status --socket /x --json"] {
+        assert_eq!(parsed(line).misplaced(), None, "{line}");
+    }
+    assert_eq!(parsed("status --socket /x").socket(), Path::new("/x"));
+    assert_eq!(parsed("status").socket(), Path::new(crate::config::DEFAULT_API));
+}
+
+#[test]
+fn the_help_says_what_it_is() {
+    use clap::CommandFactory as _;
+    let help = Arguments::command().render_help().to_string();
+    assert!(help.starts_with("A userspace L4 ingress gateway\n"), "{help}");
+    assert!(help.contains(&format!("API socket [default: {}]", crate::config::DEFAULT_API)), "{help}");
+}
+
 #[test]
 fn the_command_line_is_well_formed() {
     use clap::CommandFactory as _;

@@ -94,26 +94,41 @@ impl CheckKind {
 impl CheckConfig {
     /// The port of a backend that is asked; `listens` are its service's. `None`: nothing says which.
     pub fn port_of(&self, address: BackendAddress, listens: &[Listen]) -> Option<NonZeroU16> {
+        self.port_over(self.kind.protocol(), address, listens)
+    }
+
+    fn port_over(&self, protocol: Protocol, address: BackendAddress, listens: &[Listen]) -> Option<NonZeroU16> {
         self.port.or(address.port).or_else(|| {
-            let mut ports = listens.iter().filter(|listen| listen.protocol == self.kind.protocol());
+            let mut ports = listens.iter().filter(|listen| listen.protocol == protocol);
             let first = ports.next().filter(|listen| listen.ports.start() == listen.ports.end())?;
             let same = ports.all(|other| other.ports == first.ports);
             NonZeroU16::new(*first.ports.start()).filter(|_| same)
         })
     }
 
-    /// What is wrong between the check and its service.
-    pub fn fault(&self, listens: &[Listen], backends: impl IntoIterator<Item = BackendAddress>) -> Option<Complaint> {
-        let protocol = self.kind.protocol();
+    /// All that is wrong between the check and its service.
+    pub fn faults(&self, listens: &[Listen], backends: impl IntoIterator<Item = BackendAddress>) -> Vec<Complaint> {
+        let mut faults = Vec::new();
+        let mut protocol = self.kind.protocol();
         if self.port.is_none() && !listens.is_empty() && listens.iter().all(|listen| listen.protocol != protocol) {
             let (word, other) = (self.kind.word(), if protocol == Protocol::Tcp { "udp" } else { "tcp" });
             let message = format!("a check of type `{word}`, but the service listens on {other} only");
             let hint = format!("use type \"{other}\", or say which `port` of its backends answers {word}");
-            return Some(Complaint::hinted(message, hint));
+            faults.push(Complaint::hinted(message, hint));
+            // With the type that fits, the listens may say the port.
+            protocol = listens[0].protocol;
         }
-        let without = backends.into_iter().find(|address| self.port_of(*address, listens).is_none())?;
-        let message = format!("backend `{without}` has no port of its own that could be checked");
-        Some(Complaint::hinted(message, "say which with `port`"))
+        let without = backends.into_iter().find(|address| self.port_over(protocol, *address, listens).is_none());
+        faults.extend(without.map(|address| {
+            let message = format!("backend `{address}` has no port of its own that could be checked");
+            Complaint::hinted(message, "say which with `port`")
+        }));
+        faults
+    }
+
+    /// The first of them, for callers that want one.
+    pub fn fault(&self, listens: &[Listen], backends: impl IntoIterator<Item = BackendAddress>) -> Option<Complaint> {
+        self.faults(listens, backends).into_iter().next()
     }
 
     /// As it stands in the config, every key written out.

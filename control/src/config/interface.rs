@@ -56,7 +56,7 @@ fn read(mut section: Section<'_>, before: &[InterfaceConfig], report: &mut Repor
 
 fn interface_name(text: &str) -> Result<String, Complaint> {
     if text.len() > LONGEST_NAME {
-        let message = format!("`{text}` has {} characters", text.len());
+        let message = format!("`{text}` has {} bytes", text.len());
         return Err(Complaint::hinted(message, format!("Linux takes at most {LONGEST_NAME} in an interface's name")));
     }
     let odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();

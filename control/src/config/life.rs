@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datapath::service::SchedulerKind;
 
-use super::report::{Complaint, Report};
+use super::report::{Complaint, Fault, Report};
 use super::section::Section;
 use super::settings;
 
@@ -48,20 +48,36 @@ impl LifeChange {
 }
 
 impl Life {
-    /// What is wrong with it in a service with this scheduler, with or without checks: the key and the complaint.
-    pub fn fault(&self, scheduler: SchedulerKind, checked: bool) -> Option<(&'static str, Complaint)> {
+    /// All that is wrong with it in a service with this scheduler, with or without checks.
+    pub fn faults(&self, scheduler: SchedulerKind, checked: bool) -> Vec<Fault> {
         let [slow_start, on_down, _] = KEYS;
+        let mut faults = Vec::new();
         if self.slow_start.is_some() && !uses_shares(scheduler) {
             let hint =
                 "slow start raises a weight step by step: use wrr, wlc, sed, nq, sh, dh, mh, lblc, lblcr or twos";
             let message = format!("`slow_start` means nothing to the scheduler `{scheduler}`");
-            return Some((slow_start, Complaint::hinted(message, hint)));
+            faults.push((slow_start, Complaint::hinted(message, hint)));
         }
         if self.reset_on_down && !checked {
             let hint = "add [service.check], which says when a backend is down";
-            return Some((on_down, Complaint::hinted("`on_down` without a check means nothing", hint)));
+            faults.push((on_down, Complaint::hinted("`on_down` without a check means nothing", hint)));
         }
-        None
+        faults
+    }
+
+    /// The first of them, for callers that want one.
+    pub fn fault(&self, scheduler: SchedulerKind, checked: bool) -> Option<Fault> {
+        self.faults(scheduler, checked).into_iter().next()
+    }
+
+    /// Makes a key as if it had not been said.
+    pub fn forget(&mut self, key: &str) {
+        match key {
+            "slow_start" => self.slow_start = None,
+            "on_down" => self.reset_on_down = false,
+            "drain_deadline" => self.drain_deadline = None,
+            _ => {}
+        }
     }
 }
 

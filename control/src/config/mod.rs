@@ -143,7 +143,9 @@ fn read_file(root: &Node, cpus: &[usize], report: &mut Report) -> Option<Config>
         None => Overlay::Absent,
     };
     rules::check_services(&drafts, known, report);
-    let swarm = file.table("swarm", report).and_then(|section| swarm::read(section, seed.unwrap_or_default(), report));
+    rules::check_devices(&drafts, &interfaces, report);
+    let seed = if file.has("overlay") { seed } else { Some(OverlaySeed::default()) };
+    let swarm = file.table("swarm", report).and_then(|section| swarm::read(section, seed, &interfaces, report));
     file.close(report);
     let services = drafts.iter().map(service::ServiceDraft::finish).collect::<Option<_>>()?;
     Some(Config { gateway, timeouts: timeouts.unwrap_or_default(), flow_log, interfaces, overlay, swarm, services })

@@ -69,7 +69,7 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `tcp://manager:2376`
     Tcp {
-        /// Name or address.
+        /// Name or address; IPv6 without brackets.
         host: String,
         /// 2376 with TLS.
         port: u16,
@@ -80,6 +80,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Endpoint::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
         }
     }

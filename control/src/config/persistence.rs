@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::{Complaint, Located, Report};
+use super::report::{Complaint, Fault, Located, Report};
 use super::section::{Section, integer, text};
 use super::{settings, value};
 
@@ -83,8 +83,8 @@ impl Persistence {
         self.clients.unwrap_or(DEFAULT_CLIENTS)
     }
 
-    /// What is wrong with it: the key at fault, and the complaint.
-    pub fn fault(&self) -> Option<(&'static str, Complaint)> {
+    /// All that is wrong with it.
+    pub fn faults(&self) -> Vec<Fault> {
         let [_, prefix, prefix_of_six, clients, group] = KEYS;
         let others = [
             (prefix, self.prefix.is_some()),
@@ -92,9 +92,28 @@ impl Persistence {
             (clients, self.clients.is_some()),
             (group, self.group.is_some()),
         ];
-        let (key, _) = others.into_iter().find(|(_, is_there)| *is_there && self.time.is_none())?;
-        let hint = "say how long clients stay, e.g. `persistence = \"5m\"`";
-        Some((key, Complaint::hinted(format!("`{key}` without `persistence` means nothing"), hint)))
+        let fault = |(key, _)| {
+            let hint = "say how long clients stay, e.g. `persistence = \"5m\"`";
+            (key, Complaint::hinted(format!("`{key}` without `persistence` means nothing"), hint))
+        };
+        others.into_iter().filter(|(_, is_there)| *is_there && self.time.is_none()).map(fault).collect()
+    }
+
+    /// The first of them, for callers that want one.
+    pub fn fault(&self) -> Option<Fault> {
+        self.faults().into_iter().next()
+    }
+
+    /// Makes a key as if it had not been said.
+    pub fn forget(&mut self, key: &str) {
+        match key {
+            "persistence" => self.time = None,
+            "persistence_prefix" => self.prefix = None,
+            "persistence_prefix_ipv6" => self.prefix_of_six = None,
+            "persistence_clients" => self.clients = None,
+            "persistence_group" => self.group = None,
+            _ => {}
+        }
     }
 
     /// What is wrong between it and that of another service, if both are of one group.

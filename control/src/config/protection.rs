@@ -8,7 +8,7 @@ use datapath::protection::{Guard, Prefix, Prefixes, Rate, SynCookies};
 use wire::Protocol;
 
 use super::node::Value;
-use super::report::{Complaint, Report};
+use super::report::{Complaint, Fault, Report};
 use super::section::{Found, Section, integer, text};
 use super::{Listen, settings, value};
 
@@ -132,21 +132,34 @@ impl Protection {
         (self.syn_cookies == Cookies::Auto).then(|| self.half_open.unwrap_or(DEFAULT_HALF_OPEN))
     }
 
-    /// What is wrong with it in a service that listens there: the key at fault, and the complaint.
-    pub fn fault(&self, direct: bool, listens: &[Listen]) -> Option<(&'static str, Complaint)> {
-        self.rate_fault().or_else(|| self.cookie_fault(direct, listens))
+    /// All that is wrong with it in a service that listens there.
+    pub fn faults(&self, direct: bool, listens: &[Listen]) -> Vec<Fault> {
+        let mut faults = self.rate_faults();
+        faults.extend(self.needless_half_open());
+        faults.extend(self.cookie_fault(direct, listens));
+        faults
     }
 
-    fn cookie_fault(&self, direct: bool, listens: &[Listen]) -> Option<(&'static str, Complaint)> {
+    /// The first of them, for callers that want one.
+    pub fn fault(&self, direct: bool, listens: &[Listen]) -> Option<Fault> {
+        self.faults(direct, listens).into_iter().next()
+    }
+
+    fn needless_half_open(&self) -> Option<Fault> {
+        let [.., half_open] = KEYS;
+        let needless = self.half_open.is_some() && self.syn_cookies != Cookies::Auto;
+        let message = "`half_open` counts only for `syn_cookies = \"auto\"`";
+        needless.then(|| (half_open, Complaint::hinted(message, "leave one of the two out")))
+    }
+
+    fn cookie_fault(&self, direct: bool, listens: &[Listen]) -> Option<Fault> {
         let [.., cookies, half_open] = KEYS;
         let key = match (self.syn_cookies, self.half_open) {
-            (_, Some(_)) => half_open,
-            (Cookies::Always, None) => cookies,
+            (Cookies::Always, _) => cookies,
+            (Cookies::Auto, Some(_)) => half_open,
             _ => return None,
         };
-        let complaint = if self.half_open.is_some() && self.syn_cookies != Cookies::Auto {
-            Complaint::hinted("`half_open` counts only for `syn_cookies = \"auto\"`", "leave one of the two out")
-        } else if direct {
+        let complaint = if direct {
             let hint = "the backend's answer to a SYN goes around the gateway: leave it out, or `direct`";
             Complaint::hinted(format!("`{key}` means nothing to a direct service"), hint)
         } else if !listens.is_empty() && listens.iter().all(|listen| listen.protocol == Protocol::Udp) {
@@ -158,23 +171,29 @@ impl Protection {
         Some((key, complaint))
     }
 
-    fn rate_fault(&self) -> Option<(&'static str, Complaint)> {
+    fn rate_faults(&self) -> Vec<Fault> {
         let [_, _, rate, rate_burst, per_source, per_source_burst, ..] = KEYS;
         let pairs = [
-            (rate, self.rate, rate_burst, self.rate_burst, self.burst()),
-            (per_source, self.rate_per_source, per_source_burst, self.rate_per_source_burst, self.burst_per_source()),
+            (rate, self.rate, rate_burst, self.rate_burst),
+            (per_source, self.rate_per_source, per_source_burst, self.rate_per_source_burst),
         ];
-        pairs.into_iter().find_map(|(key, rate, burst_key, given, burst)| match (rate, given) {
-            (None, Some(_)) => {
-                let hint = format!("say how many new flows there may be, e.g. `{key} = \"100/s\"`");
-                Some((burst_key, Complaint::hinted(format!("`{burst_key}` without `{key}` means nothing"), hint)))
-            }
-            (Some(rate), _) if rate.per / rate.count * burst.unwrap_or(1) > LONGEST_REFILL => {
-                let message = format!("at {}, a burst of {} is earned in more than a day", rate.show(), burst?);
-                Some((key, Complaint::hinted(message, "give a higher rate or a smaller burst")))
-            }
-            _ => None,
-        })
+        let fault = |(key, rate, burst_key, burst): (_, Option<RateLimit>, _, Option<u32>)| {
+            let burst = burst?;
+            let complaint = match rate {
+                None => {
+                    let hint = format!("say how many new flows there may be, e.g. `{key} = \"100/s\"`");
+                    Complaint::hinted(format!("`{burst_key}` without `{key}` means nothing"), hint)
+                }
+                // Without a burst of its own no rate is too slow.
+                Some(rate) if rate.per / rate.count * burst > LONGEST_REFILL => {
+                    let message = format!("at {}, a burst of {burst} is earned in more than a day", rate.show());
+                    Complaint::hinted(message, "give a higher rate or a smaller burst")
+                }
+                Some(_) => return None,
+            };
+            Some((burst_key, complaint))
+        };
+        pairs.into_iter().filter_map(fault).collect()
     }
 
     /// Sets a key as a label says it. What can't be read leaves all as it is; but where nobody knows who is allowed, nobody
@@ -196,10 +215,17 @@ impl Protection {
         Ok(())
     }
 
-    /// Takes away all but the lists.
-    pub fn forget_rates(&mut self) {
-        let (allow, deny) = (std::mem::take(&mut self.allow), std::mem::take(&mut self.deny));
-        *self = Protection { allow, deny, ..Protection::default() };
+    /// Makes a key as if it had not been said; the lists stay, for they say who is kept out.
+    pub fn forget(&mut self, key: &str) {
+        match key {
+            "rate" => self.rate = None,
+            "rate_burst" => self.rate_burst = None,
+            "rate_per_source" => self.rate_per_source = None,
+            "rate_per_source_burst" => self.rate_per_source_burst = None,
+            "syn_cookies" => self.syn_cookies = Cookies::default(),
+            "half_open" => self.half_open = None,
+            _ => {}
+        }
     }
 
     /// When SYNs are answered by cookies. Nobody answers for a direct service's backends, which answer around us.
@@ -337,8 +363,10 @@ fn network(address: IpAddr, bits: u8) -> IpAddr {
 /// `100/s`, `600/m`, `10/h`.
 pub fn rate_limit(text: &str) -> Result<RateLimit, Complaint> {
     let wrong = || {
-        let message = format!("`{text}` is not a rate");
-        Complaint::hinted(message, "a number from 1 to 1000000 and `/s`, `/m` or `/h`, e.g. \"100/s\"")
+        let is_bare = text.parse().is_ok_and(|number| RATES.contains(&number));
+        let example = if is_bare { text } else { "100" };
+        let hint = format!("a number from 1 to 1000000 and `/s`, `/m` or `/h`, e.g. \"{example}/s\"");
+        Complaint::hinted(format!("`{text}` is not a rate"), hint)
     };
     let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
     let per = value::word("unit", unit.trim(), UNITS).map_err(|_| wrong())?;
@@ -395,7 +423,7 @@ mod tests {
             assert!(rate_limit(wrong).is_err(), "{wrong}");
         }
         let slow = Protection { rate_burst: Some(25), ..with("1/h") };
-        assert_eq!(slow.fault(false, &[]).unwrap().0, "rate");
+        assert_eq!(slow.fault(false, &[]).unwrap().0, "rate_burst");
         let alone = Protection { rate_per_source_burst: Some(25), ..Protection::default() };
         assert_eq!(alone.fault(false, &[]).unwrap().0, "rate_per_source_burst");
     }

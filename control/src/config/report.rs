@@ -57,6 +57,9 @@ impl Complaint {
     }
 }
 
+/// The key at fault, and the complaint.
+pub type Fault = (&'static str, Complaint);
+
 /// A complaint in its place.
 #[derive(Debug, Clone)]
 pub struct Finding {
@@ -103,6 +106,12 @@ impl Report {
     /// The value, or a complaint about it.
     pub fn check<T>(&mut self, at: &At, result: Result<T, Complaint>) -> Option<T> {
         result.map_err(|complaint| self.error(at, complaint)).ok()
+    }
+
+    /// Where the errors stand that came after the first `before` findings.
+    pub fn errors_since(&self, before: usize) -> impl Iterator<Item = &At> {
+        let later = self.findings.iter().skip(before);
+        later.filter(|finding| finding.severity == Severity::Error).map(|finding| &finding.at)
     }
 
     /// Whether anything must be put right.

@@ -1,16 +1,21 @@
 //! What must hold between the parts: listens that don't collide, backends that fit the overlay. The file and the API
 //! share these.
 
+mod circle;
+mod devices;
+mod file;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::Protocol;
 
-use super::check::CheckDraft;
-use super::persistence::Persistence;
-use super::report::{At, Complaint, Report};
-use super::service::{BackendDraft, ServiceDraft};
+pub use circle::circle_fault;
+pub use devices::check_devices;
+pub use file::check_services;
+
+use super::report::{Complaint, Fault};
 use super::value::show_listen;
-use super::{BackendConfig, Listen, OverlayConfig, Settings, one_packet, passive, state_times};
+use super::{BackendConfig, Listen, OverlayConfig, Settings};
 
 /// The overlay as far as it is known.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +62,7 @@ fn last(network: u32, mask: u32) -> Ipv4Addr {
 }
 
 /// What is wrong between a backend and the overlay: the key at fault and the complaint.
-pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<(&'static str, Complaint)> {
+pub fn backend_faults(backend: &BackendConfig, overlay: Overlay<'_>) -> Vec<Fault> {
     let Some(vtep) = backend.vtep else { return plain_faults(backend) };
     match overlay {
         Overlay::Broken => Vec::new(),
@@ -86,7 +91,7 @@ fn six_in_overlay(ip: Ipv6Addr) -> Complaint {
     Complaint::hinted(format!("`{ip}` can't be in the overlay, which is IPv4: give the task's overlay address"), hint)
 }
 
-fn plain_faults(backend: &BackendConfig) -> Vec<(&'static str, Complaint)> {
+fn plain_faults(backend: &BackendConfig) -> Vec<Fault> {
     if backend.mac.is_none() {
         return Vec::new();
     }
@@ -94,7 +99,7 @@ fn plain_faults(backend: &BackendConfig) -> Vec<(&'static str, Complaint)> {
     vec![("mac", Complaint::hinted("`mac` is the address in the overlay, but the backend has no `vtep`", hint))]
 }
 
-fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<(&'static str, Complaint)> {
+fn overlay_faults(ip: Ipv4Addr, vtep: Ipv4Addr, overlay: &OverlayConfig) -> Vec<Fault> {
     let mut faults = Vec::new();
     if vtep == overlay.vtep {
         let hint = "give the underlay address of the node that runs the task";
@@ -120,20 +125,36 @@ pub fn listen_fault(listen: &Listen, overlay: Overlay<'_>) -> Option<Complaint> 
 }
 
 /// What is wrong between a direct service's listens and a backend: nothing is translated, so family and port stay.
-pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Complaint> {
+pub fn direct_faults(listens: &[Listen], backend: &BackendConfig) -> Vec<Complaint> {
     let ip = backend.address.ip;
-    if let Some(other) = listens.iter().find(|listen| listen.address.is_ipv6() != ip.is_ipv6()) {
-        let message = format!("a direct service can't lead {} to {ip}", show_listen(other));
+    let of_other_family = listens.iter().filter(|listen| listen.address.is_ipv6() != ip.is_ipv6());
+    let family = several(of_other_family).map(|others| {
         let hint = "the task gets the packet as the client sent it: make a service for each of IPv4 and IPv6, the \
                     second without `direct` if its backends have only IPv4";
-        return Some(Complaint::hinted(message, hint));
-    }
-    let port = backend.address.port?.get();
-    let other = listens.iter().find(|listen| listen.ports != (port..=port))?;
-    let message = format!("a direct service can't lead {} to port {port}", show_listen(other));
-    let hint =
-        "the task gets the packet as the client sent it: listen on the target port, or leave the backend's port out";
-    Some(Complaint::hinted(message, hint))
+        Complaint::hinted(format!("a direct service can't lead {others} to {ip}"), hint)
+    });
+    let port = backend.address.port.and_then(|port| {
+        let port = port.get();
+        let others = several(listens.iter().filter(|listen| listen.ports != (port..=port)))?;
+        let hint = "the task gets the packet as the client sent it: listen on the target port, or leave the backend's \
+                    port out";
+        Some(Complaint::hinted(format!("a direct service can't lead {others} to port {port}"), hint))
+    });
+    family.into_iter().chain(port).collect()
+}
+
+/// The first of them, for callers that want one.
+pub fn direct_fault(listens: &[Listen], backend: &BackendConfig) -> Option<Complaint> {
+    direct_faults(listens, backend).into_iter().next()
+}
+
+/// `198.18.0.1:80/tcp and 2 more`
+fn several<'a>(mut listens: impl Iterator<Item = &'a Listen>) -> Option<String> {
+    let first = show_listen(listens.next()?);
+    Some(match listens.count() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    })
 }
 
 /// What is wrong with `proxy_protocol` in a service with these settings.
@@ -143,139 +164,8 @@ pub fn proxy_fault(settings: &Settings) -> Option<Complaint> {
     (settings.proxy_protocol && settings.direct).then(|| Complaint::hinted(message, hint))
 }
 
-/// All rules over the services of a file or a request.
-pub fn check_services(services: &[ServiceDraft], overlay: Overlay<'_>, report: &mut Report) {
-    let mut names: Vec<&str> = Vec::new();
-    let mut listens: Vec<(&Listen, String)> = Vec::new();
-    let mut groups = Vec::new();
-    for service in services {
-        let name = service.name.as_ref().map_or("?", |name| name.value.as_str());
-        if let Some(at) = service.name.as_ref().map(|name| &name.at).filter(|_| names.contains(&name)) {
-            let message = format!("there are two services with the name `{name}`");
-            report.error(at, Complaint::hinted(message, "names are unique: rename one of them"));
-        }
-        names.push(name);
-        for listen in &service.listens {
-            let taken = listens.iter().find(|(other, _)| overlap(&listen.value, other));
-            if let Some((other, owner)) = taken {
-                report.error(&listen.at, taken_by(&listen.value, other, owner));
-            } else if let Some(complaint) = listen_fault(&listen.value, overlay) {
-                report.error(&listen.at, complaint);
-            }
-            listens.push((&listen.value, name.to_owned()));
-        }
-        check_backends(service, overlay, report);
-        check_direct(service, report);
-        check_persistence(service, &mut groups, report);
-        check_life(service, report);
-        check_protection(service, report);
-        check_check(service, report);
-    }
-}
-
-fn check_direct(service: &ServiceDraft, report: &mut Report) {
-    let Some(config) = service.finish().filter(|config| config.settings.direct) else { return };
-    if let Some(complaint) = proxy_fault(&config.settings) {
-        report.error(service.place_of("proxy_protocol"), complaint);
-    }
-    for draft in &service.backends {
-        if let Some(complaint) = draft.finish().and_then(|backend| direct_fault(&config.listens, &backend)) {
-            report.error(place_of(draft, "address"), complaint);
-        }
-    }
-}
-
-/// `groups` are the services of groups so far.
-fn check_persistence(service: &ServiceDraft, groups: &mut Vec<(String, Persistence)>, report: &mut Report) {
-    let Some(config) = service.finish() else { return };
-    let wanted = config.settings.persistence;
-    let of_others = || groups.iter().find_map(|(name, other)| wanted.group_fault(name, other));
-    let fault = wanted.fault().or_else(|| of_others().map(|complaint| ("persistence_group", complaint)));
-    if let Some((key, complaint)) = fault {
-        report.error(service.place_of(key), complaint);
-    }
-    groups.push((config.name, wanted));
-}
-
-fn check_life(service: &ServiceDraft, report: &mut Report) {
-    let Some(config) = service.finish() else { return };
-    if let Some(complaint) = config.settings.timeouts.fault(&config.listens) {
-        report.error(service.place_of(state_times::KEY), complaint);
-    }
-    if let Some(complaint) = config.settings.one_packet_fault(&config.listens) {
-        report.error(service.place_of(one_packet::KEY), complaint);
-    }
-    if let Some(complaint) = config.settings.passive.and_then(|passive| passive.fault(&config.listens)) {
-        report.error(service.place_of(passive::KEY), complaint);
-    }
-    let fault = config.settings.life.fault(config.settings.scheduler, service.check.is_some());
-    if let Some((key, complaint)) = fault {
-        report.error(service.place_of(key), complaint);
-    }
-}
-
-fn check_protection(service: &ServiceDraft, report: &mut Report) {
-    let fault =
-        service.finish().and_then(|config| config.settings.protection.fault(config.settings.direct, &config.listens));
-    if let Some((key, complaint)) = fault {
-        report.error(service.place_of(key), complaint);
-    }
-}
-
 /// The complaint about a listen that another service has.
 pub fn taken_by(listen: &Listen, other: &Listen, owner: &str) -> Complaint {
     let message = format!("`{}` is taken: service `{owner}` listens on {}", show_listen(listen), show_listen(other));
     Complaint::hinted(message, "each VIP, port and protocol belongs to one service")
-}
-
-fn check_backends(service: &ServiceDraft, overlay: Overlay<'_>, report: &mut Report) {
-    let mut seen = Vec::new();
-    for draft in &service.backends {
-        let Some(backend) = draft.finish() else { continue };
-        for (key, complaint) in backend_faults(&backend, overlay) {
-            report.error(place_of(draft, key), complaint);
-        }
-        if seen.contains(&backend.address) {
-            let message = format!("backend `{}` is in this service twice", backend.address);
-            report.error(
-                place_of(draft, "address"),
-                Complaint::hinted(message, "use `weight` to give it a larger share"),
-            );
-        }
-        seen.push(backend.address);
-    }
-    warn_idle(service, report);
-}
-
-/// What is wrong between a service and the check of its backends.
-fn check_check(service: &ServiceDraft, report: &mut Report) {
-    let Some(CheckDraft { at, check: Some(check) }) = &service.check else { return };
-    let listens: Vec<Listen> = service.listens.iter().map(|listen| listen.value.clone()).collect();
-    let backends = service.backends.iter().filter_map(|draft| Some(draft.address.as_ref()?.value));
-    if let Some(complaint) = check.fault(&listens, backends) {
-        report.error(at, complaint);
-    }
-}
-
-fn place_of<'a>(draft: &'a BackendDraft, key: &str) -> &'a At {
-    let found = match key {
-        "vtep" => draft.vtep.as_ref().map(|vtep| &vtep.at),
-        "mac" => draft.mac.as_ref().map(|mac| &mac.at),
-        _ => draft.address.as_ref().map(|address| &address.at),
-    };
-    found.unwrap_or(&draft.at)
-}
-
-/// A service that can serve nobody works, but hardly as it was meant.
-fn warn_idle(service: &ServiceDraft, report: &mut Report) {
-    let Some(name) = &service.name else { return };
-    let complaint = if service.backends.is_empty() {
-        Complaint::hinted(format!("service `{}` has no backends", name.value), "new connections to it are refused")
-    } else if service.backends.iter().all(|backend| backend.weight == Some(0)) {
-        let message = format!("all backends of service `{}` have weight 0", name.value);
-        Complaint::hinted(message, "weight 0 drains: new connections to it are refused")
-    } else {
-        return;
-    };
-    report.warn(&name.at, complaint);
 }

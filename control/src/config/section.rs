@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use super::node::{Entry, Node, Value};
 use super::report::{At, Complaint, Located, Report, suggest};
 
+const TEXTS: &str = "a string or a list of strings";
+
 /// A table that is being read.
 pub struct Section<'a> {
     /// Its place.
@@ -104,7 +106,7 @@ impl<'a> Section<'a> {
                 let read = |(node, at): (&'a Node, At)| text(Located { value: &node.value, at }, report, &parse);
                 items.into_iter().filter_map(read).collect()
             }
-            Some(found) => text_or(found, "a string or a list of strings", report, parse).into_iter().collect(),
+            Some(found) => text_or(found, TEXTS, report, parse).into_iter().collect(),
             None => Vec::new(),
         }
     }
@@ -157,11 +159,34 @@ fn text_or<T>(
     parse: impl FnOnce(&str) -> Result<T, Complaint>,
 ) -> Option<Located<T>> {
     let result = match found.value {
-        Value::Text(text) => parse(text),
-        other => Err(wrong_type(&found.at, wanted, other)),
+        Value::Text(text) => parse(text).map_err(|complaint| several(text, wanted, complaint)),
+        other => Err(not_text(&found.at, wanted, other, parse)),
     };
     let value = report.check(&found.at, result)?;
     Some(Located { value, at: found.at })
+}
+
+/// What is no text, and would not be right in quotes either, is told what would.
+fn not_text<T>(at: &At, wanted: &str, value: &Value, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Complaint {
+    let complaint = wrong_type(at, wanted, value);
+    let in_quotes = match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(on) => on.to_string(),
+        _ => return complaint,
+    };
+    match parse(&in_quotes) {
+        Err(Complaint { hint: Some(hint), .. }) => Complaint { hint: Some(hint), ..complaint },
+        _ => complaint,
+    }
+}
+
+/// Who writes several into one string is shown the list.
+fn several(text: &str, wanted: &str, complaint: Complaint) -> Complaint {
+    if wanted != TEXTS || !text.contains(',') {
+        return complaint;
+    }
+    let items: Vec<String> = text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
+    Complaint::hinted(complaint.message, format!("several stand in a list: [{}]", items.join(", ")))
 }
 
 /// A whole number within a range. `T` has room for all of the range.
@@ -211,6 +236,9 @@ pub fn wrong_type(at: &At, wanted: &str, value: &Value) -> Complaint {
         Value::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\" with quotes")),
         Value::Table(_) if wanted == "a list" && !is_json => {
             Some(format!("write [[{}]] with two brackets", header(at)))
+        }
+        _ if wanted == "a table" && !is_json && at.field.ends_with(']') => {
+            Some(format!("write [[{}]] for each, and its keys below", header(at)))
         }
         Value::List(_) if wanted == "a table" && !is_json => {
             Some(format!("write [{}] with one bracket, once", header(at)))

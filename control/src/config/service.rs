@@ -25,9 +25,11 @@ pub struct ServiceDraft {
     pub listens: Vec<Located<Listen>>,
     /// The rest of its keys.
     pub settings: SettingsChange,
-    /// Where its keys of [`persistence`], [`life`] and [`protection`] stand.
+    /// Where its keys of [`persistence`], [`life`], [`protection`] and [`state_times`] stand.
     pub keys_at: Vec<(&'static str, At)>,
     nowhere: At,
+    /// Fields of it that could not be read.
+    misread: Vec<String>,
     /// How its backends are asked whether they live.
     pub check: Option<CheckDraft>,
     /// Those that could be read.
@@ -67,6 +69,8 @@ pub enum Form {
 
 /// Reads a service.
 pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<ServiceDraft> {
+    let before = report.findings.len();
+    let whole = at.field.clone();
     let mut section = Section::open(node, at, report)?;
     if form != Form::Change {
         section.require("name", "\"my-web\"", report);
@@ -84,13 +88,16 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
         "proxy_protocol",
     ]);
     let keys = keys.chain(protection::KEYS);
-    let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at))).collect();
+    let keys_at = keys.filter_map(|key| Some((key, section.find(key)?.at)));
+    let keys_at = keys_at.collect::<Vec<_>>().into_iter().chain(state_times::places(&mut section)).collect();
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
     let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
     section.close(report);
-    Some(ServiceDraft { name, listens, settings, keys_at, nowhere: At::root(), check, backends })
+    let misread =
+        report.errors_since(before).filter_map(|at| at.field.strip_prefix(&whole)).map(str::to_owned).collect();
+    Some(ServiceDraft { name, listens, settings, keys_at, nowhere: At::root(), misread, check, backends })
 }
 
 /// Reads a backend. A change leaves its address out.
@@ -136,12 +143,26 @@ impl ServiceDraft {
         found.or(self.name.as_ref().map(|name| &name.at)).unwrap_or(&self.nowhere)
     }
 
+    /// Whether the key stands there, but could not be read: what rests on it can't be judged.
+    pub fn is_misread(&self, key: &str) -> bool {
+        let of_key = |field: &String| {
+            let behind = field.trim_start_matches('.').strip_prefix(key);
+            behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(['.', '[']))
+        };
+        self.misread.iter().any(of_key)
+    }
+
+    /// Its settings, as far as they could be read.
+    pub fn settings(&self) -> Settings {
+        self.settings.apply(Settings::default())
+    }
+
     /// The service, if all that it needs could be read.
     pub fn finish(&self) -> Option<ServiceConfig> {
         Some(ServiceConfig {
             name: self.name.as_ref()?.value.clone(),
             listens: self.listens.iter().map(|listen| listen.value.clone()).collect(),
-            settings: self.settings.apply(Settings::default()),
+            settings: self.settings(),
             check: self.check.as_ref().and_then(|draft| draft.check.clone()),
             backends: self.backends.iter().filter_map(BackendDraft::finish).collect(),
         })

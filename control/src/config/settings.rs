@@ -69,9 +69,24 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with `one_packet`, if it is set, in a service that listens there.
+    /// All that is wrong with `one_packet`, if it is set, in a service that listens there.
+    pub fn one_packet_faults(&self, listens: &[Listen]) -> Vec<Complaint> {
+        if self.one_packet { one_packet::faults(listens, self) } else { Vec::new() }
+    }
+
+    /// The first of them, for callers that want one.
     pub fn one_packet_fault(&self, listens: &[Listen]) -> Option<Complaint> {
-        one_packet::fault(listens, self).filter(|_| self.one_packet)
+        self.one_packet_faults(listens).into_iter().next()
+    }
+
+    /// Makes a key of those that have rules of their own as if it had not been said.
+    pub fn forget(&mut self, key: &str) {
+        self.persistence.forget(key);
+        self.protection.forget(key);
+        self.life.forget(key);
+        if key == one_packet::KEY {
+            self.one_packet = false;
+        }
     }
 }
 

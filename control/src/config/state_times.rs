@@ -6,7 +6,7 @@ use std::time::Duration;
 use conntrack::{Idle, State};
 use wire::Protocol;
 
-use super::report::{Complaint, Report, suggest};
+use super::report::{At, Complaint, Fault, Report, suggest};
 use super::section::Section;
 use super::{Listen, settings, value};
 use crate::config::node::Value;
@@ -65,19 +65,28 @@ impl StateTimes {
         Ok(())
     }
 
-    /// What is wrong with them in a service that listens there.
-    pub fn fault(&self, listens: &[Listen]) -> Option<Complaint> {
-        let of = |state: State| match state {
-            State::UdpNew | State::UdpStream => Protocol::Udp,
-            _ => Protocol::Tcp,
-        };
+    /// All that is wrong with them in a service that listens there.
+    pub fn faults(&self, listens: &[Listen]) -> Vec<Fault> {
         let set = STATES.iter().filter(|(_, state)| self.0[*state as usize].is_some());
-        let mut strange = set.filter(|(_, state)| listens.iter().all(|listen| listen.protocol != of(*state)));
-        let (key, state) = strange.next().filter(|_| !listens.is_empty())?;
-        let (protocol, other) =
-            if of(*state) == Protocol::Udp { ("UDP", "tcp_…") } else { ("TCP", "udp and udp_stream") };
-        let message = format!("`{key}` means nothing to a service that does not listen on {protocol}");
-        Some(Complaint::hinted(message, format!("its flows have the states {other}")))
+        set.filter_map(|(key, state)| {
+            let protocol = match state {
+                State::UdpNew | State::UdpStream => Protocol::Udp,
+                _ => Protocol::Tcp,
+            };
+            if listens.is_empty() || listens.iter().any(|listen| listen.protocol == protocol) {
+                return None;
+            }
+            let (name, other) =
+                if protocol == Protocol::Udp { ("UDP", "tcp_…") } else { ("TCP", "udp and udp_stream") };
+            let message = format!("`{key}` means nothing to a service that does not listen on {name}");
+            Some((*key, Complaint::hinted(message, format!("its flows have the states {other}"))))
+        })
+        .collect()
+    }
+
+    /// The first of them, for callers that want one.
+    pub fn fault(&self, listens: &[Listen]) -> Option<Complaint> {
+        self.faults(listens).into_iter().next().map(|(_, complaint)| complaint)
     }
 }
 
@@ -101,6 +110,13 @@ pub fn read(section: &mut Section<'_>, report: &mut Report) -> StateTimesChange 
     }
     table.close(report);
     change
+}
+
+/// Where each of its keys stands.
+pub fn places(section: &mut Section<'_>) -> Vec<(&'static str, At)> {
+    let table = section.node(KEY).and_then(|(node, at)| Section::open(node, at, &mut Report::default()));
+    let Some(mut table) = table else { return Vec::new() };
+    STATES.iter().filter_map(|(key, _)| Some((*key, table.find(key)?.at))).collect()
 }
 
 /// `tcp_syn_sent=5s`: a name and its time, as the API takes them; `tcp_syn_sent=default` takes it away.

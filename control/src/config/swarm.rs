@@ -1,11 +1,16 @@
 //! `[swarm]`
 
+mod place;
+
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use super::node::Node;
 use super::report::{At, Complaint, Located, Report};
 use super::section::Section;
-use super::{Endpoint, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, gateway, overlay, value};
+use super::{
+    Endpoint, InterfaceConfig, MoreOverlay, OverlaySeed, SwarmConfig, TlsConfig, address, gateway, overlay, value,
+};
 
 /// Where Docker listens unless it was told otherwise.
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
@@ -13,8 +18,13 @@ const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const TLS_PORT: u16 = 2376;
 const MEMBER: &[(&str, Option<bool>)] = &[("auto", None), ("yes", Some(true)), ("no", Some(false))];
 
-/// Reads the table; `None` when something that others rely on is wrong.
-pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report) -> Option<SwarmConfig> {
+/// Reads the table; `None` when something that others rely on is wrong. `overlay` is `None` when that is wrong itself.
+pub fn read(
+    mut section: Section<'_>,
+    overlay: Option<OverlaySeed>,
+    interfaces: &[InterfaceConfig],
+    report: &mut Report,
+) -> Option<SwarmConfig> {
     section.require("vips", "[\"198.18.0.1\"]", report);
     let empty = Complaint::hinted("`vips` is empty: published ports would be served nowhere", "e.g. [\"198.18.0.1\"]");
     section.refuse_empty("vips", empty, report);
@@ -31,7 +41,14 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         report.warn(&found.at, Complaint::hinted(format!("`{}` without TLS", found.value), hint));
     }
     let items = section.list("overlay", report);
-    let more = items.into_iter().filter_map(|(node, at)| more_overlay(node, at, report)).collect();
+    let more: Vec<_> = items.into_iter().filter_map(|(node, at)| more_overlay(node, at, report)).collect();
+    place::check_networks(network.as_ref(), overlay.as_ref(), &more, report);
+    if let Some(overlay) = &overlay {
+        let at = member.as_ref().map_or(&section.at, |member| &member.at);
+        let said = member.as_ref().and_then(|member| member.value);
+        place::warn_unserved(at, said, overlay, !more.is_empty(), interfaces, report);
+    }
+    let more = more.into_iter().map(|found| found.value).collect();
     section.close(report);
     let default = Endpoint::Unix(PathBuf::from(DEFAULT_ENGINE));
     let endpoints: Vec<_> = endpoints.into_iter().map(|endpoint| endpoint.value).collect();
@@ -45,19 +62,21 @@ pub fn read(mut section: Section<'_>, overlay: OverlaySeed, report: &mut Report)
         vips,
         member: member.and_then(|member| member.value),
         network: network.map(|network| network.value),
-        overlay,
+        overlay: overlay.unwrap_or_default(),
         more,
     })
 }
 
-fn more_overlay(node: &Node, at: At, report: &mut Report) -> Option<MoreOverlay> {
+/// Its place is that of its network's name.
+fn more_overlay(node: &Node, at: At, report: &mut Report) -> Option<Located<MoreOverlay>> {
     let mut section = Section::open(node, at, report)?;
     section.require("network", "\"back\"", report);
     section.require("address", "\"10.7.0.250/24\"", report);
     let network = section.text("network", report, network_name);
     let overlay = overlay::read_place(section, report);
     overlay.address?;
-    Some(MoreOverlay { network: network?.value, overlay })
+    let Located { value: network, at } = network?;
+    Some(Located { value: MoreOverlay { network, overlay }, at })
 }
 
 fn tls(files: [Option<Located<PathBuf>>; 3], section: &Section<'_>, report: &mut Report) -> Option<TlsConfig> {
@@ -89,23 +108,32 @@ fn network_name(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// `unix:///var/run/docker.sock`, `tcp://manager:2376`
+/// `unix:///var/run/docker.sock`, `tcp://manager:2376`, `tcp://[2001:db8::1]:2376`
 fn endpoint(text: &str) -> Result<Endpoint, Complaint> {
     let wrong = || {
         let message = format!("`{}` is not the address of a Docker engine", text.escape_debug());
-        Complaint::hinted(message, "e.g. \"unix:///var/run/docker.sock\" or \"tcp://manager:2376\"")
+        Complaint::hinted(
+            message,
+            "e.g. \"unix:///var/run/docker.sock\", \"tcp://manager:2376\" or \"tcp://[2001:db8::1]:2376\"",
+        )
     };
     if let Some(path) = text.strip_prefix("unix://") {
         return file(path).map(Endpoint::Unix).map_err(|_| wrong());
     }
     let place = text.strip_prefix("tcp://").ok_or_else(wrong)?;
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?),
-        None => (place, TLS_PORT),
+    let (host, port) = address::split(place);
+    let port = match port {
+        Some(port) => address::port(port)?.get(),
+        None => TLS_PORT,
     };
-    let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
-    if host.is_empty() || host.contains(odd) {
-        return Err(wrong());
+    Ok(Endpoint::Tcp { host: engine_host(host).ok_or_else(wrong)?, port })
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets; without them.
+fn engine_host(text: &str) -> Option<String> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner.parse().ok().map(|address: Ipv6Addr| address.to_string());
     }
-    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+    let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+    (!text.is_empty() && !text.contains(odd)).then(|| text.to_owned())
 }

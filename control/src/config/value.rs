@@ -73,10 +73,11 @@ pub fn service_name(text: &str) -> Result<String, Complaint> {
     if fits { Ok(text.to_owned()) } else { Err(Complaint::hinted(format!("`{text}` can't be a service's name"), hint)) }
 }
 
-/// `2h`, `1h30m`, `90s`, `500ms`.
+/// `2h`, `1h30m`, `90 s`, `500ms`.
 pub fn duration(text: &str) -> Result<Duration, Complaint> {
     let complaint = || {
-        Complaint::hinted(format!("`{text}` is not a duration"), "a number and a unit, e.g. \"2h\", \"90s\", \"500ms\"")
+        let hint = "whole numbers, each with a unit (d, h, m, s or ms), e.g. \"2h\", \"1h30m\", \"500ms\"";
+        Complaint::hinted(format!("`{text}` is not a duration"), hint)
     };
     let mut rest = text.trim();
     let mut sum = Duration::ZERO;
@@ -86,6 +87,7 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(complaint)?;
         let (number, behind) = rest.split_at(digits);
+        let behind = behind.trim_start();
         let letters = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
         let (unit, behind) = behind.split_at(letters);
         let part = number.parse().ok().and_then(|number: u64| with_unit(number, unit)).ok_or_else(complaint)?;

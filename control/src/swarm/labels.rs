@@ -8,10 +8,8 @@ use std::time::Duration;
 use wire::Protocol;
 
 use super::check_labels;
-use crate::config::life::{self, Life};
-use crate::config::protection;
-use crate::config::report::{Complaint, suggest};
-use crate::config::{CheckConfig, ClientPersistence, Settings, address, one_packet, persistence, settings, value};
+use crate::config::report::{Complaint, Fault, suggest};
+use crate::config::{CheckConfig, Settings, address, life, one_packet, persistence, protection, settings, value};
 
 /// All of ours begin with this.
 pub const PREFIX: &str = "sluicegate.";
@@ -106,22 +104,7 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
             complaints.push(printable_sentence(&format!("label {}: {message}{hint}", printable(name))));
         }
     }
-    if let Some((key, complaint)) = read.settings.persistence.fault() {
-        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
-        read.settings.persistence = ClientPersistence::default();
-    }
-    if let Some((key, complaint)) = read.settings.protection.fault(false, &[]) {
-        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
-        read.settings.protection.forget_rates();
-    }
-    if let Some((key, complaint)) = read.settings.life.fault(read.settings.scheduler, read.check.is_some()) {
-        complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
-        read.settings.life = Life::default();
-    }
-    if let Some(complaint) = read.settings.one_packet_fault(&[]) {
-        complaints.push(format!("label {PREFIX}{}: {}", one_packet::KEY, complaint.message));
-        read.settings.one_packet = false;
-    }
+    complaints.extend(read.mend());
     let (passive, wrong) = check_labels::passive(labels);
     read.settings.passive = passive;
     complaints.extend(wrong);
@@ -129,6 +112,25 @@ pub fn read(labels: &BTreeMap<String, String>, vips: &[IpAddr]) -> (Labels, Vec<
 }
 
 impl Labels {
+    /// Leaves out key by key what does not go together with the rest, until nothing is wrong; a sentence for each.
+    fn mend(&mut self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        // No key is left out twice.
+        for _ in KEYS {
+            let Some((key, complaint)) = self.fault() else { break };
+            complaints.push(format!("label {PREFIX}{key}: {}", complaint.message));
+            self.settings.forget(key);
+        }
+        complaints
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        let Settings { persistence, protection, life, scheduler, .. } = &self.settings;
+        let one_packet = || Some((one_packet::KEY, self.settings.one_packet_fault(&[])?));
+        let life = || life.fault(*scheduler, self.check.is_some());
+        persistence.fault().or_else(|| protection.fault(false, &[])).or_else(life).or_else(one_packet)
+    }
+
     fn set(&mut self, key: &str, text: &str, vips: &[IpAddr]) -> Result<(), Complaint> {
         match key {
             "direct" => self.direct = Some(value::word("choice", text, SWITCH)?),
@@ -150,7 +152,7 @@ impl Labels {
             "one_packet" => self.settings.one_packet = value::word("choice", text, SWITCH)?,
             "max_connections" => self.max_connections = Some(maximum(text)?),
             "weight" => self.weight = weight(text)?,
-            "vip" => self.vips = list(text, |item| vip(item, vips))?,
+            "vip" => self.vips = distinct(list(text, |item| vip(item, vips))?),
             "port" => self.ports = list(text, port)?,
             _ if key.starts_with("timeouts.") => {
                 self.settings.timeouts.set(key.trim_start_matches("timeouts."), text)?;
@@ -173,6 +175,16 @@ pub fn printable_sentence(text: &str) -> String {
 
 fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
     text.split(',').map(|item| parse(item.trim())).collect()
+}
+
+/// The first of each.
+fn distinct(all: Vec<IpAddr>) -> Vec<IpAddr> {
+    all.into_iter().fold(Vec::new(), |mut once, address| {
+        if !once.contains(&address) {
+            once.push(address);
+        }
+        once
+    })
 }
 
 fn time(text: &str) -> Result<Duration, Complaint> {

@@ -18,6 +18,8 @@ static PROGRAM: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter
 const INTERFACES: u32 = 64;
 /// See [`XdpFilter::set_socket`].
 pub const QUEUES: u32 = 64;
+/// VIPs with their protocols that the filter has room for, of IPv4 and of IPv6: `LISTENS` of the program.
+pub const LISTENS: usize = 4096;
 
 /// `enum verdict` of the program.
 const VERDICTS: [&str; 13] = [

@@ -34,7 +34,7 @@ pub use bind_error::{BindCause, BindError};
 pub use cpu::{allowed_cpus, keep_off, pin_current_thread};
 pub use device::{BURST, Device, DeviceState, LinkType, TxReport};
 pub use files::{open_to_append, raise_open_files};
-pub use filter::{AttachMode, QUEUES as FILTER_QUEUES, XdpFilter};
+pub use filter::{AttachMode, LISTENS as FILTER_LISTENS, QUEUES as FILTER_QUEUES, XdpFilter};
 pub use filter_error::FilterError;
 pub use filter_rules::{FilterListen, FilterOverlay, FilterPlain, FilterRules, FilterSnat};
 pub use frame::{DEFAULT_HEADROOM, Frame, frames_lost};

@@ -69,8 +69,10 @@ fn times(section: &mut Section<'_>, report: &mut Report) -> (Duration, Duration)
     let interval = duration(section, "interval", report);
     let timeout = duration(section, "timeout", report);
     let every = interval.as_ref().map_or(DEFAULT_INTERVAL, |interval| interval.value);
+    let is_misread = interval.is_none() && section.has("interval");
     if let Some(timeout) = &timeout
         && timeout.value > every
+        && !is_misread
     {
         let (long, short) = (value::show_duration(timeout.value), value::show_duration(every));
         let message = format!("`timeout` {long} is longer than `interval` {short}");
@@ -103,6 +105,11 @@ fn http(section: &mut Section<'_>, tls: bool, report: &mut Report) -> HttpCheck 
     let host = section.text("host", report, host);
     let status = match section.find("status") {
         Some(Located { value: Value::Integer(number), at }) => report.check(&at, StatusSet::parse(&number.to_string())),
+        Some(Located { value: value @ Value::List(_), at }) => {
+            let complaint = wrong_type(&at, "a string", value);
+            report.error(&at, Complaint::hinted(complaint.message, "one text with commas, e.g. \"200,301-302\""));
+            None
+        }
         _ => section.text("status", report, StatusSet::parse).map(|status| status.value),
     };
     let body = section.text("body", report, |text| short("body", text).map(|()| text.to_owned()));

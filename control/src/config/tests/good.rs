@@ -9,7 +9,8 @@ use datapath::service::SchedulerKind;
 use wire::{MacAddr, Protocol};
 
 use super::super::{
-    ClientPersistence, DEFAULT_API, Driver, Listen, Mode, MoreOverlay, OverlaySeed, Settings, ShortcutMode, load,
+    ClientPersistence, DEFAULT_API, Driver, Endpoint, Listen, Mode, MoreOverlay, OverlaySeed, Settings, ShortcutMode,
+    load,
 };
 use super::{BASE, CPUS, FULL, OVERLAY, parse_text, rendered};
 
@@ -162,4 +163,15 @@ fn a_swarm_alone_is_enough() {
     assert_eq!(swarm.endpoints[0].to_string(), "unix:///var/run/docker.sock");
     assert_eq!((swarm.engine.to_string().as_str(), swarm.member), ("unix:///var/run/docker.sock", None));
     assert!(loaded.config.overlay.is_none() && swarm.overlay == super::super::OverlaySeed::default());
+}
+
+#[test]
+fn a_manager_may_have_ipv6() {
+    let endpoints = "ca = \"/ca\"\ncert = \"/cert\"\nkey = \"/key\"\n\
+                     endpoints = [\"tcp://[2001:db8::1]\", \"tcp://[2001:db8::2]:2377\", \"tcp://[::1]:1\", \"tcp://a:2376\"]\n";
+    let swarm = parse_text(&format!("{BASE}{SWARM}{endpoints}")).unwrap().config.swarm.unwrap();
+    let shown: Vec<_> = swarm.endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["tcp://[2001:db8::1]:2376", "tcp://[2001:db8::2]:2377", "tcp://[::1]:1", "tcp://a:2376"]);
+    // What is connected to has no brackets, nor has the name in certificates.
+    assert_eq!(swarm.endpoints[0], Endpoint::Tcp { host: "2001:db8::1".to_owned(), port: 2376 });
 }

@@ -455,6 +455,150 @@ fn all_errors_come_at_once_and_in_order() {
     assert_eq!(lines, [2, 3, 7, 11, 12, 15, 16]);
 }
 
+/// What the file alone shows to be impossible.
+#[test]
+fn what_can_never_serve() {
+    let tun = "[[interface]]\nname = \"t0\"\ndriver = \"tun\"\n";
+    let direct = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\ndirect = true\n\
+                  [[service.backend]]\naddress = \"192.0.2.1\"\n\
+                  [[service.backend]]\naddress = \"10.0.0.11\"\nvtep = \"198.18.1.11\"\n";
+    let vips = |count: usize, protocol| {
+        let listen = |n| format!("\"198.18.{}.{}:80/{protocol}\"", n / 250, n % 250 + 1);
+        let listens: Vec<_> = (0..count).map(listen).collect();
+        format!("[[service]]\nname = \"{protocol}\"\nlisten = [\n{}]\n", listens.join(",\n"))
+            + "[[service.backend]]\naddress = \"192.0.2.1\"\n"
+    };
+    let swarm = "[swarm]\nvips = \"198.18.0.1\"\n";
+    let back = |network, address| format!("[[swarm.overlay]]\nnetwork = \"{network}\"\naddress = \"{address}\"\n");
+    let place = "[overlay]\nvtep = \"198.18.1.1\"\naddress = \"10.0.0.250/24\"\n";
+    let two = back("back", "10.7.0.250/24") + &back("front", "10.7.0.251/16");
+    let twice = back("back", "10.7.0.250/24") + &back("back", "10.8.0.250/24");
+    assert_words!(cases(&[
+        ("direct over TUN alone", format!("{tun}{OVERLAY}{direct}")),
+        ("direct over TUN and AF_XDP", format!("{BASE}{tun}{OVERLAY}{direct}")),
+        ("as many VIPs as there is room for", format!("{BASE}{}", vips(4096, "tcp"))),
+        ("one VIP more", format!("{BASE}{}", vips(4097, "tcp"))),
+        ("one protocol more", format!("{BASE}{}{}", vips(4096, "tcp"), vips(1, "udp"))),
+        ("as many as you like over TUN", format!("{tun}{}", vips(4097, "tcp"))),
+        ("a network twice", format!("{BASE}{place}{swarm}{twice}")),
+        (
+            "the main network again",
+            format!("{BASE}{place}{swarm}network = \"back\"\n{}", back("back", "10.7.0.250/24"))
+        ),
+        ("subnets that meet", format!("{BASE}{place}{swarm}{two}")),
+        ("the main subnet meets", format!("{BASE}{place}{swarm}{}", back("back", "10.0.0.251/24"))),
+        ("no member, and no place", format!("{BASE}{swarm}member = \"no\"\n")),
+        ("no member, and half a place", format!("{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"198.18.1.1\"\n")),
+        (
+            "no member, and a place in another network",
+            format!(
+                "{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"198.18.1.1\"\n{}",
+                back("back", "10.7.0.250/24")
+            ),
+        ),
+        ("no member, and a wrong place", format!("{BASE}{swarm}member = \"no\"\n[overlay]\nvtep = \"x\"\n")),
+        ("no member", format!("{BASE}{place}{swarm}member = \"no\"\n")),
+        ("TUN, and no place", format!("{tun}{swarm}")),
+        ("TUN, and a place", format!("{tun}{place}{swarm}")),
+        ("a member over TUN", format!("{tun}{place}{swarm}member = \"yes\"\n")),
+        ("a member over AF_XDP", format!("{BASE}{swarm}member = \"yes\"\n")),
+    ]));
+}
+
+/// What the help says is right: it does not lead to the next error.
+#[test]
+fn remedies_lead_on() {
+    let swarm = |title: &'static str, line: &str| (title, format!("{BASE}[swarm]\nvips = \"198.18.0.1\"\n{line}\n"));
+    assert_words!(cases(&[
+        ("interfaces in a list", "interface = [\"eth0\", [1]]\n".to_owned()),
+        service("backends in a list", "backend = [\"192.0.2.1:80\"]"),
+        service("yes", "direct = yes"),
+        service("True", "proxy_protocol = True"),
+        service("off", "one_packet = off"),
+        service("maybe", "passive = maybe"),
+        service("a rate without a unit", "rate = 1000"),
+        service("the same in quotes", "rate = \"1000\""),
+        gateway("a port alone", "metrics = 9180"),
+        gateway("a choice that is no switch", "shortcuts = true"),
+        swarm("a choice that is a number", "member = 1"),
+        swarm("a choice that is nearly a switch", "member = true"),
+        service("a time without quotes", "timeout = 30s"),
+        service("a longer one", "timeout = 1h30m"),
+        service("listens in one text", "listen = \"198.18.0.1:80, 198.18.0.1:81/udp\""),
+        service("half an hour", "timeout = \"1.5h\""),
+        service("a week", "timeout = \"1w\""),
+        service("a blank", "timeout = \"1 h 30 m\""),
+        service("no unit behind", "timeout = \"1h 30\""),
+        service("statuses in a list", "[service.check]\ntype = \"http\"\nstatus = [200, 204]"),
+        swarm("IPv6 without brackets", "endpoints = \"tcp://2001:db8::1:2376\""),
+        ("a name in UTF-8", "[[interface]]\nname = \"éééééééé\"\n".to_owned()),
+    ]));
+}
+
+/// What is sent to a VIP comes back.
+#[test]
+fn the_gateway_as_its_own_backend() {
+    let itself = |title, listen: &str, address: &str, more: &str| {
+        let table = format!("[[service]]\nname = \"web\"\nlisten = {listen}\n{more}\n");
+        let other = "[[service]]\nname = \"api\"\nlisten = \"198.18.0.1:8080\"\n";
+        let plain = "[[service.backend]]\naddress = \"192.0.2.1\"\n";
+        let backend = format!("[[service.backend]]\naddress = \"{address}\"\n");
+        (title, format!("{BASE}{OVERLAY}{table}{backend}{other}{plain}"))
+    };
+    let web = "\"198.18.0.1:80\"";
+    assert_words!(cases(&[
+        itself("its own VIP", web, "198.18.0.1:80", ""),
+        itself("its own VIP, and the port that was asked for", web, "198.18.0.1", ""),
+        itself("another service", web, "198.18.0.1:8080", ""),
+        itself("a range that meets", "\"198.18.0.2:8000-9000\"", "198.18.0.1", ""),
+        itself("in IPv6", "\"[2001:db8::1]:80\"", "[2001:db8::1]:80", ""),
+        itself("another port", web, "198.18.0.1:81", ""),
+        itself("another protocol", "\"198.18.0.1:80/udp\"", "198.18.0.1:8080", ""),
+        itself("another port that was asked for", "\"198.18.0.2:80\"", "198.18.0.1", ""),
+        itself("by its MAC address", web, "198.18.0.1:80", "direct = true"),
+    ]));
+}
+
+/// Each of these is wrong for itself: none waits for another to be put right.
+#[test]
+fn what_does_not_go_together_comes_at_once() {
+    assert_words!(cases(&[
+        service(
+            "keys that miss another",
+            "rate_burst = 5\nrate_per_source_burst = 5\nslow_start = \"30s\"\non_down = \"reset\"\n\
+             syn_cookies = \"never\"\nhalf_open = 500\ntimeouts = { udp = \"5s\", udp_stream = \"5s\" }\n\
+             persistence_prefix = 24\npersistence_group = \"x\""
+        ),
+        service("cookies in two ways", "direct = true\nsyn_cookies = \"always\"\nhalf_open = 500"),
+        service(
+            "one packet in two ways",
+            "listen = \"198.18.0.1:53/udp\"\none_packet = true\nproxy_protocol = true\nscheduler = \"lc\""
+        ),
+        service(
+            "direct in two ways",
+            "listen = [\"198.18.0.1:80\", \"[2001:db8::1]:80\", \"[2001:db8::1]:82\"]\ndirect = true\n\
+             [[service.backend]]\naddress = \"192.0.2.1:81\""
+        ),
+        service("a check in two ways", "listen = \"198.18.0.1:53-54/udp\"\n[service.check]\ntype = \"tcp\""),
+    ]));
+}
+
+/// What rests on a key that could not be read may be right.
+#[test]
+fn no_error_follows_from_another() {
+    assert_words!(cases(&[
+        service("a rate", "rate = \"100\"\nrate_burst = 5"),
+        service("persistence", "persistence = true\npersistence_prefix = 24\npersistence_group = \"x\""),
+        service("a scheduler", "scheduler = \"wr\"\nslow_start = \"30s\""),
+        service("a check", "on_down = \"reset\"\n[service.check]\ntype = \"htp\""),
+        service("a line that is no TOML", "rate = 100/s\nrate_burst = 5"),
+        service("an interval", "[service.check]\ntype = \"tcp\"\nport = 80\ninterval = \"10\"\ntimeout = \"5s\""),
+        ("backends", format!("{BASE}[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\nbackend = [3]\n")),
+        service("a listen", "listen = [\"198.18.0.1:80\", \"198.18.0.1:53/upd\"]\none_packet = true"),
+        service("a listen with a check", "listen = \"198.18.0.1:x\"\n[service.check]\ntype = \"tcp\""),
+    ]));
+}
+
 #[test]
 fn columns_count_characters() {
     let problems = parse_text("[[interface]]\nname = \"eth0\"\nüü = 1\nmode = \"ä\"  # ö\n").unwrap_err();

@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use datapath::service::SchedulerKind;
 
 use super::*;
+use crate::config::Settings;
+use crate::config::protection::Protection;
 
 #[test]
 fn only_what_runs_and_shall_run_gets_new_flows() {
@@ -109,6 +111,53 @@ fn a_label_chooses_among_vips_of_both_families() {
     assert_eq!(none, [] as [std::net::IpAddr; 0]);
     let wrong = "label sluicegate.vip: 2001:db8::2 is not in swarm.vips (known: 198.18.0.1, 2001:db8::1)";
     assert_eq!(complaints, [wrong]);
+}
+
+fn read_labels(labels: &[(&str, &str)]) -> (crate::swarm::labels::Labels, Vec<String>) {
+    let labels = labels.iter().map(|(name, text)| (format!("sluicegate.{name}"), (*text).to_owned())).collect();
+    crate::swarm::labels::read(&labels, &["198.18.0.1".parse().unwrap()])
+}
+
+#[test]
+fn a_wrong_label_leaves_those_beside_it() {
+    let (labels, complaints) =
+        read_labels(&[("rate_per_source", "20/s"), ("rate_burst", "5"), ("syn_cookies", "always")]);
+    assert_eq!(complaints, ["label sluicegate.rate_burst: `rate_burst` without `rate` means nothing"]);
+    let protection = labels.settings.protection;
+    assert_eq!((protection.rate_burst, protection.rate_per_source.map(|rate| rate.count)), (None, Some(20)));
+    assert_eq!(protection.syn_cookies.show(), "always");
+    let (labels, complaints) = read_labels(&[("rate", "1/h"), ("rate_burst", "1000")]);
+    assert_eq!(complaints, ["label sluicegate.rate_burst: at 1/h, a burst of 1000 is earned in more than a day"]);
+    assert_eq!(labels.settings.protection.rate.map(|rate| rate.count), Some(1));
+    let (labels, complaints) =
+        read_labels(&[("on_down", "reset"), ("drain_deadline", "5m"), ("slow_start", "30s"), ("scheduler", "wrr")]);
+    assert_eq!(complaints, ["label sluicegate.on_down: `on_down` without a check means nothing"]);
+    let life = labels.settings.life;
+    assert_eq!((life.reset_on_down, life.drain_deadline.is_some(), life.slow_start.is_some()), (false, true, true));
+}
+
+#[test]
+fn every_label_that_means_nothing_is_named() {
+    let (labels, complaints) = read_labels(&[
+        ("persistence_prefix", "24"),
+        ("persistence_group", "x"),
+        ("rate_burst", "5"),
+        ("rate_per_source_burst", "5"),
+        ("syn_cookies", "never"),
+        ("half_open", "500"),
+        ("on_down", "reset"),
+        ("slow_start", "30s"),
+    ]);
+    assert_eq!(complaints.len(), 7, "{complaints:?}");
+    let never = Protection { syn_cookies: labels.settings.protection.syn_cookies, ..Protection::default() };
+    let rest = Settings { protection: never, ..Settings::default() };
+    assert_eq!((labels.settings.protection.syn_cookies.show(), labels.settings), ("never", rest));
+}
+
+#[test]
+fn a_vip_twice_is_one() {
+    let (labels, complaints) = read_labels(&[("vip", "198.18.0.1,198.18.0.1")]);
+    assert_eq!((labels.vips.len(), complaints), (1, Vec::new()));
 }
 
 /// The first services of a swarm: engines tell of one task before the other.

@@ -41,8 +41,8 @@ static long (*const redirect_map)(void *map, u64 key, u64 otherwise) = (void *)5
 		value_type *value;                               \
 	} name SECTION(".maps")
 
-// There is room for so many interfaces, and for so many queues of each.
-enum { INTERFACES = 64, QUEUES = 64 };
+// There is room for so many interfaces, for so many queues of each, and for so many VIPs with their protocols.
+enum { INTERFACES = 64, QUEUES = 64, LISTENS = 4096 };
 
 // ---- Tables. Addresses are in network order, all other numbers in the host's. ----
 
@@ -80,8 +80,8 @@ struct range {
 	u16 last;
 };
 
-MAP(listens, MAP_HASH, struct listen_key, struct ports, 4096, MAP_NO_PREALLOC);
-MAP(vips, MAP_HASH, u32, u32, 4096, MAP_NO_PREALLOC);
+MAP(listens, MAP_HASH, struct listen_key, struct ports, LISTENS, MAP_NO_PREALLOC);
+MAP(vips, MAP_HASH, u32, u32, LISTENS, MAP_NO_PREALLOC);
 MAP(tunnels, MAP_HASH, struct tunnel_key, u32, 256, MAP_NO_PREALLOC);
 MAP(inner_addresses, MAP_HASH, struct inner_key, u32, 4096, MAP_NO_PREALLOC);
 MAP(plain_backends, MAP_HASH, struct plain_key, u32, 65536, MAP_NO_PREALLOC);

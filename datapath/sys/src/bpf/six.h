@@ -44,8 +44,8 @@ struct plain_six_key {
 	u8 host; // 1: this address has a backend of this protocol on some port
 };
 
-MAP(listens_six, MAP_HASH, struct listen_six_key, struct ports, 4096, MAP_NO_PREALLOC);
-MAP(vips_six, MAP_HASH, struct address_six, u32, 4096, MAP_NO_PREALLOC);
+MAP(listens_six, MAP_HASH, struct listen_six_key, struct ports, LISTENS, MAP_NO_PREALLOC);
+MAP(vips_six, MAP_HASH, struct address_six, u32, LISTENS, MAP_NO_PREALLOC);
 MAP(plain_backends_six, MAP_HASH, struct plain_six_key, u32, 65536, MAP_NO_PREALLOC);
 MAP(snat_six, MAP_HASH, struct address_six, struct range, 1024, MAP_NO_PREALLOC);
 
