@@ -183,8 +183,9 @@ fn graceful(driver: Driver) -> Outcome {
     ensure!(load.is_running()?, "the load was over too early to show anything");
     // Connections of a few milliseconds that were in their handshake have ended by then.
     std::thread::sleep(Duration::from_millis(300));
+    // Killed, the master would leave its worker behind, listening.
     let mut web = stage.servers.web.remove(0);
-    web.process.signal(Signal::SIGKILL)?;
+    web.process.signal(Signal::SIGTERM)?;
     web.process.wait(PATIENCE)?;
     all_succeeded(&finish(&mut load)?, 60_000)
 }
