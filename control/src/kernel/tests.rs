@@ -107,8 +107,8 @@ fn a_change_is_seen_within_a_tenth_of_a_second() {
             let mut view = kernel.view();
             kernel.follow([NODE].into());
             until(&mut view, "the node's MAC", |view| mac_of(view, NODE) == mac(FIRST_MAC)).await;
-            let before = sys::clock::now();
             ip(&format!("neigh replace {NODE} lladdr {SECOND_MAC} dev gw0 nud permanent"));
+            let before = sys::clock::now();
             until(&mut view, "the new MAC", |view| mac_of(view, NODE) == mac(SECOND_MAC)).await;
             let took = sys::clock::now().saturating_sub(before);
             assert!(took < Duration::from_millis(100), "{took:?}");

@@ -60,7 +60,7 @@ fn flow_log(driver: Driver) -> Outcome {
     ensure!(opened["protocol"] == "udp" && opened["event"] == "open", "{opened}");
     // What the gateway still knows at its end is written, too: a connection that a removed backend loses.
     let mut held = stage.begin(&["idle", TCP_ECHO])?;
-    wait_for("a connection", PATIENCE, || Ok((stage.gateway.counter("flows_opened")? >= 4).then_some(())))?;
+    held.wait_for_line("ready", PATIENCE)?;
     stage.gateway.cli(&["service", "remove", "tcp-echo"])?;
     let ends = wait_for("their ends", PATIENCE, || Ok(Some(closed()?).filter(|ends| !ends.is_empty())))?;
     ensure!(ends.iter().all(|end| end["reason"] == "reset_by_gateway" && end["service"] == "tcp-echo"), "{ends:?}");
@@ -75,8 +75,8 @@ fn row(stage: &Stage) -> Outcome<Value> {
 }
 
 fn knock(stage: &Stage) {
-    // Half of them find nobody.
-    let _ = stage.network.client().run("curl", ["-s", "--max-time", "2", &format!("http://{TCP_ECHO}/")]);
+    // Half of them find nobody. The SYN is repeated after 1 s, and again after 2: by then it would be another failure.
+    let _ = stage.network.client().run("curl", ["-s", "--max-time", "1.5", &format!("http://{TCP_ECHO}/")]);
 }
 
 /// The first backend's row once it is in this state.
@@ -88,23 +88,27 @@ fn wait_until(stage: &Stage, wanted: &str) -> Outcome<Value> {
 }
 
 /// Knocks until the first backend has failed so many times, and no more: control looks every 100 ms, and counts all that have
-/// failed since. Gives its row when it rests.
-fn rests_after(stage: &Stage, failures: u64) -> Outcome<Value> {
+/// failed since. Gives its row once it has been sent to rest for the `nth` time, which is over soon if the rest is short.
+fn rests_after(stage: &Stage, failures: u64, nth: u64) -> Outcome<Value> {
     let connections = || -> Outcome<u64> { Ok(row(stage)?["connections"].as_u64().unwrap_or_default()) };
     let before = connections()?;
     wait_for(&format!("{failures} connections of {FIRST}"), PATIENCE, || {
         knock(stage);
         Ok((connections()? == before + failures).then_some(()))
     })?;
-    wait_until(stage, "resting")
+    wait_for(&format!("rest {nth} of {FIRST}"), PATIENCE, || {
+        let row = row(stage)?;
+        Ok((row["ejections"] == nth).then_some(row))
+    })
 }
 
-/// Knocks until the first backend takes connections again.
-fn knock_until_up(stage: &Stage) -> Outcome {
-    wait_for(&format!("{FIRST} up"), PATIENCE, || {
-        knock(stage);
-        Ok((row(stage)?["state"] == "up").then_some(()))
-    })
+/// A rest that was refused so often before, in the log and, as long as it lasts, in the row.
+fn refused(stage: &Stage, row: &Value, rest: &str) -> Outcome {
+    let why = "2 connections in a row were refused";
+    let line = format!("backend tcp-echo/{FIRST} rests for {rest}: {why}");
+    ensure!(stage.gateway.process.log().contains(&line), "no {line:?} in the log");
+    ensure!(row["state"] == "up" || row["resting"] == format!("{why}, for {rest}"), "{row}");
+    Ok(())
 }
 
 /// A backend that refuses rests, and is tried again.
@@ -115,34 +119,46 @@ fn passive_refused(driver: Driver) -> Outcome {
     let mut echo = stage.servers.tcp_echo.remove(0);
     echo.signal(Signal::SIGKILL)?;
     echo.wait(PATIENCE)?;
-    let row = rests_after(&stage, 2)?;
-    ensure!(row["resting"] == "2 connections in a row were refused, for 1s" && row["ejections"] == 1, "{row}");
-    let log = stage.gateway.process.log();
-    let line = format!("backend tcp-echo/{FIRST} rests for 1s: 2 connections in a row were refused");
-    ensure!(log.contains(&line), "no {line:?} in the log");
+    refused(&stage, &rests_after(&stage, 2, 1)?, "1s")?;
     // Its rest is over, and the next failure is enough for twice as long.
     wait_until(&stage, "up")?;
-    let row = rests_after(&stage, 1)?;
-    ensure!(row["resting"] == "2 connections in a row were refused, for 2s" && row["ejections"] == 2, "{row}");
+    refused(&stage, &rests_after(&stage, 1, 2)?, "2s")?;
     let task = &stage.network.nodes[0].tasks[0].namespace;
-    let _echo = start_tool(task, "tcp-echo", "0.0.0.0:7001")?;
+    let mut echo = start_tool(task, "tcp-echo", "0.0.0.0:7001")?;
     wait_listening(task, 7001)?;
-    knock_until_up(&stage)
+    wait_for(&format!("a connection that {FIRST} serves"), PATIENCE, || {
+        knock(&stage);
+        ensure!(echo.is_running()?, "the echo server has ended: {}", echo.log());
+        // After `ready` a line for each connection.
+        Ok((echo.log().lines().count() > 1).then_some(()))
+    })?;
+    let row = row(&stage)?;
+    ensure!(row["state"] == "up" && row["ejections"] == 2, "{row}");
+    Ok(())
+}
+
+/// Knocks until the first backend takes connections again.
+fn knock_until_up(stage: &Stage) -> Outcome {
+    wait_for(&format!("{FIRST} up"), PATIENCE, || {
+        knock(stage);
+        Ok((row(stage)?["state"] == "up").then_some(()))
+    })
 }
 
 /// One that is silent rests, too; not when it is the last.
 fn passive_silent(driver: Driver) -> Outcome {
     let stage = start(Plan::new(Arms::Two), driver, |config| {
-        config.services[2].lines.push("passive = { failures = 2, ejection = \"30s\" }".into());
+        config.services[2].lines.push("passive = { failures = 2, ejection = \"5m\" }".into());
     })?;
     let tasks: Vec<_> = stage.network.nodes.iter().map(|node| &node.tasks[0].namespace).collect();
     // Nothing finds its way back from there.
     let gateway = GATEWAY_OVERLAY.to_string();
     tasks[0].run("ip", ["route", "add", "blackhole", &gateway])?;
-    let row = rests_after(&stage, 2)?;
-    ensure!(row["resting"] == "2 connections in a row were not answered, for 30s", "{row}");
+    let row = rests_after(&stage, 2, 1)?;
+    let why = "2 connections in a row were not answered, for 5m";
+    ensure!(row["state"] == "resting" && row["resting"] == why, "{row}");
     tasks[1].run("ip", ["route", "add", "blackhole", &gateway])?;
-    // When both fail, both are tried.
+    // When both fail, both are tried, long before a rest is over.
     knock_until_up(&stage)?;
     tasks[0].run("ip", ["route", "del", "blackhole", &gateway])?;
     tasks[1].run("ip", ["route", "del", "blackhole", &gateway]).map(drop)

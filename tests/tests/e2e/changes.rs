@@ -47,7 +47,7 @@ struct Download {
 }
 
 fn begin_download(stage: &Stage) -> Outcome<Download> {
-    let wanted = hash(&stage.servers.share("slow", 8 << 20)?)?;
+    let wanted = hash(&stage.servers.share("slow", 16 << 20)?)?;
     let script = format!("set -o pipefail; curl -sS --fail --max-time 60 http://{WEB}/slow/slow | sha256sum");
     let process = stage.network.client().spawn("download", "/bin/bash", ["-c", &script])?;
     let backend = wait_for("the download's flow", Duration::from_secs(5), || {
@@ -144,6 +144,8 @@ fn others_come_and_go(driver: Driver) -> Outcome {
         gateway.cli(&["service", "add", "other", "--listen", "198.18.0.1:9090/tcp"])?;
         gateway.cli(&["backend", "add", "other", "10.0.0.11:8000", "--vtep", "198.18.1.11"])?;
         if rounds == 0 {
+            // The command ends before the workers have the tables.
+            wait_until("the new tables", Duration::from_secs(5), || applied(&stage))?;
             let answer = crate::stage::curl(stage.network.client(), "198.18.0.1:9090")?;
             ensure!(answer == "A", "the new service answered {answer:?}");
         }
@@ -155,6 +157,13 @@ fn others_come_and_go(driver: Driver) -> Outcome {
     all_succeeded(&report, 10_000)?;
     ensure!(report["answers"]["A"] == 5000, "round robin lost its place when tables changed: {report}");
     Ok(())
+}
+
+/// Whether all workers have the newest tables.
+fn applied(stage: &Stage) -> Outcome<bool> {
+    let status = stage.gateway.json(&["status"])?;
+    let newest = status["generation"].as_u64();
+    Ok(newest.is_some() && rows(&status["workers"]).iter().all(|worker| worker["generation"].as_u64() >= newest))
 }
 
 /// A backend that is drained first can be taken away and come back without anybody noticing.
@@ -201,6 +210,7 @@ fn reload_keeps_connections(driver: Driver) -> Outcome {
     wait_until("the service's end", Duration::from_secs(2), || {
         Ok(!stage.gateway.json(&["service", "list"])?.to_string().contains("more"))
     })?;
+    ensure!(download.process.is_running()?, "the download was over too early to show anything");
     let got = download.process.finish(Duration::from_secs(30))?;
     ensure!(got.starts_with(&download.wanted), "the download was damaged: {got}");
     Ok(())
@@ -231,7 +241,7 @@ fn full_and_sorry(driver: Driver) -> Outcome {
         web[2].lines.push("sorry = true".into());
     })?;
     let (mut first, mut second) = (slow_download(&stage, 100 << 20)?, slow_download(&stage, 100 << 20)?);
-    wait_until("two downloads", AT_ONCE, || Ok(open_flows(&stage)? == 2))?;
+    wait_until("two downloads", Duration::from_secs(10), || Ok(open_flows(&stage)? == 2))?;
     let refused = stage.curl().err().map(|failure| format!("{failure:?}")).unwrap_or_default();
     ensure!(refused.contains("exit status: 7"), "not refused: {refused}");
     ensure!(stage.gateway.counter("backends_full")? > 0, "no drop was counted");

@@ -41,11 +41,19 @@ fn backend(stage: &Stage, service: &str, address: &str) -> Outcome<Value> {
     Ok(rows(&list).iter().find(|row| row["address"] == address).cloned().unwrap_or_default())
 }
 
-fn wait_state(stage: &Stage, service: &str, address: &str, wanted: &str) -> Outcome<Value> {
-    wait_for(&format!("{service}/{address} {wanted}"), PATIENCE, || {
-        let row = backend(stage, service, address)?;
-        Ok((row["state"] == wanted && row["check"]["passed"] == (wanted == "up")).then_some(row))
-    })
+fn wait_state(stage: &Stage, service: &str, address: &str, wanted: &str) -> Outcome {
+    wait_result(stage, service, address, wanted, |_| true)
+}
+
+/// Waits until the last check has found this, too: on a busy machine the one that decided may have found something else.
+fn wait_result(stage: &Stage, service: &str, address: &str, wanted: &str, is_found: impl Fn(&str) -> bool) -> Outcome {
+    let mut row = Value::Null;
+    let reached = wait_until(&format!("{service}/{address} {wanted}"), PATIENCE, || {
+        row = backend(stage, service, address)?;
+        let (passed, result) = (&row["check"]["passed"], row["check"]["result"].as_str());
+        Ok(row["state"] == wanted && *passed == (wanted == "up") && is_found(result.unwrap_or_default()))
+    });
+    reached.map_err(|failure| failure.during(&row.to_string()))
 }
 
 fn with_check(service: usize, lines: &'static str) -> impl FnOnce(&mut Config) {
@@ -60,20 +68,19 @@ fn http_status(driver: Driver) -> Outcome {
         std::fs::write(file, "all is well\n")?;
     }
     for address in ["10.0.0.11:8000", "10.0.0.12:8000"] {
-        let row = wait_state(&stage, "web", address, "up")?;
-        ensure!(row["check"]["result"] == "HTTP status 200", "{row}");
+        wait_result(&stage, "web", address, "up", |found| found == "HTTP status 200")?;
     }
+    let before = stage.gateway.process.log();
     std::fs::remove_file(&health[0])?;
     let begun = now();
-    let row = wait_state(&stage, "web", "10.0.0.11:8000", "down")?;
-    ensure!(row["check"]["result"] == "HTTP status 503", "{row}");
+    wait_result(&stage, "web", "10.0.0.11:8000", "down", |found| found == "HTTP status 503")?;
     eprintln!("down after {:?}", begun.elapsed());
     for _ in 0..6 {
         ensure!(stage.curl()? == "B", "a backend that is down got a connection");
     }
-    let log = stage.gateway.process.log();
-    let line = "backend web/10.0.0.11:8000 is down: HTTP status 503, 3 of 3 checks failed, was up";
-    ensure!(log.contains(line), "no {line:?} in the log");
+    let news = stage.gateway.process.log().split_off(before.len());
+    let words = ["backend web/10.0.0.11:8000 is down: ", ", 3 of 3 checks failed, was up"];
+    ensure!(news.lines().any(|line| words.iter().all(|part| line.contains(part))), "no {words:?} in the log:\n{news}");
     std::fs::write(&health[0], "all is well\n")?;
     wait_state(&stage, "web", "10.0.0.11:8000", "up")?;
     wait_until("the backend's return", Duration::from_secs(1), || Ok(stage.curl()? == "A"))?;
@@ -91,8 +98,7 @@ fn tcp_listener(driver: Driver) -> Outcome {
     let mut echo = stage.servers.tcp_echo.remove(0);
     echo.signal(Signal::SIGKILL)?;
     echo.wait(PATIENCE)?;
-    let row = wait_state(&stage, "tcp-echo", "10.0.0.11:7001", "down")?;
-    ensure!(row["check"]["result"] == "connection refused", "{row}");
+    wait_result(&stage, "tcp-echo", "10.0.0.11:7001", "down", |found| found == "connection refused")?;
     // The other one too: nobody is left, and clients learn it at once.
     let mut echo = stage.servers.tcp_echo.remove(0);
     echo.signal(Signal::SIGKILL)?;
@@ -105,7 +111,7 @@ fn tcp_listener(driver: Driver) -> Outcome {
     let task = &stage.network.nodes[1].tasks[0].namespace;
     let _echo = start_tool(task, "tcp-echo", "0.0.0.0:7001")?;
     wait_listening(task, 7001)?;
-    wait_state(&stage, "tcp-echo", "10.0.0.12:7001", "up").map(drop)
+    wait_state(&stage, "tcp-echo", "10.0.0.12:7001", "up")
 }
 
 fn udp(driver: Driver) -> Outcome {
@@ -115,8 +121,7 @@ fn udp(driver: Driver) -> Outcome {
     let mut echo = stage.servers.udp_echo.remove(0);
     echo.signal(Signal::SIGKILL)?;
     echo.wait(PATIENCE)?;
-    let row = wait_state(&stage, "udp-echo", "10.0.0.11:7000", "down")?;
-    ensure!(row["check"]["result"] == "ICMP port unreachable", "{row}");
+    wait_result(&stage, "udp-echo", "10.0.0.11:7000", "down", |found| found == "ICMP port unreachable")?;
     let answer = stage.traffic(&["udp", UDP_ECHO])?;
     ensure!(answer["answered"] == 1, "{answer}");
     Ok(())
@@ -133,11 +138,8 @@ fn https(driver: Driver) -> Outcome {
     config.services = vec![web];
     let gateway = tests::gateway::Gateway::start(&network, &config)?;
     let stage = Stage { gateway, servers: crate::stage::Servers::start([])?, network };
-    let row = wait_state(&stage, "web", "10.0.0.11:8001", "up")?;
-    ensure!(row["check"]["result"] == "HTTP status 200", "{row}");
-    let row = wait_state(&stage, "web", "10.0.0.12:8001", "down")?;
-    ensure!(row["check"]["result"].as_str().is_some_and(|what| what.starts_with("TLS: ")), "{row}");
-    Ok(())
+    wait_result(&stage, "web", "10.0.0.11:8001", "up", |found| found == "HTTP status 200")?;
+    wait_result(&stage, "web", "10.0.0.12:8001", "down", |found| found.starts_with("TLS: "))
 }
 
 /// Another port than that of the clients, and another protocol.
@@ -161,11 +163,9 @@ fn plain(driver: Driver) -> Outcome {
     ensure!(stage.curl()? == "P", "the service does not answer");
     echo.signal(Signal::SIGKILL)?;
     echo.wait(PATIENCE)?;
-    let row = wait_state(&stage, "web", "198.18.1.31:8000", "down")?;
     // Over TUN the kernel keeps ICMP for itself.
     let why = if driver == Driver::Tun { "no answer within 150ms" } else { "ICMP port unreachable" };
-    ensure!(row["check"]["result"] == why, "{row}");
-    Ok(())
+    wait_result(&stage, "web", "198.18.1.31:8000", "down", |found| found == why)
 }
 
 /// A server that says it is about to go, and then goes, costs no request.
@@ -183,8 +183,9 @@ fn graceful(driver: Driver) -> Outcome {
     ensure!(load.is_running()?, "the load was over too early to show anything");
     // Connections of a few milliseconds that were in their handshake have ended by then.
     std::thread::sleep(Duration::from_millis(300));
+    // Killed, the master would leave its worker behind, listening.
     let mut web = stage.servers.web.remove(0);
-    web.process.signal(Signal::SIGKILL)?;
+    web.process.signal(Signal::SIGTERM)?;
     web.process.wait(PATIENCE)?;
     all_succeeded(&finish(&mut load)?, 60_000)
 }
@@ -291,7 +292,7 @@ fn reload(driver: Driver) -> Outcome {
     ensure!(shown_state(&stage)? == "up", "without a check it is up");
     stage.gateway.cli(&["service", "set", "tcp-echo", "--check", "tcp", "--check-interval", "100ms"])?;
     wait_state(&stage, "tcp-echo", "10.0.0.11:7001", "down")?;
-    let shown = stage.gateway.cli(&["backend", "list", "tcp-echo"])?;
-    ensure!(shown.contains("connection refused in "), "{shown}");
-    Ok(())
+    wait_until("what it found, and how long it took", PATIENCE, || {
+        Ok(stage.gateway.cli(&["backend", "list", "tcp-echo"])?.contains("connection refused in "))
+    })
 }

@@ -118,7 +118,7 @@ fn rates(driver: Driver) -> Outcome {
     stage.gateway.stop_cleanly()
 }
 
-/// One request that does not wait for long: nobody says no.
+/// One request that does not wait for long, for nobody says no, but for long enough on a busy machine.
 fn quick(stage: &Stage) -> Outcome<String> {
-    stage.network.client().run("curl", ["-sS", "--max-time", "0.6", &format!("http://{WEB}/")])
+    stage.network.client().run("curl", ["-sS", "--max-time", "2", &format!("http://{WEB}/")])
 }

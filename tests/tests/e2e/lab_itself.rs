@@ -105,11 +105,14 @@ fn tool_tells_the_truth() -> Outcome {
     Ok(())
 }
 
+/// What is left of a lab: namespaces, whose names begin with `prefix` and its dash, and the directory, whose name ends with
+/// it and has none.
 fn remains(prefix: &str) -> Outcome<Vec<String>> {
     let mut found = Vec::new();
+    let whole = prefix.trim_end_matches('-');
     for dir in [Path::new("/run/netns"), &std::env::temp_dir()] {
         let names = fs::read_dir(dir)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        found.extend(names.filter(|name| name.contains(prefix)));
+        found.extend(names.filter(|name| name.contains(prefix) || name.ends_with(whole)));
     }
     Ok(found)
 }

@@ -3,7 +3,7 @@
 use crate::runner::{Load, Scenarios};
 use crate::stage::{Servers, Stage, UDP_ECHO, WEB, all_succeeded, hash, start};
 use std::time::Duration;
-use tests::clock::wait_until;
+use tests::clock::{wait_for, wait_until};
 use tests::config::{Driver, Service};
 use tests::gateway::{Gateway, base_config, task_service};
 use tests::network::{Arms, Plan};
@@ -56,7 +56,11 @@ fn names_the_client(driver: Driver) -> Outcome {
         ensure!(told == true_one, "nginx was told {told}, it is {true_one}");
     }
     for web in &stage.servers.web {
-        let log = std::fs::read_to_string(web.files.join("../logs/proxied.log"))?;
+        // Written after the answer.
+        let log = wait_for("ten lines in nginx' log", Duration::from_secs(10), || {
+            let log = std::fs::read_to_string(web.files.join("../logs/proxied.log"))?;
+            Ok((log.matches('\n').count() >= 10).then_some(log))
+        })?;
         let clients: Vec<_> = log.lines().collect();
         let (four, six) = clients.split_at(clients.len().min(5));
         ensure!(four == ["198.18.2.10"; 5], "nginx has logged {clients:?}");

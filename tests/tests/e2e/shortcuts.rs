@@ -2,7 +2,9 @@
 
 use crate::changes::rows;
 use crate::runner::{Load, Scenarios};
-use crate::stage::{LIMIT, Servers, Stage, TCP_ECHO, UDP_ECHO, WEB, all_succeeded, config, finish, hash, start};
+use crate::stage::{
+    LIMIT, Servers, Stage, TCP_ECHO, UDP_ECHO, WEB, all_succeeded, config, finish, hash, kernel_count, start,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,15 +93,6 @@ fn keep_alive(stage: &Stage, count: usize, further: &[&str]) -> Outcome<Vec<Stri
 fn all_from_a(answers: &[String], count: usize) -> Outcome {
     ensure!(answers.len() == count && answers.iter().all(|name| name == "A"), "of {count} answers: {answers:?}");
     Ok(())
-}
-
-/// One of the kernel's counters of a host: `Ip` and `InReceives`, for example.
-fn kernel_count(host: &Namespace, protocol: &str, name: &str) -> Outcome<u64> {
-    let tables = host.run("cat", ["/proc/net/snmp", "/proc/net/netstat"])?;
-    let mut lines = tables.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
-    let at = lines.next().and_then(|names| names.split(' ').position(|word| word == name));
-    let value = at.zip(lines.next()).and_then(|(at, values)| values.split(' ').nth(at)?.parse().ok());
-    value.ok_or_else(|| Failure::new(format!("no {protocol} {name} in {tables}")))
 }
 
 /// Packets and bytes from the client, and to it.
@@ -302,8 +295,8 @@ fn backend_removed(driver: Driver) -> Outcome {
         stage.gateway.cli(&["backend", "add", "tcp-echo", &backend, "--vtep", &vtep])?;
     }
     let ends = || stage.servers.tcp_echo.iter().map(|echo| echo.log().matches("ended: Connection reset").count());
-    ensure!(ends().sum::<usize>() == 10, "not all were reset at their tasks: {:?}", ends().collect::<Vec<_>>());
-    Ok(())
+    let told = wait_until("resets at all tasks", PATIENCE, || Ok(ends().sum::<usize>() == 10));
+    told.map_err(|failure| failure.during(&format!("{:?}", ends().collect::<Vec<_>>())))
 }
 
 fn backend_drained(driver: Driver) -> Outcome {

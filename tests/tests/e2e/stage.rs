@@ -129,6 +129,30 @@ pub fn all_succeeded(report: &Value, count: u64) -> Outcome {
     Ok(())
 }
 
+/// One of the kernel's counters of a host: `Ip` and `InReceives`, for example.
+pub fn kernel_count(host: &Namespace, protocol: &str, name: &str) -> Outcome<u64> {
+    let tables = host.run("cat", ["/proc/net/snmp", "/proc/net/netstat"])?;
+    let mut lines = tables.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    let at = lines.next().and_then(|names| names.split(' ').position(|word| word == name));
+    let value = at.zip(lines.next()).and_then(|(at, values)| values.split(' ').nth(at)?.parse().ok());
+    value.ok_or_else(|| Failure::new(format!("no {protocol} {name} in {tables}")))
+}
+
+/// Demands that all that `ping` has asked was answered, in turn; not the last, if it was told to stop meanwhile.
+pub fn all_answered(ping: &str) -> Outcome {
+    let answers = ping.lines().filter(|line| line.contains(" bytes from "));
+    let answered: Vec<u64> = answers.filter_map(|line| leading_number(line.split_once("icmp_seq=")?.1)).collect();
+    ensure!(answered.iter().copied().eq(1..=answered.len() as u64), "answered out of turn: {ping}");
+    let sent = ping.lines().find(|line| line.contains(" packets transmitted")).and_then(leading_number);
+    let unanswered = sent.and_then(|sent| sent.checked_sub(answered.len() as u64));
+    ensure!(!answered.is_empty() && unanswered.is_some_and(|count| count <= 1), "not all was answered: {ping}");
+    Ok(())
+}
+
+fn leading_number(text: &str) -> Option<u64> {
+    text.split(' ').next()?.parse().ok()
+}
+
 /// The SHA-256 of a file.
 pub fn hash(path: &std::path::Path) -> Outcome<String> {
     first_word(&run(Command::new("sha256sum").arg(path).stdin(Stdio::null()))?)

@@ -65,7 +65,7 @@ fn task_log(stage: &Stage, node: usize) -> Outcome<String> {
 
 /// A task that shall go gets no new flows, but keeps those that it has until it ends.
 fn last(stage: &mut Stage) -> Outcome {
-    stage.swarm.create("web", &["--replicas", "1", "-p", "8080:8000", "--stop-grace-period", "2s"])?;
+    stage.swarm.create("web", &["--replicas", "1", "-p", "8080:8000", "--stop-grace-period", "10s"])?;
     stage.swarm.wait_for_answers(&format!("{VIP}:8080"), 1)?;
     let mut flow = Long::open(stage)?;
     stage.swarm.docker(&["service", "scale", "--detach", "web=0"])?;
