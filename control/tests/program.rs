@@ -122,3 +122,17 @@ fn an_import_that_carries_nothing_over_is_2_whoever_reads_it() {
         .stdout(writer.try_clone().unwrap());
     assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2));
 }
+
+/// Whoever was told another path would ask nobody, or another gateway. The same path is what they say to all verbs.
+#[test]
+fn a_socket_that_is_not_the_configs_is_2_for_run() {
+    let file =
+        File::new("elsewhere.toml", "[gateway]\napi = \"/run/here.sock\"\n[[interface]]\nname = \"sg-nowhere\"\n");
+    let run = |socket: &str| sluicegate(&["run", "--config", file.path(), "--socket", socket]);
+    let output = run("/run/there.sock");
+    let said =
+        "error: --socket is /run/there.sock, and the config's gateway.api /run/here.sock\n  help: make them the same";
+    assert_eq!((output.status.code(), text(&output.stderr).starts_with(said)), (Some(2), true), "{output:?}");
+    assert_eq!(run("/run/here.sock").status.code(), Some(1), "there is no such interface");
+    assert_eq!(sluicegate(&["check", "--config", file.path(), "--socket", "/run/there.sock"]).status.code(), Some(0));
+}

@@ -33,22 +33,6 @@ impl Arguments {
     pub fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_API))
     }
-
-    /// What was given to a verb that can't heed it, and the remedy.
-    pub fn misplaced(&self) -> Option<String> {
-        let (verb, remedy) = match &self.verb {
-            Verb::Run { .. } => ("run", "the config says where it listens: set gateway.api"),
-            Verb::Check { .. } => ("check", "leave it out: no gateway is asked"),
-            Verb::Import { .. } => ("import", "leave it out: no gateway is asked"),
-            Verb::Ask(_) => return None,
-        };
-        if self.socket.is_some() {
-            return Some(format!("error: --socket means nothing to `{verb}`\n  help: {remedy}\n"));
-        }
-        let json = self.json && verb == "run";
-        let remedy = "leave it out: `status --json` asks the gateway that runs";
-        json.then(|| format!("error: --json means nothing to `run`\n  help: {remedy}\n"))
-    }
 }
 
 /// What to do.

@@ -48,13 +48,10 @@ impl From<std::io::Error> for Failed {
 /// The program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(message) = arguments.misplaced() {
-        return complain(&message, 2);
-    }
     let mut stdout = std::io::stdout();
     let mut output = Output::new(&mut stdout, arguments.json);
     let outcome = match &arguments.verb {
-        Verb::Run { config } => return crate::run::run(config),
+        Verb::Run { config } => return crate::run::run(config, arguments.socket.as_deref()),
         Verb::Check { config } => check::check(config, &sys::allowed_cpus(), &mut output, &mut std::io::stderr()),
         Verb::Import { file, format, vip } => import::import(file, *format, vip, &mut output, &mut std::io::stderr()),
         Verb::Ask(question) => ask::ask(question, arguments.socket(), &mut output),

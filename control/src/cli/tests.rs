@@ -442,21 +442,12 @@ fn a_broken_pipe_is_quiet() {
     }
 }
 
-/// A socket that is not heeded would be another gateway's.
 #[test]
-fn a_socket_belongs_to_who_asks() {
+fn the_socket_is_the_usual_one_unless_it_is_said() {
     let parsed = |line: &str| Arguments::try_parse_from(format!("sluicegate {line}").split(' ')).unwrap();
-    let refused = ["run -c g --socket /x", "--socket /x run -c g", "check -c g --socket /x", "import f --socket /x"];
-    for line in refused.into_iter().chain(["run -c g --json"]) {
-        let message = parsed(line).misplaced().unwrap();
-        assert!(message.starts_with("error: --") && message.contains("  help: "), "{line}: {message}");
-    }
-    assert!(parsed(refused[0]).misplaced().unwrap().contains("set gateway.api"));
-    for line in ["run -c g", "check -c g --json", "import f --json", "status --socket /x --json"] {
-        assert_eq!(parsed(line).misplaced(), None, "{line}");
-    }
     assert_eq!(parsed("status --socket /x").socket(), Path::new("/x"));
     assert_eq!(parsed("status").socket(), Path::new(crate::config::DEFAULT_API));
+    assert_eq!((parsed("run -c g --socket /x").socket, parsed("run -c g").socket), (Some("/x".into()), None));
 }
 
 #[test]

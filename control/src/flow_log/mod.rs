@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datapath::flow_log::{FlowEvent, FlowEvents};
 use datapath::service::ServiceId;
@@ -89,8 +89,8 @@ impl Drop for FlowLog {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            let given_up = Instant::now() + PATIENCE;
-            while !thread.is_finished() && Instant::now() < given_up {
+            let given_up = sys::clock::now() + PATIENCE;
+            while !thread.is_finished() && sys::clock::now() < given_up {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {

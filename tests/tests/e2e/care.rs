@@ -52,7 +52,14 @@ fn flow_log(driver: Driver) -> Outcome {
     }
     // As logrotate does it.
     let old = path.with_extension("jsonl.1");
+    let drained = ["backend", "drain", "udp-echo", "10.0.0.12:7000"];
+    stage.gateway.cli(&drained)?;
     std::fs::rename(&path, &old)?;
+    stage.gateway.process.signal(Signal::SIGUSR1)?;
+    wait_for("a new file", PATIENCE, || Ok(path.exists().then_some(())))?;
+    let list = stage.gateway.json(&["backend", "list", "udp-echo"])?;
+    ensure!(rows(&list).iter().any(|row| row["weight"] == 0), "what was drained is back: {list}");
+    std::fs::rename(&path, old.with_extension("2"))?;
     stage.gateway.cli(&["reload"])?;
     wait_for("a new file", PATIENCE, || Ok(path.exists().then_some(())))?;
     ensure!(stage.traffic(&["udp", UDP_ECHO])?["answered"] == 1, "no answer");
