@@ -64,3 +64,21 @@ fn a_route_that_is_refused_costs_the_others_nothing_and_is_said() {
         });
     });
 }
+
+/// A defect ends it; the gateway, which notices, ends it once more.
+#[test]
+fn a_follower_that_has_ended_can_be_ended() {
+    in_namespace("gateway::tests_tun::a_follower_that_has_ended_can_be_ended", || {
+        ip("tuntap add dev sg0 mode tun");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let kernel = Arc::new(Kernel::open().await.unwrap());
+            let routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
+            let (line, mut follower) = routes.follow(TunWants::default());
+            // Nobody wants anything any more.
+            drop(line);
+            timeout(Duration::from_secs(20), follower.ended()).await.unwrap().unwrap();
+            follower.end().await;
+        });
+    });
+}

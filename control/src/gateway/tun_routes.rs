@@ -37,6 +37,8 @@ pub struct TunRoutes {
 pub struct TunFollower {
     task: JoinHandle<()>,
     end: oneshot::Sender<()>,
+    /// By itself, by a defect: it was waited for, and may not have cleared up.
+    has_ended: bool,
 }
 
 /// The gateway's line to the follower.
@@ -51,13 +53,15 @@ pub struct TunLine {
 impl TunFollower {
     /// Waits until it ends by itself, which it does not.
     pub async fn ended(&mut self) -> Result<(), JoinError> {
-        (&mut self.task).await
+        let ended = (&mut self.task).await;
+        self.has_ended = true;
+        ended
     }
 
     /// Ends it, whoever still wants something, and waits until the rules are taken away: they would outlive the process.
     pub async fn end(self) {
         drop(self.end);
-        if tokio::time::timeout(END, self.task).await.is_err() {
+        if self.has_ended || tokio::time::timeout(END, self.task).await.is_err() {
             tracing::warn!("policy rules for TUN may be left over; the next start takes them away");
         }
     }
@@ -150,7 +154,7 @@ impl TunRoutes {
             }
             self.clear_rules_or_say().await;
         });
-        (TunLine { wants, trouble }, TunFollower { task, end })
+        (TunLine { wants, trouble }, TunFollower { task, end, has_ended: false })
     }
 
     async fn follow_until_gone(&mut self, mut wanted: watch::Receiver<TunWants>, say: watch::Sender<Option<String>>) {
