@@ -111,6 +111,11 @@ impl First {
 /// How long after a failure it is tried again to put into the tables what nobody waits for.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
+/// Whether what failed then is to be tried again now.
+fn is_due(failed: Duration) -> bool {
+    sys::clock::now().saturating_sub(failed) >= TRY_AGAIN
+}
+
 /// The running gateway.
 pub struct Gateway {
     config: Config,
@@ -188,9 +193,8 @@ impl Gateway {
     /// Makes `catalog` the one that counts. On error nothing has changed.
     fn adopt(&mut self, catalog: Catalog) -> Result<(), PublishError> {
         // One that the kernel took later is no reason to refuse what is asked for others.
-        let present = compile::vips(&self.catalog);
-        let mut taken = taken_by_kernel(&self.config, &catalog, &self.view).into_iter();
-        if let Some((address, link)) = taken.find(|(address, _)| !present.contains(address)) {
+        let is_new = |(address, _): &(IpAddr, String)| !compile::vips(&self.catalog).contains(address);
+        if let Some((address, link)) = taken_by_kernel(&self.config, &catalog, &self.view).into_iter().find(is_new) {
             return Err(PublishError::TakenByKernel(address, link));
         }
         let compiled = self.compile(&catalog);
@@ -374,8 +378,7 @@ impl Gateway {
 
     /// Tries again what failed: nothing else would tell the workers until there is other news.
     fn publish_late(&mut self) {
-        let is_due = |(at, _): &(Duration, String)| sys::clock::now().saturating_sub(*at) >= TRY_AGAIN;
-        if self.unpublished.as_ref().is_some_and(is_due) {
+        if self.unpublished.as_ref().is_some_and(|(failed, _)| is_due(*failed)) {
             self.publish_catalog("what has changed is tried again");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::compile::has_tun;
-use super::{Gateway, PublishError, TRY_AGAIN};
+use super::{Gateway, PublishError, is_due};
 use crate::catalog::Catalog;
 use crate::config::OverlayConfig;
 use crate::operations::{OverlayStatus, SwarmStatus};
@@ -129,8 +129,7 @@ impl Gateway {
 
     /// The same when nothing tells that it could go well now.
     pub(super) fn follow_late(&mut self) {
-        let due = |state: &SwarmState| state.owed.is_some_and(|at| sys::clock::now().saturating_sub(at) >= TRY_AGAIN);
-        if self.swarm.as_ref().is_some_and(due) {
+        if self.swarm.as_ref().is_some_and(|state| state.owed.is_some_and(is_due)) {
             self.carry_out_wishes();
         }
     }

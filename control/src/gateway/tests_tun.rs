@@ -9,16 +9,20 @@ use super::{TunRoutes, TunWants};
 use crate::kernel::namespace::{in_namespace, ip};
 use crate::kernel::{Kernel, ReplyPart, ReplyRule};
 
+/// For what a plain backend answers.
+fn rule() -> ReplyRule {
+    let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
+    let [backend, snat] = ["198.18.1.12", "198.18.1.1"].map(|address| address.parse().unwrap());
+    ReplyRule { backend, snat, protocol: 6, part }
+}
+
 #[test]
 fn rules_go_even_when_the_gateway_stays() {
     in_namespace("gateway::tests_tun::rules_go_even_when_the_gateway_stays", || {
         ip("tuntap add dev sg0 mode tun");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
-            let [backend, snat] = ["198.18.1.12", "198.18.1.1"].map(|address| address.parse().unwrap());
-            let rule = ReplyRule { backend, snat, protocol: 6, part };
-            let wants = TunWants { replies: [rule].into(), ..TunWants::default() };
+            let wants = TunWants { replies: [rule()].into(), ..TunWants::default() };
             let before = ip("rule show");
             let kernel = Arc::new(Kernel::open().await.unwrap());
             let mut routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
@@ -43,11 +47,8 @@ fn a_route_that_is_refused_costs_the_others_nothing_and_is_said() {
         std::fs::write("/proc/sys/net/ipv6/conf/sg0/disable_ipv6", "1\n").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
-            let [backend, snat] = ["198.18.1.12", "198.18.1.1"].map(|address| address.parse().unwrap());
-            let rule = ReplyRule { backend, snat, protocol: 6, part };
             let vips = ["198.18.0.1", "2001:db8::1"].map(|vip| vip.parse().unwrap());
-            let wants = TunWants { addresses: vips.into(), replies: [rule].into() };
+            let wants = TunWants { addresses: vips.into(), replies: [rule()].into() };
             let kernel = Arc::new(Kernel::open().await.unwrap());
             let routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
             let (mut line, follower) = routes.follow(TunWants::default());

@@ -12,7 +12,8 @@ const SAMPLES: [(&str, Format); 4] = [
     (include_str!("samples/saved.ipvsadm"), Format::Ipvsadm),
 ];
 
-fn passes_check(imported: &Imported) {
+/// What is written is a config of so many services, or nothing.
+pub fn passes_check(imported: &Imported) {
     if imported.services > 0 {
         let loaded = parse("imported", imported.config.as_bytes(), &[0]);
         let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}\n{}", imported.config));
@@ -29,6 +30,24 @@ fn words((text, format): (&str, Format)) -> String {
     passes_check(&imported);
     let notes = imported.notes.iter().map(|note| format!("{}: `{}`: {}\n", note.line, note.text, note.why));
     format!("{}\n---\n{}", imported.config, notes.collect::<String>())
+}
+
+/// An input of one service, which must come out as a config of one.
+pub fn import_one(text: &str, format: Format) -> Imported {
+    let imported = import(text, format, &[]);
+    passes_check(&imported);
+    assert_eq!(imported.services, 1, "{:?}", imported.notes);
+    imported
+}
+
+/// Whether this stands in the config as a line of its own, the notes aside.
+pub fn says(imported: &Imported, line: &str) -> bool {
+    imported.config.lines().any(|found| found == line)
+}
+
+/// Whether something with these words is said of a line.
+pub fn noted(imported: &Imported, line: usize, words: &str) -> bool {
+    imported.notes.iter().any(|note| note.line == line && note.why.contains(words))
 }
 
 #[test]

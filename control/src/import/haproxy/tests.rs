@@ -5,14 +5,12 @@ mod checks;
 mod leads;
 mod tables;
 
+use crate::import::tests::{self as shared, passes_check};
 use crate::import::{Format, Imported, import};
 
 fn read(text: &str) -> Imported {
     let imported = import(text, Format::Haproxy, &["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
-    if imported.services > 0 {
-        let loaded = crate::config::parse("imported", imported.config.as_bytes(), &[0]);
-        assert_eq!(loaded.unwrap().config.services.len(), imported.services);
-    }
+    passes_check(&imported);
     imported
 }
 
@@ -23,7 +21,7 @@ fn listen(lines: &str) -> Imported {
 
 /// Whether all of these stand in the config as lines of their own, the notes aside.
 fn says(imported: &Imported, lines: &[&str]) -> bool {
-    lines.iter().all(|wanted| imported.config.lines().any(|line| line == *wanted))
+    lines.iter().all(|line| shared::says(imported, line))
 }
 
 /// What is said of a line.

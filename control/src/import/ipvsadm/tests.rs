@@ -1,22 +1,12 @@
 //! What ipvsadm's options come to.
 
+use crate::import::tests::{import_one, noted, says};
 use crate::import::{Format, Imported, import};
 
 /// A service with these options, and a server with those.
 fn read(service: &str, server: &str) -> Imported {
     let text = format!("-A -t 192.0.2.1:80 {service}\n-a -t 192.0.2.1:80 {server}\n");
-    let imported = import(&text, Format::Ipvsadm, &[]);
-    let loaded = crate::config::parse("imported", imported.config.as_bytes(), &[0]);
-    assert_eq!(loaded.unwrap().config.services.len(), 1, "{:?}", imported.notes);
-    imported
-}
-
-fn says(imported: &Imported, line: &str) -> bool {
-    imported.config.lines().any(|found| found == line)
-}
-
-fn noted(imported: &Imported, line: usize, words: &str) -> bool {
-    imported.notes.iter().any(|note| note.line == line && note.why.contains(words))
+    import_one(&text, Format::Ipvsadm)
 }
 
 #[test]

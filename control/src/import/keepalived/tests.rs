@@ -1,5 +1,6 @@
 //! What keepalived's words come to, one rule at a time.
 
+use crate::import::tests::{import_one, noted, says};
 use crate::import::{Format, Imported, import};
 
 /// A virtual server with this in its block, and one real server with that in its own.
@@ -7,18 +8,7 @@ fn server(protocol: &str, block: &str, real: &str) -> Imported {
     let text = format!(
         "virtual_server 192.0.2.1 53 {{\nprotocol {protocol}\n{block}\nreal_server 10.0.0.1 5353 {{\n{real}\n}}\n}}\n"
     );
-    let imported = import(&text, Format::Keepalived, &[]);
-    let loaded = crate::config::parse("imported", imported.config.as_bytes(), &[0]);
-    assert_eq!(loaded.unwrap().config.services.len(), 1, "{:?}", imported.notes);
-    imported
-}
-
-fn says(imported: &Imported, line: &str) -> bool {
-    imported.config.lines().any(|found| found == line)
-}
-
-fn noted(imported: &Imported, line: usize, words: &str) -> bool {
-    imported.notes.iter().any(|note| note.line == line && note.why.contains(words))
+    import_one(&text, Format::Keepalived)
 }
 
 #[test]
