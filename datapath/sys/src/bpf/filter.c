@@ -337,6 +337,7 @@ INLINE enum verdict icmp_to_us(struct ipv4 *ip, struct icmp *icmp, void *end)
 
 #include "six.h"
 #include "shortcut.h"
+#include "joined.h"
 
 INLINE enum verdict judge(void *data, void *end)
 {
@@ -399,16 +400,15 @@ INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, voi
 	return 1;
 }
 
-SECTION("xdp")
-int filter(struct xdp_md *ctx)
+INLINE int take(struct xdp_md *ctx, enum joins joins)
 {
-	int action = take_shortcut(ctx);
+	int action = take_shortcut(ctx, joins);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 index = ctx->ingress_ifindex;
 	struct interface *interface;
 	enum verdict verdict;
 
-	if (action != XDP_PASS)
+	if (action != NOT_TAKEN)
 		return action;
 	verdict = judge(data, end);
 	interface = map_lookup(&interfaces, &index);
@@ -420,9 +420,25 @@ int filter(struct xdp_md *ctx)
 	// A queue that no socket can have must not find the next interface's.
 	if (interface && ctx->rx_queue_index < QUEUES)
 		action = redirect_map(&sockets, interface->base + ctx->rx_queue_index, XDP_PASS);
+	else
+		action = XDP_PASS;
 	if (action != XDP_REDIRECT)
 		count(NO_SOCKET);
 	return action;
+}
+
+// In the driver.
+SECTION("xdp")
+int filter(struct xdp_md *ctx)
+{
+	return take(ctx, SINGLE);
+}
+
+// In the kernel's general receive path: packets may be joined, and longer than what is at hand of them.
+SECTION("xdp.frags")
+int filter_joined(struct xdp_md *ctx)
+{
+	return take(ctx, JOINS);
 }
 
 char license_name[] SECTION("license") = "Apache-2.0";

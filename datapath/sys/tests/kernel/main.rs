@@ -12,3 +12,4 @@ mod lab;
 mod redirect;
 #[cfg(test)]
 mod runs;
+mod sender;
