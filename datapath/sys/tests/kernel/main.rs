@@ -7,6 +7,8 @@ mod ip_devices;
 #[cfg(test)]
 mod joined;
 #[cfg(test)]
+mod joined_xdp;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod redirect;
