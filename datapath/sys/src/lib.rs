@@ -33,6 +33,10 @@ mod tuning;
 mod umem;
 mod xdp;
 
+#[cfg(test)]
+// The tests of real interfaces, some of which are here, call it so.
+extern crate self as sys;
+
 pub use bind_error::{BindCause, BindError};
 pub use cpu::{allowed_cpus, keep_off, pin_current_thread};
 pub use device::{BURST, Device, DeviceState, LinkType, TxReport};

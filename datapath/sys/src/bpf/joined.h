@@ -3,9 +3,13 @@
 // There the kernel hands on packets as its own protocols see them: up to 64 KiB, joined by whoever sent them on a virtual link, or by GRO, with
 // checksums that a card is to finish. XDP can neither lengthen nor redirect those; a program of its traffic control can, and keeps
 // the kernel informed of where they are to be cut. `filter_joined` has looked at each packet, entered it, and left a note.
+//
+// The note is in the Ethernet header, not in what XDP may hand on beside the packet: Linux (6.18) forgets that header's length where it had
+// to copy a packet for XDP, and then neither finds what lies in front of it, nor begins the packet with it (`begin_with_header`).
 
 enum { TC_NEXT = -1, TC_DROP = 2 };
 enum { ROOM_AT_MAC = 1 };
+enum { FROM_MAC = 0 };
 enum { SAME_SEGMENTS = 1 << 0, OUTER_IPV4 = 1 << 1, OUTER_UDP = 1 << 4, INNER_ETHERNET = 1 << 6, INNER_ETHERNET_LENGTH = 56 };
 enum { PSEUDO_HEADER = 1 << 4, ZERO_IS_NONE = 1 << 5 };
 
@@ -15,21 +19,30 @@ struct packet {
 	u32 unused[18];
 	u32 data;
 	u32 data_end;
-	u32 unused_too[14];
-	u32 data_meta;
-	u32 unused_either[8];
+	u32 unused_too[23];
 	u32 segment; // bytes of data in each segment that it stands for; 0: it is one
 };
 _Static_assert(__builtin_offsetof(struct packet, data) == 76, "as in linux/bpf.h");
-_Static_assert(__builtin_offsetof(struct packet, data_meta) == 140, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct packet, segment) == 176, "as in linux/bpf.h");
 
 static long (*const replace_checksum)(struct packet *packet, u32 offset, u64 old, u64 new, u64 flags) = (void *)11;
 static long (*const redirect)(u32 interface, u64 flags) = (void *)23;
+static long (*const change_head)(struct packet *packet, u32 more, u64 flags) = (void *)43;
+static long (*const load_from)(struct packet *packet, u32 offset, void *to, u32 length, u32 start) = (void *)68;
 static long (*const adjust_room)(struct packet *packet, int delta, u32 where, u64 flags) = (void *)50;
 
 // The kernel's numbers of the interfaces in `outputs`.
 MAP(output_numbers, MAP_ARRAY, u32, u32, 64, 0);
+
+// The packet begins with its Ethernet header. What that says is lost: another one will be there.
+INLINE int begin_with_header(struct packet *packet, u64 mark)
+{
+	u64 *front = (void *)(long)packet->data;
+
+	if (INSIDE(front, sizeof(*front), (void *)(long)packet->data_end) && *front == mark)
+		return 1;
+	return !change_head(packet, ETHERNET_LENGTH, 0);
+}
 
 // The headers of a packet on its way, if it is the one that the note is about.
 INLINE struct ipv4 *find_noted(struct packet *packet, struct way *way, u32 offset)
@@ -143,19 +156,20 @@ INLINE int send_joined(struct packet *packet, struct shortcut *shortcut, u32 dir
 SECTION("classifier")
 int send_noted(struct packet *packet)
 {
-	struct note *note = (void *)(long)packet->data_meta;
-	u32 number, direction, *interface;
+	u32 zero = 0, number, direction, *interface;
+	struct lending *lending = map_lookup(&terms, &zero);
 	struct shortcut *shortcut;
+	struct note note;
 
-	if (!INSIDE(note, sizeof(*note), (void *)(long)packet->data) || note->mark != NOTED)
+	if (!lending || !lending->key || load_from(packet, 0, &note, sizeof(note), FROM_MAC) || note.mark != lending->key)
 		return TC_NEXT;
-	direction = note->way & 1;
-	number = note->way >> 1;
+	direction = note.way & 1;
+	number = note.way >> 1;
 	shortcut = map_lookup(&shortcuts, &number);
 	if (!shortcut)
 		return TC_DROP;
 	interface = map_lookup(&output_numbers, &shortcut->ways[direction].output);
-	if (interface && *interface && send_joined(packet, shortcut, direction))
+	if (interface && *interface && begin_with_header(packet, note.mark) && send_joined(packet, shortcut, direction))
 		return redirect(*interface, 0);
 	end_loan(shortcut);
 	return TC_DROP;

@@ -33,7 +33,6 @@ enum { MIN_ACK_SPAN = 66000 };
 static u64 (*const coarse_now)(void) = (void *)160;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
-static long (*const adjust_meta)(struct xdp_md *ctx, int delta) = (void *)54;
 static u64 (*const frame_length)(struct xdp_md *ctx) = (void *)188;
 
 // Says whether anything is lent, and by which tables. One entry.
@@ -544,26 +543,18 @@ INLINE int send_on(struct xdp_md *ctx, struct way *way, u32 stamp_delta, u32 dir
 	return 1;
 }
 
-// What joined.h is told of a packet: its way.
+// What joined.h is told of a packet, in the place of its Ethernet addresses, which it will not need any more.
 struct note {
-	u32 mark;
+	u64 mark; // the hash's key, which nobody outside can know
 	u32 way;
-};
-enum { NOTED = 0x51D06A7E };
+} __attribute__((packed));
 
-// False: the packet has no room for it.
-INLINE int leave_note(struct xdp_md *ctx, u32 way)
+INLINE void leave_note(void *data, struct lending *lending, u32 way)
 {
-	struct note *note;
+	struct note *note = data;
 
-	if (adjust_meta(ctx, -(int)sizeof(*note)))
-		return 0;
-	note = (void *)(long)ctx->data_meta;
-	if (!INSIDE(note, sizeof(*note), (void *)(long)ctx->data))
-		return 0;
-	note->mark = NOTED;
+	note->mark = lending->key;
 	note->way = way;
-	return 1;
 }
 
 // The flow's packets go to its worker from now on, this one and all that follow.
@@ -625,12 +616,10 @@ INLINE int take_shortcut(struct xdp_md *ctx, enum joins joins)
 	if (!came_by(&passage, way, ctx, data) ||
 	    !is_steady(ctx, &passage, way, shortcut->stamp_delta, &from->seen, seen_of(shortcut, direction ^ 1), end))
 		return end_loan(shortcut);
-	if (joins == JOINS) {
-		if (!leave_note(ctx, noted))
-			return end_loan(shortcut);
-	} else if (!send_on(ctx, way, shortcut->stamp_delta, direction, passage.offset, passage.length, *packets)) {
+	if (joins == JOINS)
+		leave_note(data, lending, noted);
+	else if (!send_on(ctx, way, shortcut->stamp_delta, direction, passage.offset, passage.length, *packets))
 		return end_loan(shortcut);
-	}
 	*packets += 1;
 	from->packets += 1;
 	from->bytes += passage.length;
