@@ -1,9 +1,9 @@
 //! Which worker serves which queue, and how large its packet memory is.
 
 use datapath::service::InterfaceIndex;
-use sys::XdpMode;
+use sys::{JoinedLimits, XdpMode};
 
-use crate::config::InterfaceConfig;
+use crate::config::{Config, InterfaceConfig};
 use crate::gateway::StartError;
 use crate::kernel::KernelView;
 
@@ -58,6 +58,9 @@ const FRONT_BYTES: usize = sys::DEFAULT_HEADROOM + wire::ETHERNET_LEN;
 /// The frame sizes that `AF_XDP` knows.
 const FRAME_SIZES: [usize; 2] = [2048, 4096];
 
+/// What any host takes (RFC 791).
+const LEAST_MTU: usize = 576;
+
 /// The smallest frame that holds a packet of any of these interfaces.
 pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<usize, StartError> {
     let mut frame_size = FRAME_SIZES[0];
@@ -73,6 +76,18 @@ pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<u
         frame_size = frame_size.max(fits);
     }
     Ok(frame_size)
+}
+
+/// How long packets of each interface are that are not joined, and into what the others are cut until their flow is lent: what fits every
+/// interface and a tunnel through it, for the pieces may leave by any.
+pub fn joined_limits(config: &Config, view: &KernelView) -> Vec<JoinedLimits> {
+    let mtu = |interface: &InterfaceConfig| view.link_named(&interface.name).map_or(LEAST_MTU, |link| link.mtu as usize);
+    let shortest = config.interfaces.iter().map(mtu).min().unwrap_or(LEAST_MTU);
+    let inner = config.overlay.as_ref().map_or(usize::MAX, |overlay| overlay.mtu.into());
+    let piece = inner.min(shortest.saturating_sub(vxlan::OVERHEAD)).max(LEAST_MTU);
+    // A swarm's own is not known yet.
+    let tunnel_port = Some(config.overlay.as_ref().map_or(vxlan::PORT, |overlay| overlay.port));
+    config.interfaces.iter().map(|one| JoinedLimits { longest: mtu(one), piece, tunnel_port }).collect()
 }
 
 #[cfg(test)]

@@ -108,6 +108,29 @@ pub(super) fn what_came_otherwise_ends_loans(lab: &mut Lab) {
     }
 }
 
+/// A switch that has forgotten where another gateway is sends its frames to everybody.
+#[test]
+fn frames_for_other_machines_leave_loans_alone() {
+    let Some(mut lab) = Lab::open() else { return };
+    lab.filter.set_address(INTERFACE, [2, 0, 0, 0, 0, 1]).unwrap();
+    for way in all_ways() {
+        for other in [[2, 0, 0, 0, 0, 2], [0xff; 6], [0, 0, 0x5e, 0, 3, 1]] {
+            lab.ignores(way, &changed(way, 0, &other, false), "for another machine");
+        }
+        // RFC 9568, 7.3.
+        for shared in [[0, 0, 0x5e, 0, 1, 7], [0, 0, 0x5e, 0, 2, 7]] {
+            let id = lab.lend(way.loan());
+            assert_eq!(lab.carry(&changed(way, 0, &shared, false)).0, REDIRECT, "{way:?}");
+            lab.take_back(id);
+        }
+    }
+    lab.filter.set_address(INTERFACE, [2, 0, 0, 0, 0, 5]).unwrap();
+    let way = way(TCP, true, false);
+    let id = lab.lend(way.loan());
+    assert_eq!(lab.carry(&changed(way, 0, &[2, 0, 0, 0, 0, 5], false)).0, REDIRECT, "it has another address now");
+    lab.take_back(id);
+}
+
 #[test]
 fn other_tables_and_time_end_loans() {
     let Some(mut lab) = Lab::open() else { return };

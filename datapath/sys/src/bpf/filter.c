@@ -335,6 +335,28 @@ INLINE enum verdict icmp_to_us(struct ipv4 *ip, struct icmp *icmp, void *end)
 	return PLAIN_ICMP;
 }
 
+// The first five bytes of the addresses that VRRP routers share (RFC 9568, 7.3), for IPv4 and for IPv6.
+INLINE int is_vrrp(u8 *address)
+{
+	return address[0] == 0 && address[1] == 0 && address[2] == 0x5e && address[3] == 0 && (address[4] == 1 || address[4] == 2);
+}
+
+// Whether the frame is addressed to this machine. A switch that has forgotten where a neighbour is sends its frames to everybody, and
+// an interface that listens to all shows them: to answer them would end connections of the gateway that they are for.
+INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, void *end)
+{
+	u8 *address = ethernet->destination;
+
+	if (!INSIDE(ethernet, sizeof(*ethernet), end))
+		return 0;
+	if (!interface->has_address || is_vrrp(address))
+		return 1;
+	for (int i = 0; i < 6; i++)
+		if (address[i] != interface->address[i])
+			return 0;
+	return 1;
+}
+
 #include "six.h"
 #include "shortcut.h"
 #include "joined.h"
@@ -376,28 +398,6 @@ INLINE void count(enum verdict verdict)
 
 	if (packets)
 		*packets += 1;
-}
-
-// The first five bytes of the addresses that VRRP routers share (RFC 9568, 7.3), for IPv4 and for IPv6.
-INLINE int is_vrrp(u8 *address)
-{
-	return address[0] == 0 && address[1] == 0 && address[2] == 0x5e && address[3] == 0 && (address[4] == 1 || address[4] == 2);
-}
-
-// Whether the frame is addressed to this machine. A switch that has forgotten where a neighbour is sends its frames to everybody, and
-// an interface that listens to all shows them: to answer them would end connections of the gateway that they are for.
-INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, void *end)
-{
-	u8 *address = ethernet->destination;
-
-	if (!INSIDE(ethernet, sizeof(*ethernet), end))
-		return 0;
-	if (!interface->has_address || is_vrrp(address))
-		return 1;
-	for (int i = 0; i < 6; i++)
-		if (address[i] != interface->address[i])
-			return 0;
-	return 1;
 }
 
 INLINE int take(struct xdp_md *ctx, enum joins joins)

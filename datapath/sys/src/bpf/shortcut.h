@@ -275,6 +275,18 @@ INLINE int is_astray(struct passage *p, struct way *way)
 	return (p->offset == ETHERNET_LENGTH) != !way->from_vtep;
 }
 
+// It is for this machine's Ethernet address, which is where the other way's packets leave from, as a rule. Others leave the loan alone.
+INLINE int is_addressed_to_us(struct xdp_md *ctx, struct way *other, struct ethernet *ethernet, void *end)
+{
+	u32 index = ctx->ingress_ifindex;
+	struct interface *interface;
+
+	if (is_same_mac(ethernet->destination, (u8 *)other->header + sizeof(ethernet->destination)))
+		return 1;
+	interface = map_lookup(&interfaces, &index);
+	return !interface || is_for_us(interface, ethernet, end);
+}
+
 // It came as the packets of its way come.
 INLINE int came_by(struct passage *p, struct way *way, struct xdp_md *ctx, struct ethernet *ethernet)
 {
@@ -605,6 +617,8 @@ INLINE int take_shortcut(struct xdp_md *ctx, enum joins joins)
 		return NOT_TAKEN;
 	way = &shortcut->ways[direction];
 	if (!has_key(&passage, way) || is_astray(&passage, way))
+		return NOT_TAKEN;
+	if (!is_addressed_to_us(ctx, &shortcut->ways[direction ^ 1], data, end))
 		return NOT_TAKEN;
 	from = &shortcut->sides[direction];
 	now = coarse_now();
