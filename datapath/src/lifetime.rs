@@ -44,11 +44,13 @@ impl Core {
         self.conntrack.expiry_is_behind(now, TIMERS_PER_TURN)
     }
 
-    /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed.
+    /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed. So is one whose client
+    /// was not answered yet: its SYN, sent again, goes to another backend.
     pub(crate) fn end_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
         self.recall(tables, id);
         let flow = self.conntrack.flow(id);
-        if flow.original.protocol != Protocol::Tcp {
+        let is_unanswered = flow.state() == State::SynSent && !self.was_opened_by_cookie(id);
+        if flow.original.protocol != Protocol::Tcp || is_unanswered {
             self.close_flow(tables, id);
             return;
         }

@@ -295,6 +295,11 @@ impl Core {
         self.conclude(&mut packet, verdict);
     }
 
+    /// Whether the flow's client takes its connection for open, whatever the backend will say.
+    pub(crate) fn was_opened_by_cookie(&self, id: FlowId) -> bool {
+        self.conntrack.flow(id).is_spliced() && self.splices.get(id).is_some_and(|splice| splice.cookie.is_some())
+    }
+
     /// The client of a flow whose backend is being asked expects what follows the cookie.
     pub(super) fn reset_of_cookie(&self, id: FlowId, resets: &mut Resets) {
         if let Some(reset) = self.reset_to_client(id) {

@@ -85,14 +85,7 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if !self.recheck(tables, hit, now) {
-            return match (&packet.headers.l4, hit.direction) {
-                (L4::Tcp(tcp), Direction::Original) if opens(tcp.flags()) => {
-                    self.close_flow(tables, hit.id);
-                    self.new_flow(tables, packet, key, now)
-                }
-                (L4::Tcp(_), _) | (_, Direction::Reply) => self.refuse(tables, packet, hit, now),
-                (_, Direction::Original) => self.new_flow(tables, packet, key, now),
-            };
+            return self.without_backend(tables, packet, key, hit, now);
         }
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));
         let Some(target) = tables.backend_or_retired(facts.backend) else {
@@ -140,8 +133,30 @@ impl Core {
         }
     }
 
-    /// After a table change, the next packet of a flow looks whether its backend still stands. False: it does not; a
-    /// UDP flow is closed then, a TCP flow is reset and both ends have been told.
+    /// A packet of a flow that was reset, or that has just been closed. Its client may begin anew.
+    fn without_backend(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        hit: Hit,
+        now: Duration,
+    ) -> Verdict {
+        let begins = matches!(&packet.headers.l4, L4::Tcp(tcp) if opens(tcp.flags()));
+        let is_closed = self.conntrack.get(hit.id).is_none();
+        match hit.direction {
+            Direction::Original if is_closed => self.new_flow(tables, packet, key, now),
+            Direction::Original if begins => {
+                self.close_flow(tables, hit.id);
+                self.new_flow(tables, packet, key, now)
+            }
+            Direction::Reply if is_closed => Verdict::Drop(DropReason::BackendGone),
+            _ => self.refuse(tables, packet, hit, now),
+        }
+    }
+
+    /// After a table change, the next packet of a flow looks whether its backend still stands. False: it does not; a flow
+    /// that nobody takes for a connection is closed then, any other is reset and both ends have been told.
     fn recheck(&mut self, tables: &Snapshot, hit: Hit, now: Duration) -> bool {
         let generation = tables.generation().0 as u32;
         let flow = self.conntrack.flow_mut(hit.id);
