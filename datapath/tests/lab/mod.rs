@@ -299,12 +299,17 @@ impl Gateway {
         let lender = shortcuts.lenders(1).remove(0);
         self.workers[0].core_mut().lend_by(Lending::new(lender, vec![Some(output); 2]));
         self.shortcuts = Some(Arc::clone(shortcuts));
-        self.set_terms();
+        self.set_terms(self.generation);
     }
 
-    fn set_terms(&self) {
+    /// The program knows of the next tables already, the workers do not.
+    pub fn announce(&self) {
+        self.set_terms(self.generation + 1);
+    }
+
+    fn set_terms(&self, generation: u64) {
         if let Some(shortcuts) = &self.shortcuts {
-            shortcuts.set_terms(self.generation as u32, Some(SocketAddrV4::new(OUR_VTEP, vxlan::PORT)));
+            shortcuts.set_terms(generation as u32, Some(SocketAddrV4::new(OUR_VTEP, vxlan::PORT)));
         }
     }
 
@@ -336,7 +341,7 @@ impl Gateway {
         if let Some(previous) = self.publisher.newest() {
             snapshot.inherit(previous, self.now, Timeouts::default().tcp_reset);
         }
-        self.set_terms();
+        self.set_terms(self.generation);
         self.publisher.publish(self.generation, Arc::new(snapshot));
     }
 
