@@ -283,9 +283,8 @@ impl Core {
 
     fn repeat_syn(&mut self, tables: &Snapshot, id: FlowId, opening: &Opening, now: Duration) {
         let facts = FlowFacts::of(self.conntrack.flow(id));
-        let (Some(target), Some(frame)) = (tables.backend_or_retired(facts.backend), self.pool.take()) else {
-            return;
-        };
+        let Some(target) = tables.backend_or_retired(facts.backend) else { return };
+        let Some(frame) = self.pool.take() else { return };
         let Some(mut packet) = self.made_here(frame, &opening.syn(), &facts) else { return };
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.unanswered();

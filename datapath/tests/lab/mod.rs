@@ -334,11 +334,20 @@ impl Gateway {
     }
 
     /// The workers have not had a turn yet.
-    pub fn publish_quietly(&mut self, mut tables: Tables) {
+    pub fn publish_quietly(&mut self, tables: Tables) {
+        self.publish_as(tables, true);
+    }
+
+    /// The new tables know nothing of what the old ones had, as if it had been gone for long.
+    pub fn publish_alone(&mut self, tables: Tables) {
+        self.publish_as(tables, false);
+    }
+
+    fn publish_as(&mut self, mut tables: Tables, inherits: bool) {
         self.generation += 1;
         tables.generation = Generation(self.generation);
         let mut snapshot = Snapshot::build(tables).unwrap();
-        if let Some(previous) = self.publisher.newest() {
+        if let Some(previous) = self.publisher.newest().filter(|_| inherits) {
             snapshot.inherit(previous, self.now, Timeouts::default().tcp_reset);
         }
         self.set_terms(self.generation);
