@@ -125,7 +125,7 @@ impl Core {
                 self.pass(tables, packet, &facts, hit, &target, now)
             }
             Track::Reopen => {
-                self.close_flow(tables, hit.id);
+                self.replace_flow(tables, hit.id, now);
                 self.new_flow(tables, packet, key, now)
             }
             Track::Refused => self.refuse(tables, packet, hit, now),
