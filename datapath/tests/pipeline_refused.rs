@@ -4,7 +4,9 @@ mod lab;
 
 use datapath::query::{FlowFilter, Page};
 use datapath::service::{Hop, Path};
-use lab::packets::{Seen, Segment, Tunnel, answer_of, arp, ethernet, fragments, icmp_error, ping, see, udp};
+use lab::packets::{
+    Seen, Segment, Tunnel, answer_of, arp, ethernet, fragments, icmp_error, long_icmp_error, ping, see, udp,
+};
 use lab::{
     BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, SERVER, SERVER_MAC, TASKS, VIP, our_overlay_mac,
 };
@@ -205,6 +207,54 @@ fn a_task_learns_the_mtu_of_the_clients_link() {
     let told = see(&gateway.collect(0, BACK)[0]);
     assert_eq!((told.src(), told.dst(), &told.payload()[..2]), (OUR_OVERLAY, TASKS[0], &[3, 4][..]));
     assert_eq!(told.payload()[6..8], 1400u16.to_be_bytes());
+}
+
+/// No error answers an error that is too long for its way, so it is cut (RFC 1812 §4.3.2.3).
+#[test]
+fn errors_fit_the_way_that_they_go() {
+    let mut tables = web();
+    tables.interfaces[0].mtu = 1430;
+    let mut gateway = Gateway::new(tables);
+    let asked = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    let answer = see(&gateway.backward(&answer_of(0, &asked, "SA", 5000, 1001).sent_by_task(0))[0]);
+    let quote = |seen: &Seen, len: usize| {
+        let mut quote = seen.bytes.clone();
+        quote.resize(len, 0xa5);
+        quote
+    };
+    // The addresses of what the task has sent, as it sent it.
+    let inside = [asked.dst().octets(), asked.src().octets()].concat();
+    // As if something followed the quote, which says its length then (RFC 4884).
+    let rest = 0x0021_0578;
+    // Quoted bytes, and the length of what leaves: 28 more, or 576. An odd number is padded for the sum.
+    for (quoted, to_task, to_client) in [(1402, 1430, 1430), (1403, 1431, 576), (1423, 576, 576), (1472, 576, 576)] {
+        let error = long_icmp_error("203.0.113.1".parse().unwrap(), VIP, 3, 4, rest, &quote(&answer, quoted));
+        let seen = see(&gateway.forward(&from_client(&error))[0]);
+        assert_eq!((seen.dst(), seen.bytes.len()), (TASKS[0], to_task), "{quoted} bytes");
+        assert_eq!(seen.payload()[..2], [3, 4]);
+        assert_eq!((seen.payload()[6..8].to_vec(), &seen.payload()[20..28]), (vec![5, 120], &inside[..]));
+        let error = long_icmp_error(TASKS[0], OUR_OVERLAY, 3, 4, rest, &quote(&asked, quoted));
+        let seen = see(&gateway.backward(&Tunnel::from_node(0).wrap(&error))[0]);
+        assert_eq!((seen.dst(), seen.bytes.len()), (CLIENT, to_client), "{quoted} bytes");
+    }
+    assert_eq!(gateway.drops(), []);
+    gateway.assert_frames_conserved();
+}
+
+/// A sum that was wrong is no right one for what is left.
+#[test]
+fn cutting_an_error_does_not_make_it_right() {
+    let mut gateway = Gateway::new(web());
+    let asked = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    let answer = see(&gateway.backward(&answer_of(0, &asked, "SA", 5000, 1001).sent_by_task(0))[0]);
+    let mut quote = answer.bytes;
+    quote.resize(1472, 0xa5);
+    let mut error = long_icmp_error("203.0.113.1".parse().unwrap(), VIP, 3, 4, 1400, &quote);
+    error[1000] ^= 1;
+    let out = gateway.forward(&from_client(&error));
+    let message = &out[0][64 + 20..];
+    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(message).ones_complement();
+    assert_eq!((message.len(), sum != 0), (556, true));
 }
 
 /// RFC 1122 §3.2.2: no error about a fragment that is not the first.
