@@ -271,6 +271,60 @@ fn a_later_fragment_that_dies_here_is_not_answered() {
     assert!(gateway.drops().contains(&("ttl_expired", 1)));
 }
 
+/// Whatever else is the matter with it.
+#[test]
+fn what_is_dropped_counts_once() {
+    let counted = |tables: datapath::service::Tables, frames: &[Vec<u8>]| {
+        let mut gateway = Gateway::new(tables);
+        let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+        gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+        for frame in frames {
+            answers(&mut gateway, frame);
+        }
+        gateway.assert_frames_conserved();
+        gateway.drops()
+    };
+    let data = |len: usize| Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&vec![1; len]);
+    let dying = Segment { ttl: 1, ..data(9) }.sent_by_client();
+    assert_eq!(counted(web(), &[data(1411).sent_by_client()]), [("too_big", 1)]);
+    // No errors about later fragments, nor more than so many at a time.
+    let mut long = fragments(&udp((CLIENT, 5000), (VIP, 53), &[9; 1480]), 8);
+    long[1] = fragments(&udp((CLIENT, 5000), (VIP, 53), &[9; 3000]), 1440).remove(1);
+    long[1][6] |= 0x40;
+    long[1][10..12].fill(0);
+    let sum = etherparse::Ipv4Header::from_slice(&long[1]).unwrap().0.calc_header_checksum();
+    long[1][10..12].copy_from_slice(&sum.to_be_bytes());
+    let both = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1]), lab::service(2, Protocol::Udp, 53, &[1])]);
+    assert_eq!(counted(both, &[from_client(&long[0]), from_client(&long[1])]), [("too_big", 1)]);
+    let drops = counted(web(), &vec![dying; 1100]);
+    assert_eq!(drops, [("ttl_expired", 1000), ("rate_limited", 100)]);
+}
+
+/// A RST wants no answer.
+#[test]
+fn a_reset_of_what_was_reset_counts_once() {
+    let mut gateway = Gateway::new(web());
+    let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 1001, 0).sent_by_client());
+    gateway.publish(lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[])]));
+    assert_eq!((gateway.totals().flows_reset, gateway.drops()), (1, vec![("flow_reset", 1)]));
+}
+
+#[test]
+fn what_is_refused_is_not_counted_as_sent_on() {
+    let tables = web();
+    let stats = std::sync::Arc::clone(&tables.services[0].backends[0].stats);
+    let mut gateway = Gateway::new(tables);
+    let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    let sized = |len: usize| Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&vec![1; len - 40]);
+    for (len, packets) in [(1450, 2), (1451, 2)] {
+        gateway.forward(&sized(len).sent_by_client());
+        assert_eq!((gateway.flows()[0].packets[0], stats.totals().packets_in), (packets, packets), "{len} bytes");
+    }
+}
+
 #[test]
 fn padding_stays_on_the_wire() {
     let mut gateway = Gateway::new(dns(&[1]));

@@ -256,8 +256,6 @@ impl Core {
         }
         let len = packet.frame.len();
         let spliced = self.conntrack.flow(hit.id).is_spliced();
-        let stats = target.backend.stats.worker(self.index);
-        count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
         if let Some(link) = self.moved_to(packet, hit) {
             self.conntrack.flow_mut(hit.id).client = link;
         }
@@ -271,20 +269,26 @@ impl Core {
         }
         let mut mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         let limit = if packet.origin == Origin::Overlay { target.adjacency.mtu } else { mtu };
-        if len > limit.min(JOINED) && self.is_joined(&packet.headers, packet.origin) {
-            if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, false, now) {
-                return verdict;
-            }
-            let mtu = six::segment_mtu(facts, hit.direction, target.adjacency, mtu.min(target.adjacency.mtu));
-            return self.segment(tables, packet, facts, hit.direction, target, mtu);
-        }
-        if has_six_end {
+        let is_joined = len > limit.min(JOINED) && self.is_joined(&packet.headers, packet.origin);
+        if is_joined {
+            mtu = six::segment_mtu(facts, hit.direction, target.adjacency, mtu.min(target.adjacency.mtu));
+        } else if has_six_end {
             mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
         }
-        if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
+        let is_too_big = len > mtu && !is_joined;
+        let end = if spliced { self.depart(tables, packet, facts, hit, is_too_big, now) } else { None };
+        let is_refused = is_too_big && packet.headers.ip.dont_fragment() || matches!(end, Some(Verdict::Drop(_)));
+        if !is_refused {
+            let stats = target.backend.stats.worker(self.index);
+            count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
+        }
+        if let Some(verdict) = end {
             return verdict;
         }
-        if len > mtu {
+        if is_joined {
+            return self.segment(tables, packet, facts, hit.direction, target, mtu);
+        }
+        if is_too_big {
             return self.too_big(tables, packet, facts, hit.direction, target, mtu, now);
         }
         translate(packet, &facts.rewrite(hit.direction));
