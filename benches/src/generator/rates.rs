@@ -257,7 +257,12 @@ fn search(task: &Task, words: &[String], within: Duration) -> Outcome<Report> {
     let name = format!("{}-{}", task.file, task.through.file());
     let (json, html) = (dir.join(format!("{name}.json")), dir.join(format!("{name}.html")));
     let limit = (within + task.learning() + PATIENCE).as_secs().to_string();
-    let mut arguments: Vec<OsString> = vec!["--kill-after=2".into(), limit.into(), generator()?.into()];
+    // In the terminal's foreground, or Ctrl-C would not reach it.
+    let mut arguments: Vec<OsString> = ["--foreground", "--kill-after=2", &limit]
+        .into_iter()
+        .map(OsString::from)
+        .chain([generator()?.into()])
+        .collect();
     arguments.extend(words.iter().map(OsString::from));
     arguments.extend(["--quiet".into(), "--json".into(), json.clone().into(), "--html".into(), html.into()]);
     let contestant = match task.through {
@@ -268,7 +273,11 @@ fn search(task: &Task, words: &[String], within: Duration) -> Outcome<Report> {
     let mut command;
     let mut lab = None;
     match contestant {
-        None => command = Command::new("timeout"),
+        None => {
+            // No lab's reaper ends it when this program is ended.
+            command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM", "timeout"]);
+        }
         Some(contestant) => {
             // Cables of its own each time: nothing of another contestant is left on them.
             let bench = Bench::build()?;
