@@ -55,11 +55,11 @@ bench-generator: setup
 		./target/release/generator run --profile $$profile --json target/generator/$$name.json --html target/generator/$$name.html || exit 1; \
 	done
 
-# The highest rates without loss of every profile, through a cable, the gateway in memory and over AF_XDP (root): under eight minutes
+# The highest rates without loss of every profile, through a cable, the gateway in memory and over AF_XDP (root): under fifteen minutes
 # after the build, `QUICK=1` ninety seconds. Results: target/bench/rates.json and docs/benchmarks/.
 bench-search: setup
 	cargo build --release --package control --package benches --bins
-	QUICK=$(QUICK) $(LIMIT) 475 ./target/release/rates
+	QUICK=$(QUICK) $(LIMIT) 875 ./target/release/rates
 
 # One worker and two, in memory.
 bench-scaling: setup

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs;
+use std::path::Path;
 
 use ::tests::Outcome;
 use ::tests::bars::{Bar, Layout, Panel, svg};
@@ -39,16 +40,17 @@ const SWEEP: &str = "One setting at a time away from what the program ships with
     tried: 64 is how much a worker's lists hold. CPU time is taken from the generator's start to its end, so that a worker that never \
     sleeps is charged for waiting, too.";
 
-/// Writes the day's page, plot and JSON.
+/// Writes the day's page, plot and JSON into `dir`.
 ///
 /// # Errors
 /// The disk says no.
-pub fn write(date: &str, results: &Results) -> Outcome {
-    let path = Results::path(date, "md");
+pub fn write(dir: &Path, date: &str, results: &Results) -> Outcome {
+    let path = Results::path(dir, date, "md");
+    fs::create_dir_all(dir)?;
     let old = fs::read_to_string(&path).unwrap_or_default();
     let by_hand = old.find(BY_HAND).map_or(BY_HAND, |at| &old[at..]);
-    fs::write(Results::path(date, "json"), serde_json::to_string_pretty(results)? + "\n")?;
-    fs::write(Results::path(date, "svg"), svg(&panels(results), &Layout::COLUMN))?;
+    fs::write(Results::path(dir, date, "json"), serde_json::to_string_pretty(results)? + "\n")?;
+    fs::write(Results::path(dir, date, "svg"), svg(&panels(results), &Layout::COLUMN))?;
     fs::write(&path, page(date, results)? + by_hand.trim_end() + "\n")?;
     println!("{}", path.display());
     Ok(())
@@ -56,7 +58,7 @@ pub fn write(date: &str, results: &Results) -> Outcome {
 
 fn page(date: &str, results: &Results) -> Result<String, fmt::Error> {
     let mut out = format!(
-        "# The driver: efficiency and settings, {date}\n\nMade by `make bench-driver`; median [lowest–highest] over the rounds. "
+        "# The driver: efficiency and settings, {date}\n\nMade by the commands below; median [lowest–highest] over the rounds. "
     );
     writeln!(out, "All figures: [JSON](driver-{date}.json).\n\n![the main figures as bars](driver-{date}.svg)\n")?;
     if let Some(contest) = &results.contest {
@@ -266,7 +268,7 @@ mod tests {
     fn rates_are_judged_only_of_contestants_that_could_do_no_more() {
         let line = |ways: &str, busy: f64, rate: f64| {
             let (case, mut contest) = (format!("64 B, {ways}"), Contest::default());
-            contest.add(true, &case, Measured { busy, rate, ..measured(1000.0) });
+            contest.add(true, &case, Measured { rate, busy, ..measured(1000.0) });
             contest.add(false, &case, measured(1000.0));
             let text = page("2000-01-01", &Results { contest: Some(contest), sweep: None }).unwrap();
             text.lines().find(|line| line.starts_with("* 64 B")).unwrap_or_default().to_owned()
