@@ -2,6 +2,8 @@
 DRIVER ?= af_xdp
 FUZZ_SECONDS ?= 60
 QUICK ?= 0
+# In the foreground, so that Ctrl-C comes through. At the limit only the program itself is ended; the reapers of its labs end the rest.
+LIMIT = timeout --foreground --kill-after=10
 
 .PHONY: setup demo demo-swarm test bench bench-driver bench-peers bench-swarm bench-checks bench-generator bench-search bench-scaling bench-sharing lint audit fuzz
 
@@ -23,7 +25,7 @@ test: setup
 
 # About seven minutes after the build; `make bench QUICK=1` takes one. Results: target/bench/results.json, docs/benchmarks/in-memory-DATE.md.
 bench: setup
-	rm -rf target/criterion target/bench
+	rm -rf target/criterion $(patsubst %,target/bench/%.json,instructions profile flow_table expiry tables control results)
 	QUICK=$(QUICK) cargo bench --package benches --benches
 	SLUICEGATE_FIGURES=$(CURDIR)/target/bench/control.json cargo test --release --quiet --package control --bin sluicegate -- \
 		--exact gateway::tests_running::publishing_ten_thousand_services_is_timed_when_asked_for
@@ -36,13 +38,13 @@ bench: setup
 # after the build. Results: docs/benchmarks/.
 bench-driver: setup
 	cargo build --release --package control --package benches --bins
-	timeout --kill-after=10 330 ./target/release/driver
-	timeout --kill-after=10 330 ./target/release/driver sweep
+	$(LIMIT) 330 ./target/release/driver
+	$(LIMIT) 330 ./target/release/driver sweep
 
 # What health checks of a thousand backends cost; root, about five minutes. Results: target/bench/checks.md.
 bench-checks: setup
 	cargo build --release --package control --package tests --bins
-	timeout --kill-after=10 600 ./target/release/checks
+	$(LIMIT) 600 ./target/release/checks
 
 # Every shipped profile through a gateway in memory; pages with plots in target/generator/.
 bench-generator: setup
@@ -53,11 +55,11 @@ bench-generator: setup
 		./target/release/generator run --profile $$profile --json target/generator/$$name.json --html target/generator/$$name.html || exit 1; \
 	done
 
-# The highest rates without loss of every profile, through a cable, the gateway in memory and over AF_XDP (root): under eight minutes
+# The highest rates without loss of every profile, through a cable, the gateway in memory and over AF_XDP (root): under fifteen minutes
 # after the build, `QUICK=1` ninety seconds. Results: target/bench/rates.json and docs/benchmarks/.
 bench-search: setup
 	cargo build --release --package control --package benches --bins
-	QUICK=$(QUICK) timeout --kill-after=10 475 ./target/release/rates
+	QUICK=$(QUICK) $(LIMIT) 875 ./target/release/rates
 
 # One worker and two, in memory.
 bench-scaling: setup
@@ -74,12 +76,12 @@ bench-sharing: setup
 bench-peers: setup
 	@sh tests/setup-peers.sh
 	cargo build --release --package control --package tests --bins
-	QUICK=$(QUICK) timeout --kill-after=10 $(if $(filter 1,$(QUICK)),230,890) ./target/release/peers $(if $(MORE),more $(MORE))
+	QUICK=$(QUICK) $(LIMIT) $(if $(filter 1,$(QUICK)),230,890) ./target/release/peers $(if $(MORE),more $(MORE))
 
 # About six minutes; `QUICK=1` takes one. Results: target/bench/swarm.json and docs/benchmarks/. Root.
 bench-swarm: setup
 	cargo build --release --package control --package tests --bins
-	QUICK=$(QUICK) timeout --kill-after=10 890 ./target/release/bench_swarm
+	QUICK=$(QUICK) $(LIMIT) 890 ./target/release/bench_swarm
 
 lint: setup
 	@sh tests/cargo-tool.sh deny

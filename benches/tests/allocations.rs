@@ -1,6 +1,7 @@
 //! A packet allocates nothing. Counted by the allocator of the `allocation-counter` crate.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use allocation_counter::measure;
 use benches::cases::{Refused, Size, Way, new_flows, play_data, play_datagrams, play_refused};
 use benches::gateway::Gateway;
 use benches::network;
+use benches::packets::{Segment, from_client};
+use benches::traffic::Traffic;
 use datapath::protection::{Guard, Protection, Rate, SynCookies};
 use datapath::service::{Clients, Persistence, VirtualService};
 use wire::Protocol;
@@ -15,6 +18,7 @@ use wire::Protocol;
 const FLOWS: usize = 1_000;
 const BURST: usize = 64;
 const TURNS: u64 = 1_000;
+const REMEMBERED: usize = 1 << 14;
 
 fn allocations(gateway: &mut Gateway, turns: u64) -> u64 {
     let mut packets = 0;
@@ -86,16 +90,31 @@ fn new_flows_of_services_that_remember_clients_allocate_nothing() {
         remember_clients(service, 1);
     }
     let mut gateway = Gateway::with(FLOWS + 2 * opened, network::tables(1, services)).unwrap();
-    gateway.front.play(new_flows(Protocol::Tcp, 0, FLOWS), BURST);
+    gateway.front.play(of_many_clients(0, FLOWS), BURST);
     gateway.run(20);
-    // Fewer than a client's own backend has ports for.
-    gateway.front.play(new_flows(Protocol::Tcp, FLOWS, 20_000), BURST);
+    gateway.front.play(of_many_clients(FLOWS, opened), BURST);
     gateway.run(1);
-    assert_eq!(allocations(&mut gateway, 300), 0);
+    assert_eq!(allocations(&mut gateway, TURNS - 1), 0);
+    assert_eq!(gateway.flows(), FLOWS + opened);
+    assert!(gateway.counters().drops.iter().all(|(_, n)| *n == 0), "nothing was dropped");
+}
+
+/// First packets of new flows, from ever other addresses: as many as are remembered, and half as many again.
+fn of_many_clients(first: usize, count: usize) -> Traffic {
+    let mut traffic = Traffic::new(vec![from_client(Segment::Syn)]).once();
+    for n in first..first + count {
+        let (from, _) = network::client(0);
+        traffic.push(
+            0,
+            Ipv4Addr::from(from.to_bits() + (n % (REMEMBERED * 3 / 2)) as u32),
+            10_000 + (n / REMEMBERED) as u16,
+        );
+    }
+    traffic
 }
 
 fn remember_clients(service: &mut VirtualService, workers: usize) {
-    let clients = Arc::new(Clients::new(1 << 14));
+    let clients = Arc::new(Clients::new(REMEMBERED));
     service.persistence =
         Some(Persistence { time: Duration::from_mins(5), prefix: 32, prefix_six: 64, grouped: false, clients });
     let guard = Arc::new(Guard::new(workers));

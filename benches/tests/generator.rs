@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use benches::generator::answer::Bound;
+use benches::generator::answer::{Bound, Found};
 use benches::generator::faulty::Faults;
 use benches::generator::gateway::{MemoryGateway, cable, counted};
 use benches::generator::html;
@@ -15,6 +15,8 @@ use benches::generator::search::Search;
 use benches::generator::trials::{self, Trials};
 
 const SECOND_QUARTER: Duration = Duration::from_millis(250);
+/// Of a search.
+const TRIAL: Duration = Duration::from_millis(400);
 const DRAIN: Duration = Duration::from_millis(200);
 
 fn profile(streams: &str) -> Profile {
@@ -164,36 +166,54 @@ fn latency_is_what_it_was() {
     assert!(least < 75_000_000, "{least} ns");
 }
 
-/// The whole search against a device of known capacity: the answer is that, or the machine was too busy for the generator.
+/// The whole search against a device of known capacity. Others may have the processor; not in every search.
 #[test]
 fn a_search_finds_the_capacity_of_a_cable() {
-    const CAPACITY: u32 = 20_000;
-    let (trial, confirm) = (Duration::from_millis(400), Duration::from_millis(500));
+    let mut known = [false; 2];
+    for _ in 0..4 {
+        for (known, found) in known.iter_mut().zip(search_a_cable()) {
+            *known |= is_the_capacity(&found);
+        }
+        if known == [true; 2] {
+            return;
+        }
+    }
+    panic!("not once in four searches: {known:?}");
+}
+
+const CAPACITY: u32 = 20_000;
+
+/// The answers for no loss and for a tenth.
+fn search_a_cable() -> Vec<Found> {
     let search = Search {
         highest: 60_000.0,
-        resolution: 0.01,
+        resolution: 0.02,
         accepted: vec![0.0, 0.1],
         attempts: 2,
-        trial,
-        confirm,
-        within: Some(Duration::from_secs(12)),
+        trial: TRIAL,
+        confirm: Duration::from_millis(500),
+        within: Some(Duration::from_secs(20)),
     };
     let profile = udp(10, "");
     let mut ends = cable(Faults { capacity: CAPACITY.into(), ..Faults::default() });
     let trials = Trials { profile: &profile, target: "test", gateway: None, drain: DRAIN, show: false };
-    let report = trials::search(&search, &trials, &mut ends).unwrap().search.unwrap();
-    for found in &report.found {
-        let most = f64::from(CAPACITY) / (1.0 - found.accepted);
-        // The bucket of the cable lets 50 ms more pass.
-        let bucket = most * 0.05 / trial.as_secs_f64();
-        assert!(found.rate <= most + bucket, "{found:?}");
-        match found.bound {
-            Bound::Tested => assert!(found.rate > most * 0.93 && found.confirmed > 0.0, "{found:?}"),
-            other => eprintln!("this machine is too busy for the generator: {other:?} at {}/s", found.rate),
-        }
+    trials::search(&search, &trials, &mut ends).unwrap().search.unwrap().found
+}
+
+/// No answer is above what the cable lets through; whether this one is no further below than it should be.
+fn is_the_capacity(found: &Found) -> bool {
+    let most = f64::from(CAPACITY) / (1.0 - found.accepted);
+    // The bucket of the cable lets 50 ms more pass.
+    let bucket = most * 0.05 / TRIAL.as_secs_f64();
+    assert!(found.rate <= most + bucket, "{found:?}");
+    let good = found.bound == Bound::Tested && found.rate > most * 0.93 && found.confirmed > 0.0;
+    if good {
         assert!(found.line_bits > found.frame_bits && found.streams[0].latency.is_some());
         assert!((found.frame_bits / found.rate - 64.0 * 8.0).abs() < 1.0, "{found:?}");
+    } else {
+        eprintln!("this machine is too busy for the generator: {found}");
     }
+    good
 }
 
 const GOOD: &str = "

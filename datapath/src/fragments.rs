@@ -32,7 +32,7 @@ pub enum Known {
 struct Entry {
     known: Option<Known>,
     waiting: Vec<Packet>,
-    /// Later than its place in `ends` says, if the identification was used again.
+    /// Later than its place among the known says, if the identification was used again.
     end: Duration,
 }
 
@@ -40,8 +40,10 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct FragmentTable {
     entries: HashMap<FragmentKey, Entry>,
-    /// In the order of their end: the lifetime is the same for all.
-    ends: VecDeque<(Duration, FragmentKey)>,
+    /// Those whose way is known, in the order of their end: the lifetime is the same for all.
+    known: VecDeque<(Duration, FragmentKey)>,
+    /// Those that wait for their first fragment, in the same order. A few: each of them holds a fragment.
+    waiting: VecDeque<(Duration, FragmentKey)>,
     held: usize,
     /// The header of the first fragment that is being handled, if it was tracked.
     pub(crate) tracked: Option<Tcp>,
@@ -76,17 +78,28 @@ impl FragmentTable {
 
     /// The first fragment came: remembers where it went; what waited for it is ready now.
     pub fn learn(&mut self, key: FragmentKey, known: Known, now: Duration) {
-        let entry = self.entry(key, now);
-        entry.known = Some(known);
-        entry.end = now + LIFETIME;
+        let (end, is_new) = (now + LIFETIME, !self.entries.contains_key(&key));
+        let entry = self.entry(key, end);
+        let was_known = entry.known.replace(known).is_some();
+        entry.end = end;
         let mut waiting = std::mem::take(&mut entry.waiting);
         self.held -= waiting.len();
         self.ready.append(&mut waiting);
+        if !was_known {
+            if !is_new {
+                self.waiting.retain(|(_, other)| *other != key);
+            }
+            self.known.push_back((end, key));
+        }
     }
 
     /// Makes an entry for a fragment that will be held.
     pub fn expect(&mut self, key: FragmentKey, now: Duration) {
-        self.entry(key, now);
+        let end = now + LIFETIME;
+        if !self.entries.contains_key(&key) {
+            self.waiting.push_back((end, key));
+        }
+        self.entry(key, end);
     }
 
     /// Holds a fragment; [`FragmentTable::has_room`] and [`FragmentTable::expect`] came before.
@@ -107,19 +120,22 @@ impl FragmentTable {
 
     /// A datagram that ran out of time; its held fragments are given back for dropping.
     pub fn expire(&mut self, now: Duration) -> Option<Vec<Packet>> {
-        let (place, key) = *self.ends.front()?;
-        if place > now {
-            return None;
+        if let Some((_, key)) = self.waiting.pop_front_if(|(end, _)| *end <= now) {
+            return Some(self.forget(&key));
         }
-        self.ends.pop_front();
+        let (_, key) = self.known.pop_front_if(|(place, _)| *place <= now)?;
         let end = self.entries.get(&key).map_or(now, |entry| entry.end);
         if end > now {
-            self.ends.push_back((end, key));
+            self.known.push_back((end, key));
             return Some(Vec::new());
         }
-        let waiting = self.entries.remove(&key).map(|entry| entry.waiting).unwrap_or_default();
+        Some(self.forget(&key))
+    }
+
+    fn forget(&mut self, key: &FragmentKey) -> Vec<Packet> {
+        let waiting = self.entries.remove(key).map(|entry| entry.waiting).unwrap_or_default();
         self.held -= waiting.len();
-        Some(waiting)
+        waiting
     }
 
     /// Fragments held now.
@@ -128,26 +144,15 @@ impl FragmentTable {
         self.held + self.ready.len()
     }
 
-    fn entry(&mut self, key: FragmentKey, now: Duration) -> &mut Entry {
-        let end = now + LIFETIME;
-        if !self.entries.contains_key(&key) {
-            if self.entries.len() >= ENTRIES {
-                self.evict();
-            }
-            self.ends.push_back((end, key));
+    /// The entry of a datagram, new ones with this end. The oldest datagram whose way is known makes room.
+    fn entry(&mut self, key: FragmentKey, end: Duration) -> &mut Entry {
+        if self.entries.len() >= ENTRIES
+            && !self.entries.contains_key(&key)
+            && let Some((_, oldest)) = self.known.pop_front()
+        {
+            self.entries.remove(&oldest);
         }
         self.entries.entry(key).or_insert_with(|| Entry { known: None, waiting: Vec::new(), end })
-    }
-
-    /// Forgets the oldest datagram whose way is known. There is one near the front: no more than `HELD` others are
-    /// waiting.
-    fn evict(&mut self) {
-        let is_known = |(_, key): &(Duration, FragmentKey)| self.lookup(key).is_some();
-        if let Some(position) = self.ends.iter().position(is_known)
-            && let Some((_, key)) = self.ends.remove(position)
-        {
-            self.entries.remove(&key);
-        }
     }
 }
 
@@ -202,6 +207,25 @@ mod tests {
         assert_eq!(table.entries.len(), ENTRIES);
     }
 
+    /// However many wait: the next to make room is found at once. No datagram is in two places, whichever way it came.
+    #[test]
+    fn those_that_wait_stand_in_nobodys_way() {
+        let mut table = FragmentTable::new();
+        (0..HELD).for_each(|n| table.expect(datagram(n), seconds(1)));
+        (HELD..2 * ENTRIES).for_each(|n| table.learn(datagram(n), flow(), seconds(1)));
+        let places = |table: &FragmentTable| (table.entries.len(), table.waiting.len(), table.known.len());
+        assert_eq!(places(&table), (ENTRIES, HELD, ENTRIES - HELD));
+        assert_eq!(table.known.front().map(|(_, key)| *key), Some(datagram(ENTRIES + HELD)));
+        // Their first fragments come, once more, and later ones behind them.
+        for _ in 0..2 {
+            (0..HELD).for_each(|n| table.learn(datagram(n), flow(), seconds(2)));
+            (0..HELD).for_each(|n| table.expect(datagram(n), seconds(2)));
+        }
+        assert_eq!(places(&table), (ENTRIES, 0, ENTRIES));
+        pass(&mut table, seconds(32));
+        assert_eq!(places(&table), (0, 0, 0));
+    }
+
     #[test]
     fn each_datagram_lives_for_its_time() {
         let mut table = FragmentTable::new();
@@ -216,6 +240,6 @@ mod tests {
         pass(&mut table, seconds(36));
         assert_eq!(known(&table, 1..=3), [1]);
         pass(&mut table, seconds(50));
-        assert_eq!((table.entries.len(), table.ends.len()), (0, 0));
+        assert_eq!((table.entries.len(), table.known.len() + table.waiting.len()), (0, 0));
     }
 }

@@ -92,6 +92,8 @@ struct Lent {
     slots: [Option<SlotIndex>; 2],
     since: Duration,
     until: Duration,
+    /// When it is looked at next. An older entry among the looks was an earlier loan's.
+    look: Duration,
     /// When a packet of it was last seen here meanwhile.
     heard: Option<Duration>,
     /// Packets and bytes of its sides that are entered already.
@@ -105,7 +107,7 @@ pub struct Lending {
     outputs: Vec<Option<Output>>,
     lent: HashMap<FlowId, Lent>,
     /// In the order in which they are looked at, and when.
-    looks: VecDeque<(Duration, FlowId, LentId)>,
+    looks: VecDeque<(Duration, FlowId)>,
     /// Their packets were sent on in this turn.
     offered: Vec<FlowId>,
     /// UDP flows that wait for a turn in which nothing comes.
@@ -284,7 +286,8 @@ impl Core {
         let Some(lending) = &mut self.lending else { return false };
         let Some(flow) = self.conntrack.get(id) else { return false };
         let stands = flow.generation == tables.generation().0 as u32;
-        has_lasted(flow) && stands && !flow.is_lent() && *lending.bar(id) <= now && lending.lender.has_room(now)
+        let may_be_lent = has_lasted(flow) && stands && !flow.is_lent() && *lending.bar(id) <= now;
+        may_be_lent && lending.lender.has_room(now) && lending.lender.serves(flow.generation)
     }
 
     fn lend(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
@@ -306,9 +309,10 @@ impl Core {
             self.conntrack.take_back(id, &sides, None, &target.service.idle);
             return;
         };
-        let lent = Lent { place, slots, since: now, until, heard: None, counted: Default::default() };
+        let look = now + LOOK_AFTER;
+        let lent = Lent { place, slots, since: now, until, look, heard: None, counted: Default::default() };
         lending.lent.insert(id, lent);
-        lending.looks.push_back((now + LOOK_AFTER, id, place));
+        lending.looks.push_back((look, id));
         if protocol == Protocol::Tcp {
             for side in Direction::BOTH {
                 lending.leaves(&lent, side, sides[side.index()].end);
@@ -327,7 +331,10 @@ impl Core {
     fn take_back(&mut self, tables: &Snapshot, id: FlowId) -> Option<Duration> {
         let lending = self.lending.as_mut()?;
         let lent = lending.lent.remove(&id)?;
-        let was_refused = lending.now + SETTLED < lent.until && !lending.lender.is_live(lent.place);
+        // By new tables the program gives every loan up, and there is nothing about the packet.
+        let was_refused = lending.now + SETTLED < lent.until
+            && !lending.lender.is_live(lent.place)
+            && lending.lender.serves(self.conntrack.flow(id).generation);
         let sides = lending.take_back(lent.place);
         self.enter(tables, id, &lent, &sides, None);
         was_refused.then_some(BARRED)
@@ -367,9 +374,9 @@ impl Core {
         lending.now = now;
         for _ in 0..LOOKS_PER_TURN {
             let Some(lending) = &mut self.lending else { return false };
-            let Some((_, id, place)) = lending.looks.pop_front_if(|(at, ..)| *at <= now) else { return false };
+            let Some((at, id)) = lending.looks.pop_front_if(|(at, _)| *at <= now) else { return false };
             // It may have come back and been lent again since.
-            if lending.lent.get(&id).is_some_and(|lent| lent.place == place) && !self.prolong(tables, id, now) {
+            if lending.lent.get(&id).is_some_and(|lent| lent.look == at) && !self.prolong(tables, id, now) {
                 self.take_back(tables, id);
             }
         }
@@ -388,10 +395,10 @@ impl Core {
         if !stands || counted == lent.counted || !lending.lender.is_live(lent.place) {
             return false;
         }
-        let until = now + SPAN;
+        let (until, look) = (now + SPAN, now + LOOK_AFTER);
         lending.lender.prolong(lent.place, until);
-        lending.lent.insert(id, Lent { until, counted, ..lent });
-        lending.looks.push_back((now + LOOK_AFTER, id, lent.place));
+        lending.lent.insert(id, Lent { until, look, counted, ..lent });
+        lending.looks.push_back((look, id));
         self.enter(tables, id, &lent, &sides, Some(until));
         true
     }

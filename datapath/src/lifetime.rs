@@ -44,11 +44,13 @@ impl Core {
         self.conntrack.expiry_is_behind(now, TIMERS_PER_TURN)
     }
 
-    /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed.
+    /// The backend of a flow is gone: a TCP flow is reset unless it is over anyway, any other is closed. So is one whose client
+    /// was not answered yet: its SYN, sent again, goes to another backend.
     pub(crate) fn end_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
         self.recall(tables, id);
         let flow = self.conntrack.flow(id);
-        if flow.original.protocol != Protocol::Tcp {
+        let is_unanswered = flow.state() == State::SynSent && !self.was_opened_by_cookie(id);
+        if flow.original.protocol != Protocol::Tcp || is_unanswered {
             self.close_flow(tables, id);
             return;
         }
@@ -57,18 +59,37 @@ impl Core {
         }
         self.log_end(tables, id, flow, Ending::ResetHere);
         let facts = FlowFacts::of(flow);
-        let (before, spliced) = (Phase::of(flow.state()), flow.is_spliced());
+        let resets = self.reset_flow(tables, id, now);
+        self.counters.flows_reset.add(1);
+        self.tell(tables, &facts, &resets);
+    }
+
+    /// The client of a flow begins anew, under the same port. If its backend has not closed yet, nobody else would tell it.
+    pub(crate) fn replace_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) {
+        self.recall(tables, id);
+        let flow = self.conntrack.flow(id);
+        if !flow.state().is_closed() {
+            let facts = FlowFacts::of(flow);
+            let resets = Resets { to_client: None, ..self.reset_flow(tables, id, now) };
+            self.tell(tables, &facts, &resets);
+        }
+        self.close_flow(tables, id);
+    }
+
+    /// Resets a TCP flow that is not over. Gives what is to be told to its ends.
+    fn reset_flow(&mut self, tables: &Snapshot, id: FlowId, now: Duration) -> Resets {
+        let flow = self.conntrack.flow(id);
+        let (before, spliced, backend) = (Phase::of(flow.state()), flow.is_spliced(), BackendId(flow.backend_id));
         self.end_half_open(tables, flow);
-        let service = tables.backend_or_retired(facts.backend).map(|target| &target.service.idle);
+        let service = tables.backend_or_retired(backend).map(|target| &target.service.idle);
         let mut resets = self.conntrack.reset(id, service.unwrap_or(&Idle::default()), now);
         if spliced {
             self.renumber_resets(id, &mut resets);
         }
-        self.counters.flows_reset.add(1);
-        if let Some(stats) = self.stats_of(tables, facts.backend) {
+        if let Some(stats) = self.stats_of(tables, backend) {
             stats.moved(before, Phase::Over);
         }
-        self.tell(tables, &facts, &resets);
+        resets
     }
 
     fn tell(&mut self, tables: &Snapshot, facts: &FlowFacts, resets: &Resets) {

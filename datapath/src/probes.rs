@@ -154,7 +154,10 @@ impl Probes {
         if from.is_unspecified() || seat.expected.load(Ordering::Relaxed) != from.to_bits() {
             return Err(DropReason::ProbeUnexpected);
         }
-        if packet.len() > LONGEST_ANSWER || seat.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_EACH {
+        if packet.len() > LONGEST_ANSWER {
+            return Err(DropReason::ProbeQueueFull);
+        }
+        if seat.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_EACH {
             seat.leave();
             return Err(DropReason::ProbeQueueFull);
         }
@@ -295,6 +298,19 @@ mod tests {
         let long = vec![0; LONGEST_ANSWER + 1];
         assert_eq!(probes.answer(ProbeKind::Overlay, 65_001, OTHER, &long), Err(DropReason::ProbeQueueFull));
         assert_eq!(answer(OTHER, 65_001), Ok(()));
+    }
+
+    /// It was never counted, so it is not taken away either.
+    #[test]
+    fn what_is_too_long_makes_no_room() {
+        let (probes, line) = line();
+        line.expect(ProbeKind::Overlay, 65_000, TASK);
+        let answer = |len| probes.answer(ProbeKind::Overlay, 65_000, TASK, &vec![0; len]);
+        assert!((0..WAITING_EACH).all(|_| answer(1).is_ok()));
+        for _ in 0..20 {
+            assert_eq!(answer(LONGEST_ANSWER + 1), Err(DropReason::ProbeQueueFull));
+            assert_eq!(answer(1), Err(DropReason::ProbeQueueFull));
+        }
     }
 
     #[test]

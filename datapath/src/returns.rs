@@ -171,12 +171,7 @@ impl Returns {
 
     /// Gives the memory of backends back that no datagram can come from any more.
     pub(crate) fn tidy(&mut self, tables: &Snapshot, now: Duration) {
-        let stands = |key: &LaneKey| {
-            let of = |target: crate::service::BackendRef<'_>| {
-                target.service.one_packet && target.backend.address == *key.0.ip()
-            };
-            tables.backends().any(of)
-        };
+        let stands = |(backend, _): &LaneKey| tables.takes_one_packet(*backend.ip(), backend.port());
         self.lanes.retain(|key, lane| now.saturating_sub(lane.used) <= LONGEST || stands(key));
         if self.lanes.is_empty() {
             self.fragmented = Vec::new();
@@ -298,6 +293,28 @@ mod tests {
             assert!(returns.find(&wrong, at(0)).is_none(), "{wrong:?}");
         }
         assert!(returns.find(&key(5_000), at(0)).is_some());
+    }
+
+    /// Those of a backend that is asked on this port, or on whichever the client asks for, stay.
+    #[test]
+    fn what_nobody_asks_any_more_goes() {
+        use crate::service::testing::{service, tables};
+        let stays = |one_packet, port| {
+            let mut service = service(&[1]);
+            service.one_packet = one_packet;
+            service.backends[0].port = std::num::NonZeroU16::new(port);
+            let tables = Snapshot::build(tables(vec![service])).unwrap();
+            let mut returns = returns(4);
+            send(&mut returns, 100, at(0));
+            returns.tidy(&tables, at(30_000));
+            assert!(!returns.is_empty(), "answers may come");
+            returns.tidy(&tables, at(30_001));
+            !returns.is_empty()
+        };
+        assert_eq!(
+            [(true, 53), (true, 0), (true, 54), (false, 53)].map(|(one, port)| stays(one, port)),
+            [true, true, false, false]
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use datapath::protection::{Guard, GuardTotals, Protection, SynCookies};
 use datapath::service::{Tables, VirtualService};
 use etherparse::TcpOptionElement;
-use lab::packets::{Seen, Segment, answer_of, see};
-use lab::{BACK, CLIENT, FRONT, Gateway, TASKS, VIP};
+use lab::packets::{Seen, Segment, answer_of, ethernet, see, udp};
+use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, TASKS, VIP};
 use sys::LinkType;
 use wire::Protocol;
 
@@ -305,6 +305,25 @@ fn a_silent_backend_is_asked_again_and_then_given_up() {
     assert_eq!(tables.services[0].backends[task].stats.totals().unanswered, 3);
     assert_eq!(totals(&tables).half_open, 0);
     gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
+/// It is asked again before the sweep gets to its flow, which stands behind those of another service.
+#[test]
+fn a_backend_that_nobody_knows_any_more_is_not_asked_again() {
+    let mut tables = web(SynCookies::Always);
+    tables.services.push(lab::service(2, Protocol::Udp, 53, &[1]));
+    let mut gateway = Gateway::with(tables.clone(), 1, [LinkType::Ethernet; 2], 3000);
+    for port in 1..=1100 {
+        let question = udp((CLIENT, port), (VIP, 53), b"?");
+        assert_eq!(gateway.forward(&ethernet(CLIENT_MAC, OUR_MACS[0], &question)).len(), 1);
+    }
+    come_back(&mut gateway, 40_000);
+    tables.services[0].backends.clear();
+    gateway.publish_alone(tables);
+    gateway.now += SECOND;
+    gateway.workers[0].turn(gateway.now);
+    assert!(gateway.collect(0, BACK).is_empty());
     gateway.assert_frames_conserved();
 }
 

@@ -4,7 +4,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::packets::{Seen, Segment, answer_of, ethernet, see, udp};
+use lab::packets::{Seen, Segment, Tunnel, answer_of, ethernet, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, VIP};
 use sys::LinkType;
 use wire::Protocol;
@@ -121,6 +121,60 @@ fn a_turn_ends_few_of_a_removed_backends_connections_and_the_next_turns_the_othe
     gateway.publish_quietly(web(&[]));
     all_are_told_by_and_by(&mut gateway, 150);
     assert_eq!(gateway.totals().flows_reset, 150);
+}
+
+/// Services whose tasks run on the same nodes: one that loses a task does not lose the node.
+fn services() -> datapath::service::Tables {
+    lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1, 1]), lab::service(2, Protocol::Udp, 53, &[1, 1])])
+}
+
+/// A gateway whose first task is removed before it has answered this packet to its service.
+fn removed_before_its_answer(service: usize, packet: &[u8], meanwhile: impl Fn(&mut Gateway, &Seen)) -> Gateway {
+    let mut gateway = Gateway::new(services());
+    let asked = see(&gateway.forward(packet)[0]);
+    let mut fewer = services();
+    fewer.services[service].backends.retain(|backend| backend.address != asked.dst());
+    meanwhile(&mut gateway, &asked);
+    gateway.publish_same(fewer);
+    gateway
+}
+
+/// The client has heard nothing of anybody yet.
+#[test]
+fn a_client_that_was_not_answered_goes_on_with_another_task() {
+    let syn = Segment::syn(40_000).sent_by_client();
+    // In the very turn that meets the new tables, and after the sweep.
+    let at_once = removed_before_its_answer(0, &syn, |gateway, _| gateway.inject(0, FRONT, &syn));
+    let mut later = removed_before_its_answer(0, &syn, |_, _| {});
+    assert!(later.collect(0, BACK).is_empty());
+    later.inject(0, FRONT, &syn);
+    later.settle();
+    for mut gateway in [at_once, later] {
+        let asked: Vec<_> = gateway.collect(0, BACK).iter().map(|frame| see(frame)).collect();
+        assert_eq!((asked.len(), asked[0].tcp().syn, asked[0].dst()), (1, true, lab::TASKS[1]));
+        assert!(gateway.collect(0, FRONT).is_empty(), "the client is told nothing");
+        assert_eq!((gateway.totals().flows_reset, gateway.flows().len(), gateway.drops()), (0, 1, vec![]));
+        gateway.assert_gauges();
+        gateway.assert_frames_conserved();
+    }
+}
+
+#[test]
+fn the_answer_of_a_task_that_is_removed_goes_no_further() {
+    let syn = Segment::syn(40_000).sent_by_client();
+    let of_web = removed_before_its_answer(0, &syn, |gateway, asked| {
+        gateway.inject(0, BACK, &answer_of(0, asked, "SA", 5000, 1001).sent_by_task(0));
+    });
+    let of_dns = removed_before_its_answer(1, &ask(5000), |gateway, asked| {
+        let answer = udp((asked.dst(), 8000), (asked.src(), asked.ports().0), b"answer");
+        gateway.inject(0, BACK, &Tunnel::from_node(0).wrap(&answer));
+    });
+    for mut gateway in [of_web, of_dns] {
+        assert!(gateway.collect(0, FRONT).is_empty() && gateway.collect(0, BACK).is_empty());
+        assert_eq!((gateway.flows().len(), gateway.drops()), (0, vec![("backend_gone", 1)]));
+        gateway.assert_gauges();
+        gateway.assert_frames_conserved();
+    }
 }
 
 /// Answers of plain backends and of tasks come to ports out of different ranges.

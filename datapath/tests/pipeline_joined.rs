@@ -186,6 +186,30 @@ fn an_unfinished_one_crosses_workers() {
     assert_eq!(carried(&gateway.collect(0, FRONT), 5001, ("198.19.0.2", 8080, PORT)), sent);
 }
 
+/// However much the others leave at once: all frames of a turn must be there before the first of them is sent.
+#[test]
+fn many_that_cross_workers_at_once_find_frames() {
+    let mut gateway = Gateway::with(tables(), 2, [LinkType::Ip; 2], 1024);
+    let syn = connect(&mut gateway);
+    let (sent, mut next) = (stream(60_000), 5001);
+    for n in 0..16 {
+        let answer = answer_of(0, &syn, "PA", next + 60_000 * n, 1001).with(&sent);
+        gateway.inject(1, BACK, &from_task(&answer, unfinish));
+    }
+    gateway.workers[1].turn(gateway.now);
+    let mut out = Vec::new();
+    while gateway.workers[0].turn(gateway.now) > 0 {
+        out.extend(gateway.collect(0, FRONT));
+    }
+    assert_eq!((gateway.drops(), out.len()), (vec![], 16 * 43));
+    for piece in out.iter().map(|piece| see_ip(piece)) {
+        assert_eq!(piece.tcp().sequence_number, next);
+        next += piece.payload().len() as u32 - 20;
+    }
+    assert_eq!(next, 5001 + 16 * 60_000);
+    gateway.assert_frames_conserved();
+}
+
 /// Edits on the way do not depend on the checksum, nor it on them.
 #[test]
 fn timestamps_are_those_of_the_gateway() {

@@ -4,7 +4,9 @@ mod lab;
 
 use datapath::query::{FlowFilter, Page};
 use datapath::service::{Hop, Path};
-use lab::packets::{Seen, Segment, Tunnel, answer_of, arp, ethernet, fragments, icmp_error, ping, see, udp};
+use lab::packets::{
+    Seen, Segment, Tunnel, answer_of, arp, ethernet, fragments, icmp_error, long_icmp_error, ping, see, udp,
+};
 use lab::{
     BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, OUR_OVERLAY, SERVER, SERVER_MAC, TASKS, VIP, our_overlay_mac,
 };
@@ -207,6 +209,54 @@ fn a_task_learns_the_mtu_of_the_clients_link() {
     assert_eq!(told.payload()[6..8], 1400u16.to_be_bytes());
 }
 
+/// No error answers an error that is too long for its way, so it is cut (RFC 1812 §4.3.2.3).
+#[test]
+fn errors_fit_the_way_that_they_go() {
+    let mut tables = web();
+    tables.interfaces[0].mtu = 1430;
+    let mut gateway = Gateway::new(tables);
+    let asked = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    let answer = see(&gateway.backward(&answer_of(0, &asked, "SA", 5000, 1001).sent_by_task(0))[0]);
+    let quote = |seen: &Seen, len: usize| {
+        let mut quote = seen.bytes.clone();
+        quote.resize(len, 0xa5);
+        quote
+    };
+    // The addresses of what the task has sent, as it sent it.
+    let inside = [asked.dst().octets(), asked.src().octets()].concat();
+    // As if something followed the quote, which says its length then (RFC 4884).
+    let rest = 0x0021_0578;
+    // Quoted bytes, and the length of what leaves: 28 more, or 576. An odd number is padded for the sum.
+    for (quoted, to_task, to_client) in [(1402, 1430, 1430), (1403, 1431, 576), (1423, 576, 576), (1472, 576, 576)] {
+        let error = long_icmp_error("203.0.113.1".parse().unwrap(), VIP, 3, 4, rest, &quote(&answer, quoted));
+        let seen = see(&gateway.forward(&from_client(&error))[0]);
+        assert_eq!((seen.dst(), seen.bytes.len()), (TASKS[0], to_task), "{quoted} bytes");
+        assert_eq!(seen.payload()[..2], [3, 4]);
+        assert_eq!((seen.payload()[6..8].to_vec(), &seen.payload()[20..28]), (vec![5, 120], &inside[..]));
+        let error = long_icmp_error(TASKS[0], OUR_OVERLAY, 3, 4, rest, &quote(&asked, quoted));
+        let seen = see(&gateway.backward(&Tunnel::from_node(0).wrap(&error))[0]);
+        assert_eq!((seen.dst(), seen.bytes.len()), (CLIENT, to_client), "{quoted} bytes");
+    }
+    assert_eq!(gateway.drops(), []);
+    gateway.assert_frames_conserved();
+}
+
+/// A sum that was wrong is no right one for what is left.
+#[test]
+fn cutting_an_error_does_not_make_it_right() {
+    let mut gateway = Gateway::new(web());
+    let asked = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    let answer = see(&gateway.backward(&answer_of(0, &asked, "SA", 5000, 1001).sent_by_task(0))[0]);
+    let mut quote = answer.bytes;
+    quote.resize(1472, 0xa5);
+    let mut error = long_icmp_error("203.0.113.1".parse().unwrap(), VIP, 3, 4, 1400, &quote);
+    error[1000] ^= 1;
+    let out = gateway.forward(&from_client(&error));
+    let message = &out[0][64 + 20..];
+    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(message).ones_complement();
+    assert_eq!((message.len(), sum != 0), (556, true));
+}
+
 /// RFC 1122 §3.2.2: no error about a fragment that is not the first.
 #[test]
 fn a_later_fragment_that_dies_here_is_not_answered() {
@@ -219,6 +269,60 @@ fn a_later_fragment_that_dies_here_is_not_answered() {
     assert_eq!(gateway.forward(&from_client(&pieces[0])).len(), 1);
     assert!(answers(&mut gateway, &from_client(&pieces[1])).is_empty());
     assert!(gateway.drops().contains(&("ttl_expired", 1)));
+}
+
+/// Whatever else is the matter with it.
+#[test]
+fn what_is_dropped_counts_once() {
+    let counted = |tables: datapath::service::Tables, frames: &[Vec<u8>]| {
+        let mut gateway = Gateway::new(tables);
+        let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+        gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+        for frame in frames {
+            answers(&mut gateway, frame);
+        }
+        gateway.assert_frames_conserved();
+        gateway.drops()
+    };
+    let data = |len: usize| Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&vec![1; len]);
+    let dying = Segment { ttl: 1, ..data(9) }.sent_by_client();
+    assert_eq!(counted(web(), &[data(1411).sent_by_client()]), [("too_big", 1)]);
+    // No errors about later fragments, nor more than so many at a time.
+    let mut long = fragments(&udp((CLIENT, 5000), (VIP, 53), &[9; 1480]), 8);
+    long[1] = fragments(&udp((CLIENT, 5000), (VIP, 53), &[9; 3000]), 1440).remove(1);
+    long[1][6] |= 0x40;
+    long[1][10..12].fill(0);
+    let sum = etherparse::Ipv4Header::from_slice(&long[1]).unwrap().0.calc_header_checksum();
+    long[1][10..12].copy_from_slice(&sum.to_be_bytes());
+    let both = lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1]), lab::service(2, Protocol::Udp, 53, &[1])]);
+    assert_eq!(counted(both, &[from_client(&long[0]), from_client(&long[1])]), [("too_big", 1)]);
+    let drops = counted(web(), &vec![dying; 1100]);
+    assert_eq!(drops, [("ttl_expired", 1000), ("rate_limited", 100)]);
+}
+
+/// A RST wants no answer.
+#[test]
+fn a_reset_of_what_was_reset_counts_once() {
+    let mut gateway = Gateway::new(web());
+    let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    gateway.inject(0, FRONT, &Segment::new((CLIENT, 40_000), (VIP, 8080), "R", 1001, 0).sent_by_client());
+    gateway.publish(lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[])]));
+    assert_eq!((gateway.totals().flows_reset, gateway.drops()), (1, vec![("flow_reset", 1)]));
+}
+
+#[test]
+fn what_is_refused_is_not_counted_as_sent_on() {
+    let tables = web();
+    let stats = std::sync::Arc::clone(&tables.services[0].backends[0].stats);
+    let mut gateway = Gateway::new(tables);
+    let syn = see(&gateway.forward(&Segment::syn(40_000).sent_by_client())[0]);
+    gateway.backward(&answer_of(0, &syn, "SA", 5000, 1001).sent_by_task(0));
+    let sized = |len: usize| Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&vec![1; len - 40]);
+    for (len, packets) in [(1450, 2), (1451, 2)] {
+        gateway.forward(&sized(len).sent_by_client());
+        assert_eq!((gateway.flows()[0].packets[0], stats.totals().packets_in), (packets, packets), "{len} bytes");
+    }
 }
 
 #[test]

@@ -663,6 +663,52 @@ fn new_tables_end_loans() {
     assert_eq!((site.lent(), program.borrow().taken), (0, before));
 }
 
+/// Nothing is odd about a flow that the program has given up for them.
+#[test]
+fn new_tables_bar_nobody() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    site.gateway.announce();
+    site.says(true, 0);
+    assert_eq!(site.lent(), 0, "not by tables that are over");
+    site.gateway.publish_same(tables());
+    // The first packet is judged by the new tables.
+    assert!(lent_again_after(&mut site) <= 1);
+}
+
+#[test]
+fn nothing_is_lent_to_a_program_that_may_take_nothing() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    program.borrow().table.allow(false);
+    site.act(&Act::Pass(Duration::from_secs(2)));
+    site.says(true, 0);
+    assert_eq!(site.lent(), 0);
+    program.borrow().table.allow(true);
+    assert_eq!(lent_again_after(&mut site), 0);
+}
+
+/// A flow that comes back and is lent again has had a place before that it may get once more.
+#[test]
+fn a_loan_has_its_own_time() {
+    let Some(program) = Program::load() else { return };
+    let mut site = just_lent(&program);
+    for pause in [100, 220] {
+        // Its side joins; what comes to the worker after that ends the loan, and begins the next.
+        site.says(true, 0);
+        site.act(&Act::Pass(Duration::from_millis(pause)));
+        let before = site.gateway.counters[0].shortcut_packets.get();
+        let aside = site.program.take();
+        site.says(true, 0);
+        site.program = aside;
+        assert_eq!((site.lent(), site.gateway.counters[0].shortcut_packets.get()), (1, before + 1));
+    }
+    site.act(&Act::Pass(Duration::from_millis(430)));
+    assert_eq!(site.lent(), 1, "it is lent for 320 ms less than the first");
+    site.act(&Act::Pass(Duration::from_millis(320)));
+    assert_eq!(site.lent(), 0, "it is silent");
+}
+
 #[test]
 fn a_flow_of_odd_packets_is_lent_again_later() {
     let Some(program) = Program::load() else { return };

@@ -478,6 +478,25 @@ fn a_syn_on_a_closed_flow_opens_a_new_one_at_once() {
     assert_eq!(gateway.totals().flows_opened, 2);
 }
 
+/// The task's end of a connection that only the client has closed still stands, and nobody else would ever tell it.
+#[test]
+fn a_syn_on_a_half_closed_flow_frees_the_old_task() {
+    let mut gateway = Gateway::new(web(&[1, 1]));
+    let (task, old) = connect(&mut gateway, 40_000);
+    one(&gateway.forward(&Segment::new((CLIENT, 40_000), (VIP, 8080), "FA", 1001, 5001).sent_by_client()));
+    gateway.pass(Duration::from_secs(2));
+    let out = gateway.forward(&Segment { seq: 77_000, ..Segment::syn(40_000) }.sent_by_client());
+    assert_eq!(out.len(), 2);
+    let (reset, again) = (see(&out[0]), see(&out[1]));
+    assert_eq!((reset.dst(), reset.ports(), reset.tcp().rst), (TASKS[task], old.ports(), true));
+    assert_eq!(reset.tcp().sequence_number, 1002, "what the task expects (RFC 5961)");
+    assert_eq!((again.dst(), again.tcp().syn, again.tcp().rst), (TASKS[1 - task], true, false));
+    assert!(gateway.collect(0, FRONT).is_empty(), "the client knows");
+    assert_eq!((gateway.flows().len(), gateway.drops()), (1, vec![]));
+    gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
 /// A SYN of the same client port right after its backend was removed must not be refused for the old flow's sake.
 #[test]
 fn a_syn_on_a_flow_that_we_reset_opens_a_new_one_at_once() {

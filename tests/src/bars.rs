@@ -105,6 +105,8 @@ fn bar(out: &mut String, y: f64, bar: &Bar, at: impl Fn(f64) -> f64) -> fmt::Res
     writeln!(out, "<text x=\"{:.1}\" y=\"{text}\">{}</text>", high + 5.0, number(*median))
 }
 
-fn escape(text: &str) -> String {
+/// Text as SVG may hold it.
+#[must_use]
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -14,6 +14,7 @@ use benches::generator::driver::{Bench, Contestant, Measured, Requests};
 use benches::generator::profile::{Profile, Stream};
 use benches::generator::sizes::Sizes;
 use benches::generator::units::{short, short_time};
+use benches::report::sheet;
 use clap::{Args, Parser, Subcommand};
 use tests::{Failure, Outcome, clock};
 
@@ -40,7 +41,7 @@ enum Verb {
         /// How much faster than the profiles (300 kpps) to send.
         #[arg(long, default_value_t = 8.0)]
         scale: f64,
-        /// Only points of which setting or value contain this.
+        /// Only points of which setting or value contain this; the page stays in `target/bench/`.
         #[arg(long, default_value = "")]
         only: String,
         /// No further round is begun that could end after so many seconds.
@@ -107,7 +108,7 @@ fn main() -> ExitCode {
         Some(Verb::Sweep { rounds, seconds, scale, only, limit }) => {
             sweep(*rounds, *seconds, *scale, only, Duration::from_secs(*limit))
         }
-        Some(Verb::Page { date }) => Results::of_day(date).and_then(|results| page::write(date, &results)),
+        Some(Verb::Page { date }) => page_of(date),
         Some(Verb::Gateway { profile, cpu, tuning }) => {
             Profile::load(profile).and_then(|profile| gateway::run(&profile, ["eth0", "eth1"], *cpu, tuning))
         }
@@ -119,6 +120,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn page_of(date: &str) -> Outcome {
+    let dir = sheet::dir(false);
+    page::write(&dir, date, &Results::of_day(&dir, date)?)
 }
 
 /// Runs rounds as long as there is time for one more, and keeps what there is after each.
@@ -153,9 +159,9 @@ fn contest(plan: &Plan) -> Outcome {
         contest.run.rounds += 1;
         Ok(())
     })?;
-    let date = contest.run.date.clone();
-    let results = Results { contest: Some(contest), ..Results::of_day(&date)? };
-    page::write(&date, &results)
+    let (date, dir) = (contest.run.date.clone(), sheet::dir(false));
+    let results = Results { contest: Some(contest), ..Results::of_day(&dir, &date)? };
+    page::write(&dir, &date, &results)
 }
 
 fn turn(plan: &Plan, bench: &Bench, contestant: Contestant, contest: &mut Contest) -> Outcome {
@@ -241,9 +247,10 @@ fn sweep(most: usize, seconds: f64, scale: f64, only: &str, limit: Duration) -> 
         sweep.run.rounds += 1;
         Ok(())
     })?;
-    let date = sweep.run.date.clone();
-    let results = Results { sweep: Some(sweep), ..Results::of_day(&date)? };
-    page::write(&date, &results)
+    // Some points are not the day's page.
+    let (date, dir) = (sweep.run.date.clone(), sheet::dir(!only.is_empty()));
+    let results = Results { sweep: Some(sweep), ..Results::of_day(&dir, &date)? };
+    page::write(&dir, &date, &results)
 }
 
 fn try_point(

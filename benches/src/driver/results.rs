@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::generator::driver::{Measured, Requests};
 use crate::generator::report::Machine;
+use crate::report::sheet;
 
 /// A page's worth.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -90,11 +91,10 @@ impl Run {
             let output = Command::new(program).args(arguments).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
         };
-        let words: Vec<String> = std::env::args().skip(1).collect();
         Run {
             date: said_by("date", &["-u", "+%F"]),
             commit: tests::origin::commit().unwrap_or_default(),
-            command: ["./target/release/driver".to_owned(), words.join(" ")].join(" ").trim().to_owned(),
+            command: sheet::command("driver"),
             machine: Machine::here(),
             rounds: 0,
             seconds,
@@ -119,21 +119,20 @@ impl Contest {
 }
 
 impl Results {
-    /// Those of a day, empty if there are none yet.
+    /// Those of a day in `dir`, empty if there are none yet.
     ///
     /// # Errors
     /// The file has another format.
-    pub fn of_day(date: &str) -> Outcome<Results> {
-        match fs::read_to_string(Results::path(date, "json")) {
+    pub fn of_day(dir: &Path, date: &str) -> Outcome<Results> {
+        match fs::read_to_string(Results::path(dir, date, "json")) {
             Ok(text) => Ok(serde_json::from_str(&text)?),
             Err(_) => Ok(Results::default()),
         }
     }
 
-    /// Where a page, its figures or its plot lie.
+    /// Where a page, its figures or its plot lie in `dir`.
     #[must_use]
-    pub fn path(date: &str, extension: &str) -> PathBuf {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks");
+    pub fn path(dir: &Path, date: &str, extension: &str) -> PathBuf {
         dir.join(format!("driver-{date}.{extension}"))
     }
 }

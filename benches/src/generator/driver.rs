@@ -302,15 +302,3 @@ fn config(profile: &Profile, cpus: &[usize]) -> Config {
         services: services(profile).map(service).collect(),
     }
 }
-
-/// Median, least and most.
-#[must_use]
-pub fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted[..] {
-        [] => (0.0, 0.0, 0.0),
-        [first, .., last] => (sorted[sorted.len() / 2], first, last),
-        [only] => (only, only, only),
-    }
-}

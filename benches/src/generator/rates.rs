@@ -24,6 +24,9 @@ const START: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How much later than planned a search may still begin.
 const SPARE: Duration = Duration::from_secs(25);
+/// What is searched for a second rate, with hardly any loss: it takes trials of its own, and where nothing but the machine's pauses loses
+/// packets, it is the first one.
+const WITH_LITTLE_LOSS: &str = "64b";
 /// How fast a search opens flows before its first trial.
 const LEARNING: f64 = super::trials::LEARNING;
 
@@ -92,6 +95,8 @@ impl Through {
 pub struct Results {
     /// The day.
     pub date: String,
+    /// What was run.
+    pub command: String,
     /// The commit.
     pub commit: String,
     /// The machine.
@@ -135,6 +140,8 @@ pub struct Case {
 
 /// What to run, and for how long.
 pub struct Plan {
+    /// As it was asked for.
+    pub command: String,
     /// Names of profiles; empty: all that can be searched with.
     pub profiles: Vec<String>,
     /// Devices; empty: all.
@@ -145,6 +152,14 @@ pub struct Plan {
     pub trial: Duration,
     /// How long the trial sends that confirms an answer.
     pub confirm: Duration,
+}
+
+impl Plan {
+    /// Whether some of it is left out.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        !self.profiles.is_empty() || !self.through.is_empty()
+    }
 }
 
 /// A search that is to be made.
@@ -198,7 +213,8 @@ pub fn run(plan: &Plan) -> Outcome<Results> {
     }
     let seconds = clock::now().saturating_sub(start).as_secs_f64();
     let day = date(machine.began).chars().take(10).collect();
-    Ok(Results { date: day, commit: super::report::commit(), machine, seconds, cases })
+    let command = plan.command.clone();
+    Ok(Results { date: day, command, commit: super::report::commit(), machine, seconds, cases })
 }
 
 /// What is to be searched, by device.
@@ -239,8 +255,9 @@ fn searchable() -> Outcome<Vec<(String, Profile)>> {
 fn arguments(plan: &Plan, task: &Task, within: Duration) -> Vec<String> {
     let seconds = |time: Duration| format!("{:.1}s", time.as_secs_f64());
     let highest = task.through.highest(task.is_of_connections());
+    let losses = if task.file == WITH_LITTLE_LOSS { "0,0.1" } else { "0" };
     let text = format!(
-        "search --profile benches/profiles/{}.toml --device {} --highest {highest} --trial {} --confirm {} --within {} --loss 0,0.1",
+        "search --profile benches/profiles/{}.toml --device {} --highest {highest} --trial {} --confirm {} --within {} --loss {losses}",
         task.file,
         task.through.device(),
         seconds(plan.trial),
@@ -257,7 +274,12 @@ fn search(task: &Task, words: &[String], within: Duration) -> Outcome<Report> {
     let name = format!("{}-{}", task.file, task.through.file());
     let (json, html) = (dir.join(format!("{name}.json")), dir.join(format!("{name}.html")));
     let limit = (within + task.learning() + PATIENCE).as_secs().to_string();
-    let mut arguments: Vec<OsString> = vec!["--kill-after=2".into(), limit.into(), generator()?.into()];
+    // In the terminal's foreground, or Ctrl-C would not reach it.
+    let mut arguments: Vec<OsString> = ["--foreground", "--kill-after=2", &limit]
+        .into_iter()
+        .map(OsString::from)
+        .chain([generator()?.into()])
+        .collect();
     arguments.extend(words.iter().map(OsString::from));
     arguments.extend(["--quiet".into(), "--json".into(), json.clone().into(), "--html".into(), html.into()]);
     let contestant = match task.through {
@@ -268,7 +290,11 @@ fn search(task: &Task, words: &[String], within: Duration) -> Outcome<Report> {
     let mut command;
     let mut lab = None;
     match contestant {
-        None => command = Command::new("timeout"),
+        None => {
+            // No lab's reaper ends it when this program is ended.
+            command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM", "timeout"]);
+        }
         Some(contestant) => {
             // Cables of its own each time: nothing of another contestant is left on them.
             let bench = Bench::build()?;
@@ -307,7 +333,21 @@ mod tests {
     fn plan(profiles: &[&str]) -> Plan {
         let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
         let (total, trial, confirm) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        Plan { profiles, through: vec![Through::Cable, Through::Memory], total, trial, confirm }
+        let through = vec![Through::Cable, Through::Memory];
+        Plan { command: String::new(), profiles, through, total, trial, confirm }
+    }
+
+    #[test]
+    fn a_part_is_no_whole_and_only_one_profile_has_a_second_rate() {
+        let mut plan = plan(&[]);
+        let tasks = tasks(&plan).unwrap();
+        let second = tasks.iter().filter(|task| arguments(&plan, task, Duration::ZERO).contains(&"0,0.1".to_owned()));
+        assert!(second.map(|task| task.file.as_str()).eq(["64b"; 2]));
+        assert!(plan.is_partial());
+        plan.through.clear();
+        assert!(!plan.is_partial());
+        plan.profiles.push("64b".into());
+        assert!(plan.is_partial());
     }
 
     #[test]

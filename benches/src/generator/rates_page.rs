@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use ::tests::Outcome;
+use ::tests::bars::escape;
 
 use super::answer::{Found, SearchReport, trim};
 use super::rates::{Case, Results, Through};
@@ -71,8 +72,8 @@ fn page(results: &Results, name: &str) -> Result<String, fmt::Error> {
     writeln!(out, "# Highest rates without loss, {}\n", results.date)?;
     writeln!(
         out,
-        "Made by `make bench-search` from commit {}, in {:.0} s. {}, {} CPUs, Linux {}. Every number is in [{name}.json]({name}.json).\n",
-        results.commit, results.seconds, machine.cpu, machine.cpus, machine.kernel
+        "Made by `{}` from commit {}, in {:.0} s. {}, {} CPUs, Linux {}. Every number is in [{name}.json]({name}.json).\n",
+        results.command, results.commit, results.seconds, machine.cpu, machine.cpus, machine.kernel
     )?;
     writeln!(out, "![non-drop rates]({name}.svg)\n")?;
     for through in Through::ALL {
@@ -158,7 +159,7 @@ fn figure(results: &Results) -> Result<String, fmt::Error> {
         let found = |case: &Case| case.search.as_ref().and_then(|search| search.found.first().cloned());
         let most =
             cases.iter().filter_map(|case| found(case)).map(|found| found.rate).fold(f64::MIN_POSITIVE, f64::max);
-        let title = cases.first().map_or("", |case| case.profile.as_str());
+        let title = escape(cases.first().map_or("", |case| case.profile.as_str()));
         let unit = if cases.iter().filter_map(|case| case.search.as_ref()).any(|search| search.unit != "packets") {
             "connections"
         } else {
@@ -213,10 +214,11 @@ mod tests {
     fn results(found: Option<Found>) -> Results {
         let failure = found.is_none().then(|| "no root".to_owned());
         let search = found.map(|found| SearchReport { found: vec![found], ..SearchReport::default() });
-        let (file, profile, through) = ("64b".to_owned(), "64 B".to_owned(), Through::Xdp);
+        let (file, profile, through) = ("64b".to_owned(), "64 B < 65 B".to_owned(), Through::Xdp);
         let case = Case { file, profile, through, command: String::new(), search, failure };
         let (date, machine) = ("2026-01-01".to_owned(), Machine::default());
-        Results { date, commit: String::new(), machine, seconds: 1.0, cases: vec![case] }
+        let command = "./target/release/rates --profiles 64b".to_owned();
+        Results { date, command, commit: String::new(), machine, seconds: 1.0, cases: vec![case] }
     }
 
     #[test]
@@ -224,10 +226,14 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("sluicegate-rates-{}", std::process::id()));
         publish(&results(Some(Found { rate: 777.0, ..Found::default() })), &dir).unwrap();
         let error = publish(&results(None), &dir).unwrap_err();
-        let page = fs::read_to_string(dir.join("rates-2026-01-01.md")).unwrap();
+        let read =
+            |extension: &str| fs::read_to_string(dir.join("rates-2026-01-01").with_extension(extension)).unwrap();
+        let (page, figure) = (read("md"), read("svg"));
         fs::remove_dir_all(&dir).unwrap();
         assert!(error.reason().contains("1 of 1 searches failed: 64b through xdp: no root"), "{error:?}");
         assert!(page.contains("**777**") && !page.contains("failed:"), "{page}");
+        assert!(page.contains("Made by `./target/release/rates --profiles 64b` from"), "{page}");
+        assert!(figure.contains(">64 B &lt; 65 B, "), "{figure}");
     }
 
     #[test]

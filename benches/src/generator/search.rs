@@ -16,7 +16,7 @@ const ABOVE: f64 = 1.25;
 const REST: Duration = Duration::from_secs(2);
 /// How much longer a search goes on when nothing has passed yet.
 const LATE: Duration = Duration::from_secs(5);
-/// By how much the rate is lowered each time that the confirming trial fails.
+/// By how much the rate is lowered each time that the confirming trial fails, as long as none has passed.
 const STEPS_DOWN: [f64; 6] = [0.95, 0.9, 0.85, 0.8, 0.7, 0.5];
 
 /// What to look for.
@@ -36,6 +36,16 @@ pub struct Search {
     pub confirm: Duration,
     /// The search for all answers ends after about so long, known and confirmed or not.
     pub within: Option<Duration>,
+}
+
+/// The lowest rate that does not pass, seen from one that does.
+enum High {
+    /// There is none.
+    None,
+    /// It is so near that the answer is known.
+    Near(Bound),
+    /// There is something between them to try.
+    Far(f64),
 }
 
 /// The trials of a search so far.
@@ -86,18 +96,14 @@ impl Search {
         let until = until.map(|until| until.saturating_sub(room).max(begun));
         loop {
             let known = self.known(accepted, &done.trials);
-            let (low, refuted) = (known.low(), known.refuted());
+            let low = known.low();
             if low >= self.highest {
                 return Ok(Bound::Highest);
             }
-            let high = [refuted, known.limit(low)].into_iter().flatten().min_by(f64::total_cmp);
-            let rate = match high {
-                None => self.highest,
-                // Whoever was at its limit at the lowest rate that does not pass is the one that bounds the answer.
-                Some(high) if self.is_narrow(low, high) => {
-                    return Ok(if Some(high) == refuted { Bound::Tested } else { Bound::Generator });
-                }
-                Some(high) => next(low, high, done.trials.last()),
+            let rate = match self.high(low, None, known) {
+                High::None => self.highest,
+                High::Near(bound) => return Ok(bound),
+                High::Far(high) => next(low, high, done.trials.last()),
             };
             if is_over(until, Duration::ZERO, known) {
                 return Ok(Bound::Time);
@@ -120,8 +126,8 @@ impl Search {
         high - low <= self.resolution.max(4.0 * SAME) * high || high <= least
     }
 
-    /// One long trial at the rate that was found; when it does not pass, the rate is lowered, and so on, down to what a long trial
-    /// has passed already. Tells what ended it.
+    /// One long trial at the rate that was found; when it does not pass, the rate is lowered until one does, and then raised again, half
+    /// way to what did not pass, until the answer is known well enough. Tells what ended it.
     fn confirm(
         &self,
         accepted: f64,
@@ -129,25 +135,53 @@ impl Search {
         until: Option<Duration>,
         done: &mut Done<impl FnMut(f64, Duration) -> Outcome<Trial>>,
     ) -> Outcome<Bound> {
-        let mut rate = self.known(accepted, &done.trials).best().map_or(0.0, Trial::load);
-        for (index, step) in STEPS_DOWN.into_iter().enumerate() {
-            let known = self.known(accepted, &done.trials);
-            if rate <= known.confirmed().map_or(0.0, Trial::load) {
-                return Ok(bound);
-            }
-            if index > 0 && is_over(until, self.confirm, known) {
-                return Ok(Bound::Time);
-            }
+        let known = self.known(accepted, &done.trials);
+        let mut rate = known.best().map_or(0.0, Trial::load);
+        if rate <= known.confirmed().map_or(0.0, Trial::load) {
+            return Ok(bound);
+        }
+        let mut steps = STEPS_DOWN.into_iter();
+        // The lowest rate of a long trial that says nothing of what is tested.
+        let mut limited = None;
+        loop {
             let trial = Trial { confirms: true, ..(done.trial)(rate, self.confirm)? };
             done.trials.push(trial);
-            bound = match trial.verdict(accepted) {
-                Verdict::Passed => return Ok(if trial.is_on_time() { bound } else { Bound::Generator }),
-                Verdict::Failed => Bound::Tested,
-                Verdict::Limited => Bound::Generator,
+            match trial.verdict(accepted) {
+                Verdict::Passed if trial.is_on_time() => {}
+                Verdict::Passed => return Ok(Bound::Generator),
+                Verdict::Failed => bound = Bound::Tested,
+                Verdict::Limited => (bound, limited) = (Bound::Generator, Some(rate)),
+            }
+            let known = self.known(accepted, &done.trials);
+            rate = match known.confirmed().map(Trial::load) {
+                Some(low) => match self.high(low, limited, known) {
+                    High::None => return Ok(bound),
+                    High::Near(bound) => return Ok(bound),
+                    High::Far(high) => f64::midpoint(low, high),
+                },
+                None => match steps.next() {
+                    Some(step) => rate * step.min(1.0 - self.resolution),
+                    None => return Ok(bound),
+                },
             };
-            rate *= step.min(1.0 - self.resolution);
+            if is_over(until, self.confirm, known) {
+                return Ok(Bound::Time);
+            }
         }
-        Ok(bound)
+    }
+
+    /// Where the lowest rate is that does not pass. `limited`: one that the generator was too slow for, beside those of short trials.
+    fn high(&self, low: f64, limited: Option<f64>, known: Known) -> High {
+        let refuted = known.refuted();
+        let high = [refuted, known.limit(low), limited].into_iter().flatten().min_by(f64::total_cmp);
+        match high {
+            None => High::None,
+            // Whoever was at its limit there is the one that bounds the answer.
+            Some(high) if self.is_narrow(low, high) => {
+                High::Near(if Some(high) == refuted { Bound::Tested } else { Bound::Generator })
+            }
+            Some(high) => High::Far(high),
+        }
     }
 
     /// The answer that all trials give together. Where no long one has passed, what a short one has shown must do.
@@ -289,8 +323,10 @@ mod tests {
         let tires = |rate: f64, time| device(if time == long { 4e5 } else { 4.5e5 })(rate, time);
         let report = search.run(tires).unwrap();
         let found = &report.found[0];
-        assert!(found.rate <= 4e5 && found.rate > 3.7e5 && found.confirmed > 59.0, "{found:?}");
-        assert!(report.trials.iter().filter(|trial| trial.confirms).count() > 1);
+        // Between the first that passes and the last that does not, it goes up again.
+        assert!(found.rate <= 4e5 && found.rate > 3.96e5 && found.confirmed > 59.0, "{found:?}");
+        assert!(found.bound == Bound::Tested && found.above.is_some_and(|above| above < 4.04e5), "{found:?}");
+        assert!(report.trials.iter().filter(|trial| trial.confirms).count() < 8, "{:?}", report.trials);
         // It bears nothing for sixty: what short trials have shown is given as such.
         let weak = |rate: f64, time| device(if time == long { 1e4 } else { 4.5e5 })(rate, time);
         let found = search.run(weak).unwrap().found.remove(0);
@@ -350,7 +386,7 @@ mod tests {
             long += u32::from(time > TRIAL);
             // The long trial of the first answer is the generator's own fault, those of the second one are not.
             let loss = if time > TRIAL || rate > 5e5 { 0.02 } else { 0.0 };
-            Ok(Trial { theirs: if time > TRIAL && long <= 6 { 0.0 } else { loss }, ..sent(rate, loss) })
+            Ok(Trial { theirs: if time > TRIAL && long <= 7 { 0.0 } else { loss }, ..sent(rate, loss) })
         };
         let search = Search { confirm: TRIAL * 2, ..search(&[0.0, 0.001], 1) };
         let report = search.run(device).unwrap();

@@ -107,20 +107,6 @@ pub fn positive(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is no number above 0"))
 }
 
-/// A count, `1000`, `64k` or `1M`.
-///
-/// # Errors
-/// The text is something else.
-pub fn count(text: &str) -> Result<u64, String> {
-    let (number, unit) = split(text)?;
-    match unit {
-        "" => Ok(number as u64),
-        "k" => Ok((number * 1e3) as u64),
-        "M" => Ok((number * 1e6) as u64),
-        _ => Err(format!("`{text}` is no count: say 1000, 64k or 1M")),
-    }
-}
-
 /// The number at the front, and the rest. Underscores may divide digits.
 fn split(text: &str) -> Result<(f64, &str), String> {
     let text = text.trim();
@@ -209,13 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn times_and_counts() {
+    fn times_and_numbers() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert!(duration("5").is_err());
-        assert_eq!(count("64k"), Ok(64_000));
-        assert_eq!(count("1_000"), Ok(1000));
-        assert!(count("1 dozen").is_err());
         assert_eq!((positive("0.5"), positive_duration("1ms")), (Ok(0.5), Ok(Duration::from_millis(1))));
         assert!(["0", "-1", "inf", "nan", "x", ""].into_iter().all(|wrong| positive(wrong).is_err()));
         assert!(["0s", "0ms", "1"].into_iter().all(|wrong| positive_duration(wrong).is_err()));

@@ -67,10 +67,17 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// Where pages stand: in the documents, or, of a quick run, beside the other results.
+/// The command line of this program, as it is called from the root of the tree.
 #[must_use]
-pub fn dir(quick: bool) -> PathBuf {
-    if quick { crate::results::dir() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks") }
+pub fn command(program: &str) -> String {
+    let words = std::env::args().skip(1);
+    std::iter::once(format!("./target/release/{program}")).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Where pages stand: in the documents, or, of a quick run or a part of one, beside the other results.
+#[must_use]
+pub fn dir(partial: bool) -> PathBuf {
+    if partial { crate::results::dir() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks") }
 }
 
 /// Writes the page `name`.md into `dir`, above what somebody has written there by hand.

@@ -1,6 +1,7 @@
 //! Tests in a network namespace of their own: the test binary runs the one test again under `unshare --net`. Namespaces
 //! without a name end with their last process, so nothing is ever left behind.
 
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 const INSIDE: &str = "SLUICEGATE_TEST_NAMESPACE";
@@ -12,7 +13,8 @@ pub fn in_namespace(name: &str, test: impl FnOnce()) {
         return test();
     }
     if output("id", &["-u"]).trim() != "0" {
-        eprintln!("SKIPPED: {name} needs root");
+        // Past what the test harness keeps to itself.
+        writeln!(std::io::stderr(), "SKIPPED: {name} needs root").unwrap();
         return;
     }
     let binary = std::env::current_exe().unwrap();

@@ -153,6 +153,8 @@ pub struct Snapshot {
     six: FixedSurrogates,
     /// Some service's datagrams make no flows.
     has_one_packet: bool,
+    /// Where such datagrams go; without a port, to the one that the client has asked for.
+    one_packet: HashSet<(Ipv4Addr, Option<u16>)>,
 }
 
 impl Snapshot {
@@ -181,6 +183,7 @@ impl Snapshot {
             removals: 0,
             six: FixedSurrogates::new(&tables.six)?,
             has_one_packet: tables.services.iter().any(|service| service.one_packet),
+            one_packet: HashSet::new(),
         };
         snapshot.check_overlays()?;
         for overlay in &snapshot.overlays {
@@ -218,6 +221,9 @@ impl Snapshot {
         for (position, backend) in service.backends.iter().enumerate() {
             adjacencies.push(self.adjacency(backend, service.direct)?);
             self.index_backend(backend, service.direct);
+            if service.one_packet {
+                self.one_packet.insert((backend.address, backend.port.map(std::num::NonZeroU16::get)));
+            }
             let place = BackendIndex { service: index.0 as u32, backend: position as u32 };
             if !self.backends.insert(backend.id.0, place) {
                 return Err(TablesError::BackendTwice(backend.id));
@@ -476,6 +482,11 @@ impl Snapshot {
     #[must_use]
     pub fn has_one_packet(&self) -> bool {
         self.has_one_packet
+    }
+
+    /// Whether datagrams that make no flows go there.
+    pub(crate) fn takes_one_packet(&self, address: Ipv4Addr, port: u16) -> bool {
+        self.one_packet.contains(&(address, Some(port))) || self.one_packet.contains(&(address, None))
     }
 
     /// Whether we translate source addresses to this one.

@@ -283,9 +283,8 @@ impl Core {
 
     fn repeat_syn(&mut self, tables: &Snapshot, id: FlowId, opening: &Opening, now: Duration) {
         let facts = FlowFacts::of(self.conntrack.flow(id));
-        let (Some(target), Some(frame)) = (tables.backend_or_retired(facts.backend), self.pool.take()) else {
-            return;
-        };
+        let Some(target) = tables.backend_or_retired(facts.backend) else { return };
+        let Some(frame) = self.pool.take() else { return };
         let Some(mut packet) = self.made_here(frame, &opening.syn(), &facts) else { return };
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.unanswered();
@@ -293,6 +292,11 @@ impl Core {
         let hit = Hit { id, direction: Direction::Original };
         let verdict = self.pass(tables, &mut packet, &facts, hit, &target, now);
         self.conclude(&mut packet, verdict);
+    }
+
+    /// Whether the flow's client takes its connection for open, whatever the backend will say.
+    pub(crate) fn was_opened_by_cookie(&self, id: FlowId) -> bool {
+        self.conntrack.flow(id).is_spliced() && self.splices.get(id).is_some_and(|splice| splice.cookie.is_some())
     }
 
     /// The client of a flow whose backend is being asked expects what follows the cookie.

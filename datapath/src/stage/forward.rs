@@ -5,7 +5,7 @@ use sys::{Frame, LinkType};
 use vxlan::OVERHEAD;
 use wire::{ETHERNET_LEN, IcmpError, ethertype};
 
-use super::known::{FlowFacts, our_address, translate};
+use super::known::{FlowFacts, translate};
 use super::six::{is_for_six, leaves_as_six, piece_mtu};
 use crate::adjacency::{Adjacency, PreparedHop, link_header};
 use crate::core::{Core, Role};
@@ -133,9 +133,8 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if packet.headers.ip.dont_fragment() {
-            self.counters.dropped(DropReason::TooBig);
             let error = IcmpError::FragmentationNeeded { mtu: mtu as u16 };
-            return self.answer_flow(tables, packet, facts, direction, error, our_address(facts, direction), now);
+            return self.answer_flow(tables, packet, facts, direction, error, DropReason::TooBig, now);
         }
         if leaves_as_six(facts, direction, target.adjacency) {
             wire::give_udp_checksum(packet.frame.bytes_mut(), &packet.headers);

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use conntrack::Direction;
-use wire::{FiveTuple, Icmp, L4, Rewrite};
+use wire::{FiveTuple, Headers, Icmp, L4, Rewrite};
 
 use super::known::{FlowFacts, comes_wrong};
 use crate::core::Core;
 use crate::packet::{Origin, Packet};
-use crate::service::Snapshot;
+use crate::service::{InterfaceIndex, Snapshot};
 use crate::surrogate::is_surrogate;
 use crate::verdict::{DropReason, Verdict};
 
@@ -74,6 +74,11 @@ impl Core {
             wire::decrement_ttl(packet.frame.bytes_mut(), &packet.headers.ip);
             return self.forward(tables, &mut packet.frame, &facts, direction, &target);
         }
+        let mtu = match direction {
+            Direction::Original => target.adjacency.mtu,
+            Direction::Reply => tables.link_mtu(InterfaceIndex(facts.client.interface)),
+        };
+        let icmp = &fit(packet, icmp, mtu);
         let outer = facts.rewrite(direction);
         let inner = sent_by_receiver(&outer);
         let tuple = FiveTuple {
@@ -104,6 +109,20 @@ impl Core {
         }
         self.search_further(packet).unwrap_or(Verdict::Drop(DropReason::IcmpNoFlow))
     }
+}
+
+/// Cuts an error that is too long for its way: no error may answer it, so its sender would never know.
+fn fit(packet: &mut Packet, icmp: &Icmp, mtu: usize) -> Icmp {
+    if packet.frame.len() <= mtu || packet.headers.ip.is_fragment() {
+        return *icmp;
+    }
+    let len = wire::shorten_icmp_error(packet.frame.bytes_mut(), &packet.headers.ip, icmp);
+    packet.frame.truncate(len);
+    match Headers::parse(packet.frame.bytes(), 0) {
+        Ok(headers) => packet.headers = headers,
+        Err(_) => return *icmp,
+    }
+    if let L4::Icmp(shorter) = packet.headers.l4 { shorter } else { *icmp }
 }
 
 /// The packet that the receiver of an error had sent, which the error is about.

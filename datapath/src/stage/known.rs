@@ -85,14 +85,7 @@ impl Core {
         now: Duration,
     ) -> Verdict {
         if !self.recheck(tables, hit, now) {
-            return match (&packet.headers.l4, hit.direction) {
-                (L4::Tcp(tcp), Direction::Original) if opens(tcp.flags()) => {
-                    self.close_flow(tables, hit.id);
-                    self.new_flow(tables, packet, key, now)
-                }
-                (L4::Tcp(_), _) | (_, Direction::Reply) => self.refuse(tables, packet, hit, now),
-                (_, Direction::Original) => self.new_flow(tables, packet, key, now),
-            };
+            return self.without_backend(tables, packet, key, hit, now);
         }
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));
         let Some(target) = tables.backend_or_retired(facts.backend) else {
@@ -132,7 +125,7 @@ impl Core {
                 self.pass(tables, packet, &facts, hit, &target, now)
             }
             Track::Reopen => {
-                self.close_flow(tables, hit.id);
+                self.replace_flow(tables, hit.id, now);
                 self.new_flow(tables, packet, key, now)
             }
             Track::Refused => self.refuse(tables, packet, hit, now),
@@ -140,8 +133,30 @@ impl Core {
         }
     }
 
-    /// After a table change, the next packet of a flow looks whether its backend still stands. False: it does not; a
-    /// UDP flow is closed then, a TCP flow is reset and both ends have been told.
+    /// A packet of a flow that was reset, or that has just been closed. Its client may begin anew.
+    fn without_backend(
+        &mut self,
+        tables: &Snapshot,
+        packet: &mut Packet,
+        key: FiveTuple,
+        hit: Hit,
+        now: Duration,
+    ) -> Verdict {
+        let begins = matches!(&packet.headers.l4, L4::Tcp(tcp) if opens(tcp.flags()));
+        let is_closed = self.conntrack.get(hit.id).is_none();
+        match hit.direction {
+            Direction::Original if is_closed => self.new_flow(tables, packet, key, now),
+            Direction::Original if begins => {
+                self.close_flow(tables, hit.id);
+                self.new_flow(tables, packet, key, now)
+            }
+            Direction::Reply if is_closed => Verdict::Drop(DropReason::BackendGone),
+            _ => self.refuse(tables, packet, hit, now),
+        }
+    }
+
+    /// After a table change, the next packet of a flow looks whether its backend still stands. False: it does not; a flow
+    /// that nobody takes for a connection is closed then, any other is reset and both ends have been told.
     fn recheck(&mut self, tables: &Snapshot, hit: Hit, now: Duration) -> bool {
         let generation = tables.generation().0 as u32;
         let flow = self.conntrack.flow_mut(hit.id);
@@ -241,8 +256,6 @@ impl Core {
         }
         let len = packet.frame.len();
         let spliced = self.conntrack.flow(hit.id).is_spliced();
-        let stats = target.backend.stats.worker(self.index);
-        count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
         if let Some(link) = self.moved_to(packet, hit) {
             self.conntrack.flow_mut(hit.id).client = link;
         }
@@ -256,20 +269,26 @@ impl Core {
         }
         let mut mtu = if hit.direction == Direction::Original { target.adjacency.mtu } else { client_mtu };
         let limit = if packet.origin == Origin::Overlay { target.adjacency.mtu } else { mtu };
-        if len > limit.min(JOINED) && self.is_joined(&packet.headers, packet.origin) {
-            if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, false, now) {
-                return verdict;
-            }
-            let mtu = six::segment_mtu(facts, hit.direction, target.adjacency, mtu.min(target.adjacency.mtu));
-            return self.segment(tables, packet, facts, hit.direction, target, mtu);
-        }
-        if has_six_end {
+        let is_joined = len > limit.min(JOINED) && self.is_joined(&packet.headers, packet.origin);
+        if is_joined {
+            mtu = six::segment_mtu(facts, hit.direction, target.adjacency, mtu.min(target.adjacency.mtu));
+        } else if has_six_end {
             mtu = six::mtu_for(&packet.headers.ip, facts, hit.direction, target.adjacency, mtu);
         }
-        if spliced && let Some(verdict) = self.depart(tables, packet, facts, hit, len > mtu, now) {
+        let is_too_big = len > mtu && !is_joined;
+        let end = if spliced { self.depart(tables, packet, facts, hit, is_too_big, now) } else { None };
+        let is_refused = is_too_big && packet.headers.ip.dont_fragment() || matches!(end, Some(Verdict::Drop(_)));
+        if !is_refused {
+            let stats = target.backend.stats.worker(self.index);
+            count(self.conntrack.flow_mut(hit.id), packet, hit.direction, stats);
+        }
+        if let Some(verdict) = end {
             return verdict;
         }
-        if len > mtu {
+        if is_joined {
+            return self.segment(tables, packet, facts, hit.direction, target, mtu);
+        }
+        if is_too_big {
             return self.too_big(tables, packet, facts, hit.direction, target, mtu, now);
         }
         translate(packet, &facts.rewrite(hit.direction));

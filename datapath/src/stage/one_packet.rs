@@ -110,15 +110,16 @@ impl Core {
         if packet.headers.ip.ttl() <= 1 {
             return self.time_exceeded(tables, packet, facts, direction, now);
         }
-        let len = packet.frame.len();
-        if let Some(stats) = target.backend.stats.worker(self.index) {
-            stats.packet(direction, len);
-        }
         let mtu = match direction {
             Direction::Original => target.adjacency.mtu,
             Direction::Reply => six::client_mtu(facts, tables.link_mtu(InterfaceIndex(facts.client.interface))),
         };
         let mtu = six::mtu_for(&packet.headers.ip, facts, direction, target.adjacency, mtu);
+        let len = packet.frame.len();
+        let is_refused = len > mtu && packet.headers.ip.dont_fragment();
+        if !is_refused && let Some(stats) = target.backend.stats.worker(self.index) {
+            stats.packet(direction, len);
+        }
         if len > mtu {
             return self.too_big(tables, packet, facts, direction, target, mtu, now);
         }

@@ -51,7 +51,7 @@ impl Core {
         as_reply(self.send_to_client(tables, &mut packet.frame, link))
     }
 
-    /// Answers a packet of a known flow with an ICMP error towards its sender.
+    /// Answers a packet of a known flow, which goes no further for this reason, with an ICMP error towards its sender.
     #[expect(clippy::too_many_arguments, reason = "the whole context of one packet")]
     pub(crate) fn answer_flow(
         &mut self,
@@ -60,13 +60,17 @@ impl Core {
         facts: &FlowFacts,
         direction: Direction,
         error: IcmpError,
-        from: Ipv4Addr,
+        reason: DropReason,
         now: Duration,
     ) -> Verdict {
-        if let Some(reason) = self.write_icmp(packet, error, from, now) {
+        if !wire::deserves_icmp_error(&packet.headers) {
             return Verdict::Drop(reason);
         }
-        self.back_to_sender(tables, &mut packet.frame, facts, direction)
+        if let Some(unanswered) = self.write_icmp(packet, error, our_address(facts, direction), now) {
+            return Verdict::Drop(unanswered);
+        }
+        let answer = self.back_to_sender(tables, &mut packet.frame, facts, direction);
+        self.count_answered(answer, reason)
     }
 
     pub(crate) fn time_exceeded(
@@ -77,24 +81,31 @@ impl Core {
         direction: Direction,
         now: Duration,
     ) -> Verdict {
-        self.counters.dropped(DropReason::TtlExpired);
-        self.answer_flow(tables, packet, facts, direction, IcmpError::TimeExceeded, our_address(facts, direction), now)
+        self.answer_flow(tables, packet, facts, direction, IcmpError::TimeExceeded, DropReason::TtlExpired, now)
     }
 
     /// A segment of a flow that was reset: its sender gets a RST that its stack must believe (sequence = its own ack).
     pub(crate) fn refuse(&mut self, tables: &Snapshot, packet: &mut Packet, hit: Hit, now: Duration) -> Verdict {
-        self.counters.dropped(DropReason::FlowReset);
         let facts = FlowFacts::of(self.conntrack.flow(hit.id));
         let reset = match (&packet.headers.l4, packet.headers.five_tuple()) {
             (L4::Tcp(tcp), Some(tuple)) => wire::reset_for(tcp, tuple),
             _ => None,
         };
-        let Some(reset) = reset else { return Verdict::Drop(DropReason::BackendGone) };
+        let Some(reset) = reset else { return Verdict::Drop(DropReason::FlowReset) };
         if !self.limiter.allow(now) {
             return Verdict::Drop(DropReason::RateLimited);
         }
         write_reset(&mut packet.frame, &reset);
-        self.back_to_sender(tables, &mut packet.frame, &facts, hit.direction)
+        let answer = self.back_to_sender(tables, &mut packet.frame, &facts, hit.direction);
+        self.count_answered(answer, DropReason::FlowReset)
+    }
+
+    /// Counts why a packet was answered instead of sent on. If the answer is dropped in its place, that counts alone.
+    pub(super) fn count_answered(&self, answer: Verdict, reason: DropReason) -> Verdict {
+        if !matches!(answer, Verdict::Drop(_)) {
+            self.counters.dropped(reason);
+        }
+        answer
     }
 
     /// Sends an answer of ours back to the side that `direction`'s packets come from.

@@ -234,10 +234,7 @@ impl Core {
             (_, Protocol::Udp) => self.answer_icmp(tables, packet, wire::IcmpError::PortUnreachable, key.dst, now),
             _ => Verdict::Drop(reason),
         };
-        if let Verdict::Reply(_) = verdict {
-            self.counters.dropped(reason);
-        }
-        verdict
+        self.count_answered(verdict, reason)
     }
 }
 

@@ -28,6 +28,9 @@ use crate::verdict::{DropReason, Purpose, Verdict};
 
 /// Packets taken from other workers per turn.
 const MESSAGES_PER_TURN: usize = 2 * BURST;
+/// Bytes of them after which the rest waits for the next turn: a joined packet becomes dozens of frames, and all of a turn must be
+/// there before the first of them is sent.
+const MESSAGE_BYTES_PER_TURN: usize = 256 << 10;
 
 /// What a worker tells control.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,11 +212,13 @@ impl Worker {
 
     /// What other workers left for us.
     fn take_messages(&mut self, now: Duration) -> usize {
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         while taken < MESSAGES_PER_TURN
+            && bytes < MESSAGE_BYTES_PER_TURN
             && let Some(message) = self.core.exchange.receive()
         {
             taken += 1;
+            bytes += message.frame.len();
             self.core.counters.received_over.add(1);
             let (purpose, origin) = (message.purpose, message.origin);
             let Some(frame) = self.core.adopt(message.frame, message.home) else { continue };

@@ -13,6 +13,8 @@ use crate::{BURST, Frame, os};
 pub(crate) struct Received {
     pub(crate) peer: SocketAddrV4,
     pub(crate) len: usize,
+    /// DSCP and ECN, if the socket was told to say it (`IP_RECVTOS`).
+    pub(crate) tos: u8,
     /// It was longer than the frame.
     pub(crate) cut: bool,
 }
@@ -22,6 +24,7 @@ struct Messages {
     headers: [MaybeUninit<libc::mmsghdr>; BURST],
     buffers: [MaybeUninit<libc::iovec>; BURST],
     addresses: [MaybeUninit<libc::sockaddr_in>; BURST],
+    controls: [MaybeUninit<Control>; BURST],
 }
 
 impl Messages {
@@ -30,6 +33,7 @@ impl Messages {
             headers: [const { MaybeUninit::uninit() }; BURST],
             buffers: [const { MaybeUninit::uninit() }; BURST],
             addresses: [const { MaybeUninit::uninit() }; BURST],
+            controls: [const { MaybeUninit::uninit() }; BURST],
         }
     }
 
@@ -44,6 +48,14 @@ impl Messages {
         header.msg_hdr.msg_iov = self.buffers[at].as_mut_ptr();
         header.msg_hdr.msg_iovlen = 1;
         self.headers[at].write(header);
+    }
+
+    /// The `at`-th message, described before, leaves room for what the kernel has to say of it.
+    fn leave_room(&mut self, at: usize) {
+        // SAFETY: written by `describe`.
+        let header = unsafe { self.headers[at].assume_init_mut() };
+        header.msg_hdr.msg_control = self.controls[at].as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = size_of::<Control>() as _;
     }
 }
 
@@ -60,10 +72,11 @@ pub(crate) fn receive<'a>(
     for (at, frame) in frames[..count].iter_mut().enumerate() {
         let room = frame.bytes_mut().get_mut(skip..).unwrap_or_default();
         messages.describe(at, room.as_mut_ptr(), room.len(), anyone);
+        messages.leave_room(at);
     }
     let headers = messages.headers.as_mut_ptr().cast();
-    // SAFETY: `count` headers are described, each leading to a buffer inside a frame that we hold exclusively and to an address,
-    // all of which outlive the call.
+    // SAFETY: `count` headers are described, each leading to a buffer inside a frame that we hold exclusively, to an address and to
+    // a control message, all of which outlive the call.
     let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, count as u32, libc::MSG_DONTWAIT, ptr::null_mut()) };
     let got = os::check(got)?.unsigned_abs() as usize;
     for (at, slot) in into.iter_mut().enumerate().take(got.min(count)) {
@@ -73,10 +86,25 @@ pub(crate) fn receive<'a>(
         *slot = Received {
             peer: os::from_kernel(address),
             len: header.msg_len as usize,
+            // SAFETY: the kernel has written the control messages to where the header leads, which is in `messages`.
+            tos: unsafe { told_tos(&header.msg_hdr) },
             cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         };
     }
     Ok(&into[..got.min(count)])
+}
+
+/// What the kernel says of a message, if anything: we ask for one thing only.
+///
+/// # Safety
+/// The message was received, and its control messages are still where it leads.
+unsafe fn told_tos(message: &libc::msghdr) -> u8 {
+    // SAFETY: `msg_controllen` is what the kernel has written of the control messages; one is aligned, and has its data behind it.
+    unsafe {
+        let Some(header) = libc::CMSG_FIRSTHDR(message).as_ref() else { return 0 };
+        let is_tos = (header.cmsg_level, header.cmsg_type) == (libc::IPPROTO_IP, libc::IP_TOS);
+        if is_tos { *libc::CMSG_DATA(header) } else { 0 }
+    }
 }
 
 /// Sends the frames to where `to` says; tells how many the socket took, from the front.

@@ -42,6 +42,7 @@ impl OverlaySocket {
         let open = || -> io::Result<(OwnedFd, OwnedFd)> {
             let udp = os::socket(libc::SOCK_DGRAM, 0)?;
             os::set_option(udp.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1_u32)?;
+            os::set_option(udp.as_fd(), libc::IPPROTO_IP, libc::IP_RECVTOS, 1_u32)?;
             os::bind(udp.as_fd(), vtep)?;
             // This protocol means that packets bring their own headers, and that nothing is received.
             let raw = os::socket(libc::SOCK_RAW, libc::IPPROTO_RAW)?;
@@ -50,7 +51,7 @@ impl OverlaySocket {
         let (udp, raw) = open().map_err(|error| explain(vtep, &error))?;
         os::enlarge_buffers(udp.as_fd(), SOCKET_BUFFER_BYTES);
         os::enlarge_buffers(raw.as_fd(), SOCKET_BUFFER_BYTES);
-        let nothing = Received { peer: vtep, len: 0, cut: false };
+        let nothing = Received { peer: vtep, len: 0, tos: 0, cut: false };
         let (received, scratch) = ([nothing; BURST], Vec::with_capacity(BURST));
         let runs = Runs::new(*vtep.ip());
         Ok(OverlaySocket { vtep, udp, raw, runs, received, scratch, more: false, cut: 0, refused: 0, error: None })
@@ -93,12 +94,12 @@ impl OverlaySocket {
     }
 }
 
-/// Puts the headers of a datagram from `peer` in front of it, as the wire had them but for what the socket does not tell.
-fn write_headers(packet: &mut [u8], peer: SocketAddrV4, local: SocketAddrV4) {
+/// Puts the headers of a datagram in front of it, as the wire had them but for what the socket does not tell.
+fn write_headers(packet: &mut [u8], Received { peer, tos, .. }: &Received, local: SocketAddrV4) {
     let len = packet.len() as u16;
     let Some(headers) = packet.first_chunk_mut::<HEADERS>() else { return };
     *headers = [0; HEADERS];
-    headers[0] = 0x45;
+    headers[..2].copy_from_slice(&[0x45, *tos]);
     headers[2..4].copy_from_slice(&len.to_be_bytes());
     headers[8] = 64;
     headers[9] = libc::IPPROTO_UDP as u8;
@@ -168,7 +169,7 @@ impl Device for OverlaySocket {
                 continue;
             }
             frame.truncate(HEADERS + datagram.len);
-            write_headers(frame.bytes_mut(), datagram.peer, self.vtep);
+            write_headers(frame.bytes_mut(), datagram, self.vtep);
             burst.push(frame);
         }
         pool.put_all(self.scratch.drain(..));
@@ -237,11 +238,12 @@ mod tests {
     fn headers_are_those_of_the_wire() {
         let mut packet = [0xaa; HEADERS + 4];
         let address = |text: &str| text.parse().unwrap();
-        write_headers(&mut packet, address("192.168.77.11:51234"), address("192.168.77.14:4789"));
-        // Made by hand from RFC 791 and RFC 768; the checksum by adding the words: 0x4500 + 0x20 + 0x4011 + 0xc0a8 + 0x4d0b
-        // + 0xc0a8 + 0x4d0e = 0x2a09a, folded 0xa09c, inverted 0x5f63.
+        let datagram = Received { peer: address("192.168.77.11:51234"), len: 4, tos: 3, cut: false };
+        write_headers(&mut packet, &datagram, address("192.168.77.14:4789"));
+        // Made by hand from RFC 791 and RFC 768; the checksum by adding the words: 0x4503 + 0x20 + 0x4011 + 0xc0a8 + 0x4d0b
+        // + 0xc0a8 + 0x4d0e = 0x2a09d, folded 0xa09f, inverted 0x5f60.
         let expected = [
-            0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0x5f, 0x63, 192, 168, 77, 11, 192, 168, 77, 14, 0xc8, 0x22, 0x12, 0xb5,
+            0x45, 3, 0, 32, 0, 0, 0, 0, 64, 17, 0x5f, 0x60, 192, 168, 77, 11, 192, 168, 77, 14, 0xc8, 0x22, 0x12, 0xb5,
             0, 12, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa,
         ];
         assert_eq!(packet, expected);

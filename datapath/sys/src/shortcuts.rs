@@ -201,6 +201,13 @@ impl Lender {
         SHORTCUTS / self.workers
     }
 
+    /// Whether the program takes packets of flows that are lent by these tables: it goes by the newest, and by none while it is not
+    /// allowed to take any.
+    #[must_use]
+    pub fn serves(&self, generation: u32) -> bool {
+        self.table.terms.get(0).is_some_and(|terms| terms.generation.load(Ordering::SeqCst) == generation)
+    }
+
     /// Whether a place is free.
     pub fn has_room(&mut self, now: Duration) -> bool {
         while let Some((_, rested)) = self.resting.pop_front_if(|(until, _)| *until <= now) {

@@ -299,12 +299,17 @@ impl Gateway {
         let lender = shortcuts.lenders(1).remove(0);
         self.workers[0].core_mut().lend_by(Lending::new(lender, vec![Some(output); 2]));
         self.shortcuts = Some(Arc::clone(shortcuts));
-        self.set_terms();
+        self.set_terms(self.generation);
     }
 
-    fn set_terms(&self) {
+    /// The program knows of the next tables already, the workers do not.
+    pub fn announce(&self) {
+        self.set_terms(self.generation + 1);
+    }
+
+    fn set_terms(&self, generation: u64) {
         if let Some(shortcuts) = &self.shortcuts {
-            shortcuts.set_terms(self.generation as u32, Some(SocketAddrV4::new(OUR_VTEP, vxlan::PORT)));
+            shortcuts.set_terms(generation as u32, Some(SocketAddrV4::new(OUR_VTEP, vxlan::PORT)));
         }
     }
 
@@ -329,14 +334,23 @@ impl Gateway {
     }
 
     /// The workers have not had a turn yet.
-    pub fn publish_quietly(&mut self, mut tables: Tables) {
+    pub fn publish_quietly(&mut self, tables: Tables) {
+        self.publish_as(tables, true);
+    }
+
+    /// The new tables know nothing of what the old ones had, as if it had been gone for long.
+    pub fn publish_alone(&mut self, tables: Tables) {
+        self.publish_as(tables, false);
+    }
+
+    fn publish_as(&mut self, mut tables: Tables, inherits: bool) {
         self.generation += 1;
         tables.generation = Generation(self.generation);
         let mut snapshot = Snapshot::build(tables).unwrap();
-        if let Some(previous) = self.publisher.newest() {
+        if let Some(previous) = self.publisher.newest().filter(|_| inherits) {
             snapshot.inherit(previous, self.now, Timeouts::default().tcp_reset);
         }
-        self.set_terms();
+        self.set_terms(self.generation);
         self.publisher.publish(self.generation, Arc::new(snapshot));
     }
 

@@ -320,9 +320,14 @@ impl Seen {
 
 /// An ICMP error about `original`, quoting its header and eight more bytes (RFC 792).
 pub fn icmp_error(src: Ipv4Addr, dst: Ipv4Addr, kind: u8, code: u8, rest: u32, original: &[u8]) -> Vec<u8> {
+    long_icmp_error(src, dst, kind, code, rest, &original[..28])
+}
+
+/// An ICMP error that quotes all of this.
+pub fn long_icmp_error(src: Ipv4Addr, dst: Ipv4Addr, kind: u8, code: u8, rest: u32, quote: &[u8]) -> Vec<u8> {
     let mut icmp = vec![kind, code, 0, 0];
     icmp.extend(rest.to_be_bytes());
-    icmp.extend(&original[..28]);
+    icmp.extend(quote);
     let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&icmp).ones_complement().to_be();
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
     let mut bytes = Vec::new();

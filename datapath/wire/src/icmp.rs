@@ -6,7 +6,7 @@ mod inner;
 mod sequence;
 
 pub use echo::echo_reply_in_place;
-pub use error::{IcmpError, deserves_icmp_error, write_icmp_error};
+pub use error::{IcmpError, deserves_icmp_error, shorten_icmp_error, write_icmp_error};
 pub use inner::{IcmpInner, translate_icmp_error};
 pub use sequence::map_quoted_seq;
 

@@ -32,8 +32,8 @@ pub use ethernet::{ETHERNET_LEN, Ethernet, ethernet, ethertype, write_ethernet};
 pub use flow::{FiveTuple, Protocol, UnknownProtocol};
 pub use fragment::{FragmentKey, split};
 pub use icmp::{
-    Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, map_quoted_seq, translate_icmp_error,
-    write_icmp_error,
+    Icmp, IcmpError, IcmpInner, deserves_icmp_error, echo_reply_in_place, map_quoted_seq, shorten_icmp_error,
+    translate_icmp_error, write_icmp_error,
 };
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;

@@ -52,9 +52,12 @@ impl Spent {
     /// What was spent since `before`.
     #[must_use]
     pub fn since(&self, before: &Spent) -> Spent {
+        // User time is told in ticks, and may have gone on by more than all time on the CPU has, which is exact.
+        let on_cpu = (self.user + self.system).saturating_sub(before.user + before.system);
+        let user = self.user.saturating_sub(before.user).min(on_cpu);
         Spent {
-            user: self.user.saturating_sub(before.user),
-            system: self.system.saturating_sub(before.system),
+            user,
+            system: on_cpu - user,
             softirq: self.softirq.saturating_sub(before.softirq),
             nodes: self.nodes.saturating_sub(before.nodes),
         }
@@ -197,4 +200,18 @@ fn user_time(pid: u32) -> Outcome<u64> {
     let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = after.split_whitespace().nth(11).and_then(|word| word.parse().ok()).unwrap_or(0);
     Ok(ticks * TICK_NS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_of_user_time_adds_nothing_to_what_was_spent() {
+        let before = Spent { user: TICK_NS, system: 9_000_000, softirq: 1, nodes: 1 };
+        // Three milliseconds on the CPU, and the tick that the time before was due.
+        let after = Spent { user: 2 * TICK_NS, system: 2_000_000, softirq: 3, nodes: 1 };
+        let spent = after.since(&before);
+        assert_eq!((spent.gateway(), spent.user, spent.system, spent.nodes), (3_000_002, 3_000_000, 0, 0));
+    }
 }

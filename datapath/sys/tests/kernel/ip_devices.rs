@@ -131,6 +131,30 @@ fn overlay_sockets_keep_the_source_port_and_add_the_outer_headers() {
     });
 }
 
+/// Congestion on the underlay is the inner packet's too (RFC 6040).
+#[test]
+fn an_overlay_socket_tells_what_was_marked_on_the_way() {
+    in_namespace(|| {
+        let (mut here, mut there) = overlay_sockets();
+        let mut pool = FramePool::heap(64, 2048);
+        let marks = [3, 0, 0xbb, 2, 0];
+        let mark = |(n, tos): (usize, &u8)| {
+            let mut packet = udp((HERE, 50_000 + n as u16), (THERE, 4789), b"marked");
+            packet[1] = *tos;
+            packet
+        };
+        let mut out: Vec<Frame> = marks.iter().enumerate().map(mark).map(|ip| frame(&mut pool, &ip)).collect();
+        assert_eq!(here.tx(&mut pool, &mut out).sent, marks.len());
+        let burst = receive(&mut there, &mut pool, marks.len());
+        assert_eq!(burst.iter().map(|received| received.bytes()[1]).collect::<Vec<_>>(), marks);
+        for received in &burst {
+            let words = received.bytes()[..20].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+            assert_eq!(words.sum::<u32>() % 0xffff, 0, "its checksum covers the mark");
+        }
+        pool.put_all(burst);
+    });
+}
+
 #[test]
 fn an_overlay_socket_refuses_one_packet_and_sends_the_others() {
     in_namespace(|| {

@@ -5,15 +5,17 @@ use std::net::Ipv4Addr;
 use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
 use etherparse::{Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpNumber, Ipv4Header};
 
-use super::HEADER_LEN;
-use crate::bytes::{get16, window};
+use super::{CHECKSUM, HEADER_LEN, Icmp};
+use crate::bytes::{get16, set16, window, window_mut};
 use crate::ipv4::{self, DEFAULT_TTL, MIN_HEADER_LEN};
-use crate::{Headers, L4};
+use crate::{Delta, Headers, Ipv4, L4};
 
 /// The longest ICMP error (RFC 1812 4.3.2.3): every host takes 576 bytes.
 const MAX_ERROR_LEN: usize = 576;
 /// How much of the original that leaves.
 const MAX_QUOTE_LEN: usize = MAX_ERROR_LEN - MIN_HEADER_LEN - HEADER_LEN;
+/// Where a message says how much of it is a quote, if something follows that (RFC 4884).
+const QUOTE_LEN: usize = 5;
 /// Precedence "internetwork control" for errors (RFC 1812 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
 /// What an error keeps of the original's TOS, as Linux has it: all but the precedence and the last bit.
@@ -89,4 +91,31 @@ pub fn write_icmp_error(buf: &mut [u8], error: IcmpError, src: Ipv4Addr, dst: Ip
     packet[MIN_HEADER_LEN..MIN_HEADER_LEN + HEADER_LEN].copy_from_slice(&icmp);
     packet[MIN_HEADER_LEN + HEADER_LEN..].copy_from_slice(quote);
     total_len
+}
+
+/// Cuts an ICMP error that is longer than that down to 576 bytes (RFC 1812 4.3.2.3) and returns the packet's new length. Lengths
+/// change, and checksums by delta: what came wrong stays wrong. What may follow the quote (RFC 4884) is gone.
+///
+/// The packet is no fragment.
+pub fn shorten_icmp_error(frame: &mut [u8], ip: &Ipv4, icmp: &Icmp) -> usize {
+    let end = (ip.offset() + MAX_ERROR_LEN).min(icmp.end());
+    let word = |bytes: &[u8]| u16::from_be_bytes([bytes[0], bytes.get(1).copied().unwrap_or(0)]);
+    let gone = frame.get(end..icmp.end()).unwrap_or_default();
+    if gone.is_empty() {
+        return frame.len();
+    }
+    let delta = gone.chunks(2).fold(Delta::new(), |delta, bytes| delta.replace16(word(bytes), 0));
+    if let Some(message) = window_mut::<HEADER_LEN>(frame, icmp.offset()) {
+        let old = get16(message, QUOTE_LEN - 1);
+        message[QUOTE_LEN] = 0;
+        let checksum = delta.replace16(old, get16(message, QUOTE_LEN - 1)).apply(get16(message, CHECKSUM));
+        set16(message, CHECKSUM, checksum);
+    }
+    if let Some(header) = window_mut::<MIN_HEADER_LEN>(frame, ip.offset()) {
+        let (old, new) = (get16(header, ipv4::field::TOTAL_LEN), (end - ip.offset()) as u16);
+        let checksum = Delta::new().replace16(old, new).apply(get16(header, ipv4::field::CHECKSUM));
+        set16(header, ipv4::field::TOTAL_LEN, new);
+        set16(header, ipv4::field::CHECKSUM, checksum);
+    }
+    end
 }
