@@ -128,7 +128,9 @@ fn trouble(interfaces: &[Interface]) -> Option<String> {
 
 /// Why the kernel cannot send on what comes in without XDP in the driver.
 fn without_driver(program: &XdpFilter, interface: &str) -> Option<String> {
-    program.keeps_joined(interface).map(|why| format!("it runs generic XDP, and sends nothing on (Linux 6.6 can): {why}"))
+    program
+        .keeps_joined(interface)
+        .map(|why| format!("it runs generic XDP, and sends nothing on (Linux 6.6 can): {why}"))
 }
 
 /// Why an interface does not send what other drivers redirect to it.
@@ -178,7 +180,8 @@ mod tests {
         let config = config::parse("gw.toml", text.as_bytes(), &[0, 1]).unwrap().config;
         let mut program = XdpFilter::load().unwrap();
         for name in ["eth0", "eth1"] {
-            program.attach(name, XdpMode::Copy).unwrap();
+            let mode = if generic.iter().any(|one| one == name) { XdpMode::Generic } else { XdpMode::Copy };
+            program.attach(name, mode).unwrap();
         }
         let shortcut = Shortcut::prepare(&mut program, &config, generic).unwrap();
         (program, shortcut)
@@ -241,14 +244,55 @@ mod tests {
     }
 
     #[test]
-    fn shortcuts_are_off_where_none_can_be() {
-        in_namespace("devices::shortcuts::tests::shortcuts_are_off_where_none_can_be", || {
+    fn one_in_the_driver_asks_something_of_all() {
+        in_namespace("devices::shortcuts::tests::one_in_the_driver_asks_something_of_all", || {
             if !kernel_tells() {
                 return;
             }
             let (_program, mut shortcut) = prepare("shortcuts = \"always\"", &["eth0".to_owned()]);
             shortcut.watch();
-            let reasons = [NOTHING_SENT_ON, DEAF, TUN].map(|reason| Some(reason.to_owned()));
+            // What comes to eth1 is redirected by its driver, and to eth0 it would be.
+            assert_eq!(said(&shortcut), (true, vec![None, Some(DEAF.to_owned()), Some(TUN.to_owned())]));
+            gro("off");
+            shortcut.next_look = Duration::ZERO;
+            shortcut.watch();
+            let reasons = [DEAF, DEAF, TUN].map(|reason| Some(reason.to_owned()));
+            assert_eq!(said(&shortcut), (false, reasons.to_vec()));
+        });
+    }
+
+    #[test]
+    fn generic_xdp_alone_asks_nothing_of_interfaces() {
+        in_namespace("devices::shortcuts::tests::generic_xdp_alone_asks_nothing_of_interfaces", || {
+            let (program, mut shortcut) = prepare("", &["eth0".to_owned(), "eth1".to_owned()]);
+            if let Some(why) = program.keeps_joined("eth0") {
+                eprintln!("SKIPPED: only Linux 6.6 and later sends on what comes by generic XDP: {why}");
+                return;
+            }
+            let on = (true, vec![None, None, Some(TUN.to_owned())]);
+            assert_eq!(said(&shortcut), on);
+            gro("off");
+            shortcut.next_look = Duration::ZERO;
+            shortcut.watch();
+            assert_eq!(said(&shortcut), on);
+            assert_eq!(shortcut.lendings(2).len(), 2);
+        });
+    }
+
+    #[test]
+    fn shortcuts_are_off_where_none_can_be() {
+        in_namespace("devices::shortcuts::tests::shortcuts_are_off_where_none_can_be", || {
+            if !kernel_tells() {
+                return;
+            }
+            ip("link add eth9 type veth peer name far9");
+            let text = "[gateway]\nshortcuts = \"auto\"\n[[interface]]\nname = \"eth9\"\n[[interface]]\nname = \"sg0\"\ndriver = \"tun\"\n";
+            let config = config::parse("gw.toml", text.as_bytes(), &[0]).unwrap().config;
+            let mut program = XdpFilter::load().unwrap();
+            program.attach("eth9", XdpMode::Copy).unwrap();
+            let mut shortcut = Shortcut::prepare(&mut program, &config, &[]).unwrap();
+            shortcut.watch();
+            let reasons = [DEAF, TUN].map(|reason| Some(reason.to_owned()));
             assert_eq!(said(&shortcut), (false, reasons.to_vec()));
             assert!(shortcut.lendings(2).is_empty());
         });

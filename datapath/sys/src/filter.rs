@@ -215,9 +215,11 @@ impl XdpFilter {
                 Err(FilterError::Unsupported { .. }) if mode == XdpMode::Auto => {
                     self.attach_generic(interface, index, mode)?
                 }
-                link => {
-                    Attached { mode: AttachMode::Native, _filter: link?, sender: Err("it has XDP in its driver".into()) }
-                }
+                link => Attached {
+                    mode: AttachMode::Native,
+                    _filter: link?,
+                    sender: Err("it has XDP in its driver".into()),
+                },
             },
         };
         let how = attached.mode;
@@ -255,8 +257,7 @@ impl XdpFilter {
             verify(|| sender.load()).map_err(FilterError::program)?;
         }
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id =
-            sender.attach_with_options(interface, TcAttachType::Ingress, first).map_err(FilterError::program)?;
+        let id = sender.attach_with_options(interface, TcAttachType::Ingress, first).map_err(FilterError::program)?;
         let link = sender.take_link(id).map_err(FilterError::program)?;
         FdLink::try_from(link).map_err(|_| FilterError::Missing("BPF link"))
     }
