@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex};
 
 use datapath::service::InterfaceIndex;
 use datapath::{Role, Slot, WorkerDevices};
-use sys::{BindCause, BindError, Device, FramePool, OverlaySocket, RingSizes, TunDevice, XdpMode, XdpUmem};
+use sys::{
+    BindCause, BindError, Device, FramePool, JoinedLimits, OverlaySocket, RingSizes, TunDevice, XdpMode, XdpTuning,
+    XdpUmem,
+};
 
 use busy::BusyQueue;
 pub use filter::Filter;
@@ -115,6 +118,8 @@ fn missing(interface: &InterfaceConfig, view: &KernelView) -> StartError {
 struct Sockets<'a> {
     config: &'a Config,
     filter: Filter,
+    /// By interface: how long its single packets and the pieces of joined ones may be.
+    limits: Vec<JoinedLimits>,
     /// By interface; what the attached filter allows.
     modes: Vec<XdpMode>,
     /// By interface: there is a socket.
@@ -144,7 +149,8 @@ impl Sockets<'_> {
             });
         }
         let bound = vec![false; modes.len()];
-        Ok(Sockets { config, filter, modes, bound, refused: Vec::new() })
+        let limits = plan::joined_limits(config, view);
+        Ok(Sockets { config, filter, limits, modes, bound, refused: Vec::new() })
     }
 
     /// One worker's packet memory and sockets.
@@ -154,9 +160,10 @@ impl Sockets<'_> {
         let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(failed)?;
         let umem = Arc::new(Mutex::new(umem));
         self.agree_on_copying(hand);
+        let joins = hand.iter().any(|queue| self.modes[usize::from(queue.interface.0)] == XdpMode::Generic);
         let mut devices = Vec::new();
         for queue in hand {
-            let device = self.bind(*queue, &umem, &mut pool)?;
+            let device = self.bind(*queue, joins, &umem, &mut pool)?;
             devices.push(Slot { role: Role::Interface(queue.interface), device });
         }
         Ok(WorkerDevices { pool, devices, lending: None })
@@ -179,10 +186,12 @@ impl Sockets<'_> {
     }
 
     /// The socket of a queue. One that another program holds is tried again by the worker, as long as the interface has
-    /// others.
+    /// others. `joins`: without XDP in the driver, one of the worker's interfaces gives joined packets, and the first socket decides for
+    /// all whether those come in pieces.
     fn bind(
         &mut self,
         queue: Queue,
+        joins: bool,
         umem: &Arc<Mutex<XdpUmem>>,
         pool: &mut FramePool,
     ) -> Result<Box<dyn Device>, StartError> {
@@ -190,7 +199,9 @@ impl Sockets<'_> {
         let interface = &self.config.interfaces[index];
         let (name, mode) = (interface.name.clone(), self.modes[index]);
         let number = self.filter.served().index_of(&name).unwrap_or_default();
-        let socket = busy::Socket { umem: Arc::clone(umem), interface: name, index: number, queue: queue.queue, mode };
+        let tuning = XdpTuning { joined: joins.then_some(self.limits[index]), ..XdpTuning::default() };
+        let umem = Arc::clone(umem);
+        let socket = busy::Socket { umem, interface: name, index: number, queue: queue.queue, mode, tuning };
         match socket.bind(pool) {
             Ok(device) => {
                 let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());

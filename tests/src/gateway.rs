@@ -188,6 +188,9 @@ pub fn find_number(value: &Value, names: &[&str]) -> Option<u64> {
     }
 }
 
+/// An environment variable: `mode` of the interfaces of all scenarios over `AF_XDP` that say nothing of their own. For a run by hand.
+const XDP_MODE: &str = "XDP_MODE";
+
 /// A config for the network, without services.
 #[must_use]
 pub fn base_config(network: &Network, driver: Driver) -> Config {
@@ -199,7 +202,7 @@ pub fn base_config(network: &Network, driver: Driver) -> Config {
             Driver::AfXdp => network.interfaces(),
             Driver::Tun => vec!["sluice0".into()],
         },
-        mode: None,
+        mode: std::env::var(XDP_MODE).ok().filter(|_| driver == Driver::AfXdp),
         metrics: None,
         shortcuts: None,
         overlay: Some(format!(

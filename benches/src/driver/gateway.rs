@@ -74,6 +74,7 @@ impl Tuning {
             rings: RingSizes { rx: self.rx, tx: self.tx, fill: self.fill },
             tx_budget: self.tx_budget,
             busy_poll: (self.busy_poll > 0).then_some(BusyPoll { micros: MICROS, budget: self.busy_poll }),
+            joined: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
-use super::{Driver, GatewayConfig, InterfaceConfig, Mode, ShortcutMode, value};
+use super::{Driver, GatewayConfig, InterfaceConfig, ShortcutMode, value};
 
 const SHORTCUTS: &[(&str, ShortcutMode)] =
     &[("auto", ShortcutMode::Auto), ("always", ShortcutMode::Always), ("never", ShortcutMode::Never)];
@@ -63,10 +63,9 @@ pub fn read(
 
 /// Who wants shortcuts always, and has no interface that takes any, works, but hardly as it was meant.
 fn warn_impossible(shortcuts: &Located<ShortcutMode>, interfaces: &[InterfaceConfig], report: &mut Report) {
-    let takes = |interface: &InterfaceConfig| interface.driver == Driver::AfXdp && interface.mode != Mode::Generic;
+    let takes = |interface: &InterfaceConfig| interface.driver == Driver::AfXdp;
     if shortcuts.value == ShortcutMode::Always && !interfaces.is_empty() && !interfaces.iter().any(takes) {
-        let hint =
-            "they need XDP in the driver, which TUN devices and mode = \"generic\" go without: leave the key out";
+        let hint = "they need XDP, which TUN devices go without: leave the key out";
         report.warn(&shortcuts.at, Complaint::hinted("there are no shortcuts over any [[interface]]", hint));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sys::{
-    BindCause, BindError, Device, DeviceState, Frame, FramePool, LinkType, RingSizes, TxReport, XdpDevice, XdpMode,
+    BindCause, BindError, Device, DeviceState, Frame, FramePool, LinkType, TxReport, XdpDevice, XdpMode, XdpTuning,
     XdpUmem,
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Socket {
     pub(super) index: u32,
     pub(super) queue: u32,
     pub(super) mode: XdpMode,
+    pub(super) tuning: XdpTuning,
 }
 
 impl Socket {
@@ -32,7 +33,7 @@ impl Socket {
             return Err(BindError { interface, queue, cause: BindCause::NoSuchInterface });
         }
         let umem = self.umem.lock().unwrap_or_else(PoisonError::into_inner);
-        XdpDevice::bind(&umem, pool, &self.interface, self.queue, self.mode, RingSizes::default())
+        XdpDevice::bind(&umem, pool, &self.interface, self.queue, self.mode, self.tuning)
     }
 }
 

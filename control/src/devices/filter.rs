@@ -111,7 +111,7 @@ impl Filter {
         self.served.add(interface, link.index, queues);
         if attached == AttachMode::Generic {
             if asked == XdpMode::Auto {
-                tracing::warn!("{}: generic XDP, the slowest mode: the driver has none of its own", interface.name);
+                tracing::warn!("{}: generic XDP: the driver has none of its own", interface.name);
             }
             self.generic.push(interface.name.clone());
         }

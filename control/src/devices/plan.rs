@@ -1,9 +1,9 @@
 //! Which worker serves which queue, and how large its packet memory is.
 
 use datapath::service::InterfaceIndex;
-use sys::XdpMode;
+use sys::{JoinedLimits, XdpMode};
 
-use crate::config::InterfaceConfig;
+use crate::config::{Config, InterfaceConfig};
 use crate::gateway::StartError;
 use crate::kernel::KernelView;
 
@@ -58,6 +58,9 @@ const FRONT_BYTES: usize = sys::DEFAULT_HEADROOM + wire::ETHERNET_LEN;
 /// The frame sizes that `AF_XDP` knows.
 const FRAME_SIZES: [usize; 2] = [2048, 4096];
 
+/// What any host takes (RFC 791).
+const LEAST_MTU: usize = 576;
+
 /// The smallest frame that holds a packet of any of these interfaces.
 pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<usize, StartError> {
     let mut frame_size = FRAME_SIZES[0];
@@ -73,6 +76,19 @@ pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<u
         frame_size = frame_size.max(fits);
     }
     Ok(frame_size)
+}
+
+/// How long packets of each interface are that are not joined, and into what the others are cut until their flow is lent: what fits every
+/// interface and a tunnel through it, for the pieces may leave by any.
+pub fn joined_limits(config: &Config, view: &KernelView) -> Vec<JoinedLimits> {
+    let mtu =
+        |interface: &InterfaceConfig| view.link_named(&interface.name).map_or(LEAST_MTU, |link| link.mtu as usize);
+    let shortest = config.interfaces.iter().map(mtu).min().unwrap_or(LEAST_MTU);
+    let inner = config.overlay.as_ref().map_or(usize::MAX, |overlay| overlay.mtu.into());
+    let piece = inner.min(shortest.saturating_sub(vxlan::OVERHEAD)).max(LEAST_MTU);
+    // A swarm's own is not known yet.
+    let tunnel_port = Some(config.overlay.as_ref().map_or(vxlan::PORT, |overlay| overlay.port));
+    config.interfaces.iter().map(|one| JoinedLimits { longest: mtu(one), piece, tunnel_port }).collect()
 }
 
 #[cfg(test)]
@@ -121,6 +137,23 @@ mod tests {
         let error = queues(index, &interface("eth0", Some(vec![0, 3])), 3).unwrap_err();
         assert_eq!(error.place, "[[interface]] \"eth0\"");
         assert_eq!(error.message, "there is no queue 3");
+    }
+
+    #[test]
+    fn pieces_of_joined_packets_fit_every_interface_and_a_tunnel() {
+        let text = "[[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"eth1\"\n";
+        let overlay =
+            "[overlay]\nvni = 4096\nvtep = \"198.18.1.1\"\naddress = \"10.0.0.3/24\"\nport = 4790\nmtu = 1300\n";
+        let mut links = view("eth0", 1500).links;
+        links.extend(view("eth1", 3000).links.into_values().map(|link| (3, Link { index: 3, ..link })));
+        let view = KernelView { links, ..KernelView::default() };
+        let limits = |text: &str| {
+            let config = crate::config::parse("gw.toml", text.as_bytes(), &[0]).unwrap().config;
+            let limits = joined_limits(&config, &view);
+            [limits[0], limits[1]].map(|one| (one.longest, one.piece, one.tunnel_port))
+        };
+        assert_eq!(limits(text), [(1500, 1450, Some(4789)), (3000, 1450, Some(4789))]);
+        assert_eq!(limits(&format!("{text}{overlay}")), [(1500, 1300, Some(4790)), (3000, 1300, Some(4790))]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whether flows may be lent to the XDP program: every interface that they touch must send what is redirected to it. One that
-//! does not loses it without a word, so this is asked before and watched afterwards.
+//! does not loses it without a word, so this is asked before and watched afterwards. What comes in without XDP in the driver is sent on
+//! by the kernel's traffic control, which any interface takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Shortcut {
     mode: ShortcutMode,
     /// As in the config; none when shortcuts are not wanted.
     interfaces: Vec<Interface>,
+    /// Some interface has XDP in its driver: what comes there is redirected by the driver.
+    by_driver: bool,
     next_look: Duration,
 }
 
@@ -39,7 +42,9 @@ impl Shortcut {
         generic: &[String],
     ) -> Result<Shortcut, FilterError> {
         let mode = config.gateway.shortcuts;
-        let mut shortcut = Shortcut { table: None, mode, interfaces: Vec::new(), next_look: Duration::ZERO };
+        let in_driver = |name: &String| !generic.contains(name);
+        let by_driver = config.interfaces.iter().any(|one| one.driver == Driver::AfXdp && in_driver(&one.name));
+        let mut shortcut = Shortcut { table: None, mode, interfaces: Vec::new(), by_driver, next_look: Duration::ZERO };
         if mode == ShortcutMode::Never {
             return Ok(shortcut);
         }
@@ -47,8 +52,8 @@ impl Shortcut {
             let name = interface.name.clone();
             let refusal = match interface.driver {
                 Driver::Tun => Some("it is a TUN device".to_owned()),
-                Driver::AfXdp if generic.contains(&name) => Some("it runs generic XDP".to_owned()),
-                Driver::AfXdp => refusal(&name, mode),
+                Driver::AfXdp if in_driver(&name) => shortcut.refusal(&name),
+                Driver::AfXdp => without_driver(program, &name).or_else(|| shortcut.refusal(&name)),
             };
             let output = match &refusal {
                 None => Some(output(program, &name)?),
@@ -78,9 +83,10 @@ impl Shortcut {
         let now = sys::clock::now();
         let Some(table) = self.table.as_ref().filter(|_| now >= self.next_look) else { return };
         let before = trouble(&self.interfaces);
-        for interface in &mut self.interfaces {
-            if let Some(output) = interface.output {
-                interface.refusal = made_anew(&interface.name, output).or_else(|| refusal(&interface.name, self.mode));
+        for at in 0..self.interfaces.len() {
+            let Interface { name, output, .. } = &self.interfaces[at];
+            if let Some(output) = *output {
+                self.interfaces[at].refusal = made_anew(name, output).or_else(|| self.refusal(name));
             }
         }
         self.next_look = now + LOOKS;
@@ -94,6 +100,11 @@ impl Shortcut {
         } else {
             tracing::info!("shortcuts again");
         }
+    }
+
+    /// Why packets are not to be redirected to this interface.
+    fn refusal(&self, interface: &str) -> Option<String> {
+        if self.by_driver { refusal(interface, self.mode) } else { None }
     }
 
     /// For `status`.
@@ -115,7 +126,14 @@ fn trouble(interfaces: &[Interface]) -> Option<String> {
     used.find_map(|interface| Some(format!("{}: {}", interface.name, interface.refusal.as_ref()?)))
 }
 
-/// Why packets are not to be redirected to this interface.
+/// Why the kernel cannot send on what comes in without XDP in the driver.
+fn without_driver(program: &XdpFilter, interface: &str) -> Option<String> {
+    program
+        .keeps_joined(interface)
+        .map(|why| format!("it runs generic XDP, and sends nothing on (Linux 6.6 can): {why}"))
+}
+
+/// Why an interface does not send what other drivers redirect to it.
 fn refusal(interface: &str, mode: ShortcutMode) -> Option<String> {
     match sys::takes_redirects(interface) {
         Ok(Some(true)) => None,
@@ -162,7 +180,8 @@ mod tests {
         let config = config::parse("gw.toml", text.as_bytes(), &[0, 1]).unwrap().config;
         let mut program = XdpFilter::load().unwrap();
         for name in ["eth0", "eth1"] {
-            program.attach(name, XdpMode::Copy).unwrap();
+            let mode = if generic.iter().any(|one| one == name) { XdpMode::Generic } else { XdpMode::Copy };
+            program.attach(name, mode).unwrap();
         }
         let shortcut = Shortcut::prepare(&mut program, &config, generic).unwrap();
         (program, shortcut)
@@ -225,14 +244,55 @@ mod tests {
     }
 
     #[test]
-    fn shortcuts_are_off_where_none_can_be() {
-        in_namespace("devices::shortcuts::tests::shortcuts_are_off_where_none_can_be", || {
+    fn one_in_the_driver_asks_something_of_all() {
+        in_namespace("devices::shortcuts::tests::one_in_the_driver_asks_something_of_all", || {
             if !kernel_tells() {
                 return;
             }
             let (_program, mut shortcut) = prepare("shortcuts = \"always\"", &["eth0".to_owned()]);
             shortcut.watch();
-            let reasons = ["it runs generic XDP", DEAF, TUN].map(|reason| Some(reason.to_owned()));
+            // What comes to eth1 is redirected by its driver, and to eth0 it would be.
+            assert_eq!(said(&shortcut), (true, vec![None, Some(DEAF.to_owned()), Some(TUN.to_owned())]));
+            gro("off");
+            shortcut.next_look = Duration::ZERO;
+            shortcut.watch();
+            let reasons = [DEAF, DEAF, TUN].map(|reason| Some(reason.to_owned()));
+            assert_eq!(said(&shortcut), (false, reasons.to_vec()));
+        });
+    }
+
+    #[test]
+    fn generic_xdp_alone_asks_nothing_of_interfaces() {
+        in_namespace("devices::shortcuts::tests::generic_xdp_alone_asks_nothing_of_interfaces", || {
+            let (program, mut shortcut) = prepare("", &["eth0".to_owned(), "eth1".to_owned()]);
+            if let Some(why) = program.keeps_joined("eth0") {
+                eprintln!("SKIPPED: only Linux 6.6 and later sends on what comes by generic XDP: {why}");
+                return;
+            }
+            let on = (true, vec![None, None, Some(TUN.to_owned())]);
+            assert_eq!(said(&shortcut), on);
+            gro("off");
+            shortcut.next_look = Duration::ZERO;
+            shortcut.watch();
+            assert_eq!(said(&shortcut), on);
+            assert_eq!(shortcut.lendings(2).len(), 2);
+        });
+    }
+
+    #[test]
+    fn shortcuts_are_off_where_none_can_be() {
+        in_namespace("devices::shortcuts::tests::shortcuts_are_off_where_none_can_be", || {
+            if !kernel_tells() {
+                return;
+            }
+            ip("link add eth9 type veth peer name far9");
+            let text = "[gateway]\nshortcuts = \"auto\"\n[[interface]]\nname = \"eth9\"\n[[interface]]\nname = \"sg0\"\ndriver = \"tun\"\n";
+            let config = config::parse("gw.toml", text.as_bytes(), &[0]).unwrap().config;
+            let mut program = XdpFilter::load().unwrap();
+            program.attach("eth9", XdpMode::Copy).unwrap();
+            let mut shortcut = Shortcut::prepare(&mut program, &config, &[]).unwrap();
+            shortcut.watch();
+            let reasons = [DEAF, TUN].map(|reason| Some(reason.to_owned()));
             assert_eq!(said(&shortcut), (false, reasons.to_vec()));
             assert!(shortcut.lendings(2).is_empty());
         });

@@ -42,7 +42,7 @@ pub struct DeviceState {
     pub driver: &'static str,
     /// `zero-copy`, `copy`, `generic` or `-`.
     pub mode: &'static str,
-    /// Packets that the kernel dropped on their way to us, for any reason.
+    /// Packets that were lost on their way to us, for any reason: the kernel dropped them, or they came joined and could not be cut.
     pub rx_dropped: u64,
     /// Packets that the kernel dropped because the fill ring was empty.
     pub fill_ring_empty: u64,

@@ -4,15 +4,20 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use aya::maps::{DevMap, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, Pod, include_bytes_aligned};
 
 use crate::filter_rules::{PortBits, Tables};
 use crate::{FilterError, FilterRules, Shortcuts, XdpMode, link};
 
 static PROGRAM: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter.o"));
+/// The filter in the driver, and on kernels that know nothing of the next two; the one that takes joined packets, and what sends them on.
+const FILTER: &str = "filter";
+const FILTER_JOINED: &str = "filter_joined";
+const SEND_NOTED: &str = "send_noted";
 
 /// Interfaces that the filter has room for, and queues of each: their product is the size of the map of sockets.
 const INTERFACES: u32 = 64;
@@ -74,7 +79,15 @@ unsafe impl Pod for Place {}
 /// One interface that the filter is attached to, or knows sockets of.
 struct Interface {
     base: u32,
-    attached: Option<(AttachMode, FdLink)>,
+    attached: Option<Attached>,
+}
+
+/// How. The programs are taken off with it.
+struct Attached {
+    mode: AttachMode,
+    _filter: FdLink,
+    /// Of the program that sends joined packets on, or why there is none.
+    sender: Result<FdLink, String>,
 }
 
 /// One map of the program, and what was put into it.
@@ -120,17 +133,17 @@ fn take<M: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static st
     M::try_from(map).map_err(|error| FilterError::table(name, error))
 }
 
-/// Hands the program to the kernel, which gives up with EAGAIN when a signal comes while it verifies: that takes a tenth of a second.
-fn verify(program: &mut Xdp) -> Result<(), ProgramError> {
+/// Hands a program to the kernel, which gives up with EAGAIN when a signal comes while it verifies: that takes a tenth of a second.
+fn verify(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
     const ATTEMPTS: usize = 5;
     let is_interrupted = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN));
     for _ in 1..ATTEMPTS {
-        match program.load() {
+        match load() {
             Err(error) if is_interrupted(&error) => {}
             result => return result,
         }
     }
-    program.load()
+    load()
 }
 
 /// The filter program with its tables. It is on an interface for as long as this value lives: the kernel takes it off when the
@@ -140,6 +153,7 @@ pub struct XdpFilter {
     interfaces: BTreeMap<u32, Interface>,
     sockets: XskMap<MapData>,
     outputs: DevMap<MapData>,
+    output_numbers: Array<MapData, u32>,
     verdicts: PerCpuArray<MapData, u64>,
     places: HashMap<MapData, u32, Place>,
     listens: Table<[u32; 2], PortBits, Box<PortBits>>,
@@ -161,11 +175,13 @@ impl XdpFilter {
     /// No permission, or a kernel older than 5.15.
     pub fn load() -> Result<XdpFilter, FilterError> {
         let mut program = Ebpf::load(PROGRAM).map_err(FilterError::loading)?;
-        verify(xdp(&mut program)?).map_err(FilterError::program)?;
+        let filter = xdp(&mut program, FILTER)?;
+        verify(|| filter.load()).map_err(FilterError::program)?;
         Ok(XdpFilter {
             interfaces: BTreeMap::new(),
             sockets: take(&mut program, "sockets")?,
             outputs: take(&mut program, "outputs")?,
+            output_numbers: take(&mut program, "output_numbers")?,
             verdicts: take(&mut program, "verdicts")?,
             places: take(&mut program, "interfaces")?,
             listens: Table::take(&mut program, "listens")?,
@@ -189,32 +205,77 @@ impl XdpFilter {
     /// Another program is there, no such interface, or the driver cannot.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<AttachMode, FilterError> {
         let index = index_of(interface)?;
-        if let Some((attached, _)) = self.interfaces.get(&index).and_then(|known| known.attached.as_ref()) {
-            return Ok(*attached);
+        if let Some(attached) = self.interfaces.get(&index).and_then(|known| known.attached.as_ref()) {
+            return Ok(attached.mode);
         }
         self.base(index, interface)?;
-        let (how, link) = match mode {
-            XdpMode::Generic => (AttachMode::Generic, self.link(interface, index, mode, AttachMode::Generic)?),
-            _ => match self.link(interface, index, mode, AttachMode::Native) {
+        let attached = match mode {
+            XdpMode::Generic => self.attach_generic(interface, index, mode)?,
+            _ => match self.link(FILTER, interface, index, mode, AttachMode::Native) {
                 Err(FilterError::Unsupported { .. }) if mode == XdpMode::Auto => {
-                    (AttachMode::Generic, self.link(interface, index, mode, AttachMode::Generic)?)
+                    self.attach_generic(interface, index, mode)?
                 }
-                link => (AttachMode::Native, link?),
+                link => Attached {
+                    mode: AttachMode::Native,
+                    _filter: link?,
+                    sender: Err("it has XDP in its driver".into()),
+                },
             },
         };
+        let how = attached.mode;
         if let Some(known) = self.interfaces.get_mut(&index) {
-            known.attached = Some((how, link));
+            known.attached = Some(attached);
         }
         Ok(how)
     }
 
-    fn link(&mut self, interface: &str, index: u32, asked: XdpMode, how: AttachMode) -> Result<FdLink, FilterError> {
+    /// Why packets of lent flows, which may be joined ones, are not sent on from this interface without XDP in its driver. None: they
+    /// are.
+    #[must_use]
+    pub fn keeps_joined(&self, interface: &str) -> Option<&str> {
+        let attached = index_of(interface).ok().and_then(|index| self.interfaces.get(&index)?.attached.as_ref());
+        attached.map_or(Some("the filter is not on it"), |attached| attached.sender.as_ref().err().map(String::as_str))
+    }
+
+    /// With joined packets where the kernel has what that takes (Linux 6.6).
+    fn attach_generic(&mut self, interface: &str, index: u32, asked: XdpMode) -> Result<Attached, FilterError> {
+        let sender = self.link_sender(interface).map_err(|error| error.to_string());
+        let filter = if sender.is_ok() { FILTER_JOINED } else { FILTER };
+        let link = self.link(filter, interface, index, asked, AttachMode::Generic)?;
+        Ok(Attached { mode: AttachMode::Generic, _filter: link, sender })
+    }
+
+    /// Puts the program behind the interface that sends joined packets on, in front of others of its kind: a noted packet is ours.
+    fn link_sender(&mut self, interface: &str) -> Result<FdLink, FilterError> {
+        let filter = xdp(&mut self.program, FILTER_JOINED)?;
+        if filter.fd().is_err() {
+            verify(|| filter.load()).map_err(FilterError::program)?;
+        }
+        let found = self.program.program_mut(SEND_NOTED).ok_or(FilterError::Missing("program"))?;
+        let sender = <&mut SchedClassifier>::try_from(found).map_err(FilterError::program)?;
+        if sender.fd().is_err() {
+            verify(|| sender.load()).map_err(FilterError::program)?;
+        }
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = sender.attach_with_options(interface, TcAttachType::Ingress, first).map_err(FilterError::program)?;
+        let link = sender.take_link(id).map_err(FilterError::program)?;
+        FdLink::try_from(link).map_err(|_| FilterError::Missing("BPF link"))
+    }
+
+    fn link(
+        &mut self,
+        program: &str,
+        interface: &str,
+        index: u32,
+        asked: XdpMode,
+        how: AttachMode,
+    ) -> Result<FdLink, FilterError> {
         let flags = match how {
             AttachMode::Native => aya::programs::XdpMode::Driver,
             AttachMode::Generic => aya::programs::XdpMode::Skb,
         };
         let wrong = |error| FilterError::attaching(interface, asked, error);
-        let program = xdp(&mut self.program)?;
+        let program = xdp(&mut self.program, program)?;
         let id = program.attach_to_if_index(index, flags).map_err(wrong)?;
         // Not a link: then it would outlive a killed process. Linux has had links since 5.9.
         FdLink::try_from(program.take_link(id).map_err(wrong)?).map_err(|_| FilterError::Missing("BPF link"))
@@ -240,6 +301,7 @@ impl XdpFilter {
         let index = index_of(interface)?;
         let place = self.base(index, interface)? / QUEUES;
         self.outputs.set(place, index, None, 0).map_err(FilterError::output)?;
+        self.output_numbers.set(place, index, 0).map_err(|error| FilterError::table("output_numbers", error))?;
         Ok((index, place))
     }
 
@@ -334,7 +396,7 @@ impl XdpFilter {
     pub fn try_frame(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), FilterError> {
         let mut after = vec![0; frame.len() + 256];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut after), ..TestRunOptions::new() };
-        let result = xdp(&mut self.program)?.test_run(options).map_err(FilterError::program)?;
+        let result = xdp(&mut self.program, FILTER)?.test_run(options).map_err(FilterError::program)?;
         after.truncate(result.data_size_out as usize);
         Ok((result.return_value, after))
     }
@@ -347,8 +409,8 @@ impl XdpFilter {
     }
 }
 
-fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, FilterError> {
-    let found = program.program_mut("filter").ok_or(FilterError::Missing("program"))?;
+fn xdp<'a>(program: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, FilterError> {
+    let found = program.program_mut(name).ok_or(FilterError::Missing("program"))?;
     <&mut Xdp>::try_from(found).map_err(|error: ProgramError| FilterError::program(error))
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The data path sees one trait, [`Device`], and one kind of packet memory, [`Frame`].
 
+mod arrivals;
 mod batch;
 mod bind_error;
 pub mod clock;
@@ -13,6 +14,7 @@ mod filter;
 mod filter_error;
 mod filter_rules;
 mod frame;
+mod joined;
 mod link;
 mod memory;
 mod os;
@@ -25,10 +27,15 @@ mod ring;
 mod seed;
 mod segmentation;
 mod shortcuts;
+mod sum;
 mod tun;
 mod tuning;
 mod umem;
 mod xdp;
+
+#[cfg(test)]
+// The tests of real interfaces, some of which are here, call it so.
+extern crate self as sys;
 
 pub use bind_error::{BindCause, BindError};
 pub use cpu::{allowed_cpus, keep_off, pin_current_thread};
@@ -48,6 +55,6 @@ pub use seed::random_seed;
 pub use segmentation::Segmentation;
 pub use shortcuts::{Arrival, Ends, Lender, LentHeaders, LentId, LentSide, LentWay, Loan, SETTLED, Shortcuts};
 pub use tun::TunDevice;
-pub use tuning::{BusyPoll, XdpTuning};
+pub use tuning::{BusyPoll, JoinedLimits, XdpTuning};
 pub use umem::{XdpUmem, xdp_pool};
 pub use xdp::{RingSizes, XdpDevice, XdpMode};

@@ -3,11 +3,10 @@
 
 use std::io;
 
+use crate::arrivals::{Arrivals, CONTINUED};
 use crate::ring::{Descriptor, Producer};
-use crate::{BURST, Frame, FramePool, TxReport};
+use crate::{BURST, Frame, FramePool, JoinedLimits, TxReport};
 
-/// A descriptor whose packet goes on in the next one. We never ask for such packets.
-const CONTINUED: u32 = 1;
 /// Shortest packet that the kernel takes for transmission: less than an Ethernet header is skipped and never completed.
 const SHORTEST: usize = 14;
 /// System calls for one burst at most. In copy mode the kernel sends some 32 packets per call.
@@ -41,12 +40,16 @@ pub(crate) struct Queue<K> {
     fill_target: usize,
     filled: usize,
     sending: usize,
-    /// The last receive took all that it was asked for.
+    /// The last receive took all that it was asked for, or gave less than it has.
     more: bool,
+    /// Where packets wait that may be joined.
+    arrivals: Option<Box<Arrivals>>,
     down: Option<io::Error>,
     patience: u32,
     pub(crate) bad_descriptors: u64,
     pub(crate) refused: u64,
+    /// Joined packets that could not be cut.
+    pub(crate) dropped: u64,
     descriptors: Vec<Descriptor>,
     addresses: Vec<u64>,
     chunks: Vec<u32>,
@@ -76,14 +79,22 @@ impl<K: Kernel> Queue<K> {
             filled: 0,
             sending: 0,
             more: false,
+            arrivals: None,
             down: None,
             patience: 0,
             bad_descriptors: 0,
             refused: 0,
+            dropped: 0,
             descriptors: vec![Descriptor::default(); BURST],
             addresses: vec![0; BURST],
             chunks: Vec::with_capacity(BURST),
         }
+    }
+
+    /// The same queue, where packets that come joined are cut.
+    pub(crate) fn cutting(mut self, limits: JoinedLimits) -> Queue<K> {
+        self.arrivals = Some(Box::new(Arrivals::new(limits, self.tags.fill)));
+        self
     }
 
     /// Why nothing can be sent at present.
@@ -106,6 +117,9 @@ impl<K: Kernel> Queue<K> {
         self.nudge();
         self.reap(pool);
         let limit = limit.min(BURST);
+        if self.arrivals.is_some() {
+            return self.rx_joined(pool, burst, limit);
+        }
         let mut descriptors = std::mem::take(&mut self.descriptors);
         let count = self.kernel.receive(&mut descriptors[..limit]);
         let before = burst.len();
@@ -115,6 +129,26 @@ impl<K: Kernel> Queue<K> {
         self.descriptors = descriptors;
         self.more = count == limit;
         self.restock(pool);
+        burst.len() - before
+    }
+
+    /// As `rx`, where packets may lie in several chunks and be cut into many.
+    fn rx_joined(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
+        let Some(mut arrivals) = self.arrivals.take() else { return 0 };
+        let (before, room) = (burst.len(), arrivals.room());
+        let count = self.kernel.receive(&mut self.descriptors[..room]);
+        arrivals.push(&self.descriptors[..count]);
+        let tally = arrivals.hand_out(pool, burst, limit);
+        self.filled -= tally.returned;
+        self.bad_descriptors += tally.bad_descriptors;
+        self.dropped += tally.dropped;
+        self.more = count == room || tally.more;
+        self.restock(pool);
+        // With no chunk to receive into, the kernel can never send the rest of a packet.
+        if !self.more && self.filled <= arrivals.held() {
+            self.more = arrivals.abandon();
+        }
+        self.arrivals = Some(arrivals);
         burst.len() - before
     }
 

@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::ring::{Consumer, joined};
 
+#[path = "arrivals_tests.rs"]
+mod arrivals;
+
 const FRAMES: usize = 32;
 const SIZE: usize = 2048;
 

@@ -276,6 +276,9 @@ impl Way {
 /// The program, and one worker that lends to it.
 struct Lab {
     filter: XdpFilter,
+    /// Frames really arrive and leave, in generic mode. None: they only seem to come by `lo`.
+    links: Option<joined::Links>,
+    interface: u32,
     table: Arc<Shortcuts>,
     lender: Lender,
     output: u32,
@@ -294,14 +297,31 @@ impl Lab {
         let mut filter = XdpFilter::load().unwrap();
         let (interface, output) = filter.output("lo").unwrap();
         assert_eq!(interface, INTERFACE);
+        Some(Lab::over(filter, None, interface, output))
+    }
+
+    fn over(mut filter: XdpFilter, links: Option<joined::Links>, interface: u32, output: u32) -> Lab {
         let table = Arc::new(filter.shortcuts(0x0123_4567_89ab_cdef).unwrap());
         table.set_terms(GENERATION, Some(VTEP));
         let lender = table.lenders(1).remove(0);
-        Some(Lab { filter, table, lender, output, now: Duration::ZERO })
+        Lab { filter, links, interface, table, lender, output, now: Duration::ZERO }
+    }
+
+    /// What becomes of a frame, and the frame afterwards.
+    fn carry(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
+        match &self.links {
+            None => self.filter.try_frame(frame).unwrap(),
+            Some(links) => links.carry(&self.filter, frame),
+        }
     }
 
     fn lend(&mut self, mut loan: Loan) -> LentId {
-        loan.ways.iter_mut().for_each(|way| way.output = self.output);
+        for way in &mut loan.ways {
+            way.output = self.output;
+            if let Arrival::Neighbour { interface, .. } = &mut way.arrival {
+                *interface = *interface - INTERFACE + self.interface;
+            }
+        }
         let id = self.lender.lend(&loan, self.now).unwrap();
         (0..2).for_each(|side| self.lender.sent(id, side, loan.sides[side].end));
         id
@@ -318,14 +338,14 @@ impl Lab {
     }
 
     fn passes_as(&mut self, way: Way, packet: &Packet, translated: &Packet, what: &str) {
-        let (verdict, seen) = self.filter.try_frame(&way.frame(packet)).unwrap();
+        let (verdict, seen) = self.carry(&way.frame(packet));
         assert_eq!(verdict, REDIRECT, "{what}: {way:?} {packet:?}");
         assert_eq!(seen, way.expected(translated, &seen), "{what}: {way:?} {packet:?}");
     }
 
     /// It goes to the worker, untouched.
     fn refuses(&mut self, frame: &[u8], what: &str) {
-        let (verdict, seen) = self.filter.try_frame(frame).unwrap();
+        let (verdict, seen) = self.carry(frame);
         assert_eq!((verdict, &seen[..]), (PASS, frame), "{what}");
     }
 
@@ -383,6 +403,10 @@ fn shortcuts_are_as_written_down() {
 #[test]
 fn shortcuts_of_all_kinds_translate() {
     let Some(mut lab) = Lab::open() else { return };
+    all_kinds_translate(&mut lab);
+}
+
+fn all_kinds_translate(lab: &mut Lab) {
     for way in all_ways() {
         let id = lab.lend(way.loan());
         for (tos, ttl, fragment) in [(0, 2, 0), (0xff, 255, 0x4000), (0x02, 64, 0x8000), (0xb9, 128, 0xc000)] {
@@ -411,6 +435,10 @@ fn stamped(way: Way, value: u32, echo: u32, checksum: Checksum) -> Packet {
 #[test]
 fn the_padding_of_wires_is_cut_off() {
     let Some(mut lab) = Lab::open() else { return };
+    padding_is_cut_off(&mut lab);
+}
+
+fn padding_is_cut_off(lab: &mut Lab) {
     for way in all_ways().filter(|way| !(way.overlay && way.reply)) {
         for payload in 0..=8 {
             let packet = Packet { payload: vec![5; payload], ..way.packet() };
@@ -420,7 +448,7 @@ fn the_padding_of_wires_is_cut_off() {
             }
             frame.resize(60, 0xff);
             let id = lab.lend(way.loan());
-            let (verdict, seen) = lab.filter.try_frame(&frame).unwrap();
+            let (verdict, seen) = lab.carry(&frame);
             assert_eq!(verdict, REDIRECT, "{way:?} {payload}");
             assert_eq!(seen, way.expected(&packet, &seen), "{way:?} {payload}");
             lab.take_back(id);
@@ -431,6 +459,10 @@ fn the_padding_of_wires_is_cut_off() {
 #[test]
 fn shortcuts_shift_timestamps() {
     let Some(mut lab) = Lab::open() else { return };
+    timestamps_are_shifted(&mut lab, &[Checksum::Full, Checksum::Unfinished]);
+}
+
+fn timestamps_are_shifted(lab: &mut Lab, checksums: &[Checksum]) {
     for way in all_ways().filter(|way| way.protocol == TCP) {
         for delta in [1, 0x1234_5678, 0xffff_0001, u32::MAX, 0] {
             let loan = || Loan { stamp_delta: delta, ..way.loan() };
@@ -438,7 +470,7 @@ fn shortcuts_shift_timestamps() {
             for (value, echo) in [(0, 0), (u32::MAX, u32::MAX), (0x89ab_cdef, 0x0123_4567), (!delta, delta)] {
                 let (value_after, echo_after) =
                     if way.reply { (value, echo.wrapping_sub(delta)) } else { (value.wrapping_add(delta), echo) };
-                for checksum in [Checksum::Full, Checksum::Unfinished] {
+                for checksum in checksums.iter().copied() {
                     let after = stamped(way, value_after, echo_after, checksum);
                     lab.passes_as(way, &stamped(way, value, echo, checksum), &after, "timestamps");
                 }
@@ -510,5 +542,7 @@ fn shortcuts_know_special_checksums() {
     }
 }
 
+#[path = "shortcuts_joined_tests.rs"]
+mod joined;
 #[path = "shortcuts_refusal_tests.rs"]
 mod refusal;

@@ -11,11 +11,13 @@ pub struct XdpTuning {
     pub tx_budget: u32,
     /// The worker polls the interface's queue itself. None: the kernel does, in softirqs of its own choice.
     pub busy_poll: Option<BusyPoll>,
+    /// Packets may come joined and are to be cut. None: the kernel drops those that do not fit a frame.
+    pub joined: Option<JoinedLimits>,
 }
 
 impl Default for XdpTuning {
     fn default() -> XdpTuning {
-        XdpTuning { rings: RingSizes::default(), tx_budget: 2 * BURST as u32, busy_poll: None }
+        XdpTuning { rings: RingSizes::default(), tx_budget: 2 * BURST as u32, busy_poll: None, joined: None }
     }
 }
 
@@ -35,4 +37,21 @@ pub struct BusyPoll {
     pub micros: u32,
     /// `SO_BUSY_POLL_BUDGET`: packets that one poll takes from the interface.
     pub budget: u32,
+}
+
+/// How joined packets are told from others and cut. In generic mode the kernel hands over TCP packets of up to 64 KiB that it, or a
+/// sender on this machine, has joined: larger than any frame, and than any link's MTU.
+///
+/// They come whole since Linux 6.6; an older kernel drops them as if they had not been asked for. The first socket of a UMEM asks for
+/// all of them. Not for zero-copy: a driver that cannot spread a packet over several frames then refuses it, and
+/// [`crate::XdpMode::Auto`] falls back to copying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinedLimits {
+    /// Bytes of the longest IP packet that is one, which is the interface's MTU: what is longer is joined.
+    pub longest: usize,
+    /// Bytes of an IP packet that joined ones are cut into, at most. In a tunnel it is the inner packet that is so long, and the
+    /// outer one longer. With its Ethernet header it must fit a frame behind the headroom.
+    pub piece: usize,
+    /// The UDP port of VXLAN tunnels whose inner IPv4 packets are cut. None: packets in tunnels are not.
+    pub tunnel_port: Option<u16>,
 }

@@ -128,6 +128,9 @@ impl XdpDevice {
         // Last: a queue that cannot be had is tried again and again, and there are tags for some hundred queues only.
         let tags = umem.tags().ok_or_else(|| wrong(BindCause::WrongPool))?;
         let mut queue_of_packets = Queue::new(kernel, tags, tuning.rings.fill.min(RING_SLOTS) as usize);
+        if let Some(limits) = tuning.joined {
+            queue_of_packets = queue_of_packets.cutting(limits);
+        }
         queue_of_packets.restock(pool);
         Ok(XdpDevice {
             queue: queue_of_packets,
@@ -195,7 +198,10 @@ impl Device for XdpDevice {
             queue: self.number,
             driver: "af_xdp",
             mode: self.mode,
-            rx_dropped: statistics.rx_dropped() + statistics.rx_ring_full() + statistics.rx_invalid_descs(),
+            rx_dropped: statistics.rx_dropped()
+                + statistics.rx_ring_full()
+                + statistics.rx_invalid_descs()
+                + self.queue.dropped,
             fill_ring_empty: statistics.rx_fill_ring_empty_descs(),
             tx_refused: self.queue.refused,
             bad_descriptors: self.queue.bad_descriptors + statistics.tx_invalid_descs(),
@@ -220,6 +226,27 @@ struct XdpKernel {
 
 impl XdpKernel {
     fn open(umem: &XdpUmem, interface: &str, queue: u32, mode: XdpMode, tuning: XdpTuning) -> io::Result<XdpKernel> {
+        let flags = match tuning.joined {
+            Some(_) => BindFlags::XDP_USE_SG,
+            None => BindFlags::empty(),
+        };
+        match XdpKernel::open_with(flags, umem, interface, queue, mode, tuning) {
+            // An older kernel, or a driver that has no zero-copy with it.
+            Err(error) if tuning.joined.is_some() && has_no_such_flag(&error) => {
+                XdpKernel::open_with(BindFlags::empty(), umem, interface, queue, mode, tuning)
+            }
+            result => result,
+        }
+    }
+
+    fn open_with(
+        more_flags: BindFlags,
+        umem: &XdpUmem,
+        interface: &str,
+        queue: u32,
+        mode: XdpMode,
+        tuning: XdpTuning,
+    ) -> io::Result<XdpKernel> {
         let sizes = tuning.rings;
         let slots = |size| QueueSize::new(size).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
         let copying = match mode {
@@ -231,7 +258,7 @@ impl XdpKernel {
             .rx_queue_size(slots(sizes.rx)?)
             .tx_queue_size(slots(sizes.tx)?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(copying | BindFlags::XDP_USE_NEED_WAKEUP)
+            .bind_flags(copying | BindFlags::XDP_USE_NEED_WAKEUP | more_flags)
             .build();
         let name: Interface = interface.parse().map_err(io::Error::other)?;
         // SAFETY: the library loads no program (INHIBIT_PROG_LOAD), which is what the contract asks.
@@ -276,6 +303,10 @@ impl XdpKernel {
 fn borrow(rx: &RxQueue) -> BorrowedFd<'_> {
     // SAFETY: the queue holds the socket, and the borrow holds the queue.
     unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) }
+}
+
+fn has_no_such_flag(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 fn cause_of(error: &xsk_rs::socket::SocketCreateError) -> io::Error {

@@ -47,13 +47,15 @@ pub enum Contestant {
     AfXdp,
     /// The same with `shortcuts = "never"`: workers see every packet.
     Workers,
+    /// As it comes, with XDP in the kernel's general receive path instead of the driver's: virtual links keep their segmentation.
+    Generic,
     /// Sluicegate on a TUN device.
     Tun,
 }
 
 impl Contestant {
     /// Everyone; first the one without a gateway.
-    pub const ALL: [Contestant; 9] = [
+    pub const ALL: [Contestant; 10] = [
         Contestant::Direct,
         Contestant::Routing,
         Contestant::Nftables,
@@ -62,6 +64,7 @@ impl Contestant {
         Contestant::DoubleHop,
         Contestant::AfXdp,
         Contestant::Workers,
+        Contestant::Generic,
         Contestant::Tun,
     ];
     /// Those with a gateway, in the order of their seats.
@@ -79,6 +82,7 @@ impl Contestant {
             Contestant::DoubleHop => "HAProxy + mesh hop",
             Contestant::AfXdp => "Sluicegate AF_XDP",
             Contestant::Workers => "Sluicegate AF_XDP, workers only",
+            Contestant::Generic => "Sluicegate AF_XDP, generic",
             Contestant::Tun => "Sluicegate TUN",
         }
     }
@@ -86,10 +90,8 @@ impl Contestant {
     /// Whether its gateway has a VXLAN device of the kernel's.
     #[must_use]
     pub fn has_kernel_vxlan(self) -> bool {
-        !matches!(
-            self,
-            Contestant::Direct | Contestant::DoubleHop | Contestant::AfXdp | Contestant::Workers | Contestant::Tun
-        )
+        use Contestant::{Haproxy, HaproxyTwo, Nftables, Routing};
+        matches!(self, Routing | Nftables | Haproxy | HaproxyTwo)
     }
 
     /// Whether it carries datagrams: `HAProxy` has no UDP.
@@ -163,9 +165,10 @@ fn start(site: &Site, seat: &Seat) -> Outcome<Option<Process>> {
             haproxy(seat, &|port| nodes.iter().map(|node| SocketAddrV4::new(node.vtep, published(port))).collect())
                 .map(Some)
         }
-        Contestant::AfXdp => sluicegate(site, seat, Driver::AfXdp, None).map(Some),
-        Contestant::Workers => sluicegate(site, seat, Driver::AfXdp, Some("never".to_owned())).map(Some),
-        Contestant::Tun => sluicegate(site, seat, Driver::Tun, None).map(Some),
+        Contestant::AfXdp => sluicegate(site, seat, Driver::AfXdp, None, None).map(Some),
+        Contestant::Workers => sluicegate(site, seat, Driver::AfXdp, None, Some("never")).map(Some),
+        Contestant::Generic => sluicegate(site, seat, Driver::AfXdp, Some("generic"), None).map(Some),
+        Contestant::Tun => sluicegate(site, seat, Driver::Tun, None, None).map(Some),
     }
 }
 
@@ -258,7 +261,13 @@ fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<P
     Ok(process)
 }
 
-fn sluicegate(site: &Site, seat: &Seat, driver: Driver, shortcuts: Option<String>) -> Outcome<Process> {
+fn sluicegate(
+    site: &Site,
+    seat: &Seat,
+    driver: Driver,
+    mode: Option<&str>,
+    shortcuts: Option<&str>,
+) -> Outcome<Process> {
     let backends = |port: u16, count: usize| -> Vec<Backend> {
         let nodes = site.nodes[..NODES].iter().take(count);
         let backend = |address: String, vtep| Backend::new(address, Some(vtep));
@@ -273,9 +282,9 @@ fn sluicegate(site: &Site, seat: &Seat, driver: Driver, shortcuts: Option<String
             Driver::AfXdp => vec!["eth0".into(), "eth1".into()],
             Driver::Tun => vec!["sluice0".into()],
         },
-        mode: None,
+        mode: mode.map(str::to_owned),
         metrics: None,
-        shortcuts,
+        shortcuts: shortcuts.map(str::to_owned),
         overlay: Some(format!(
             "vni     = {VNI}\nport    = 4789\nvtep    = \"{}\"\naddress = \"{}/24\"\nmtu     = 1450",
             seat.underlay(),

@@ -21,7 +21,7 @@ fn panel(results: &Results, column: &Column) -> Panel {
 
 const fn color(contestant: Contestant) -> &'static str {
     match contestant {
-        Contestant::AfXdp | Contestant::Workers | Contestant::Tun => "#c0532f",
+        Contestant::AfXdp | Contestant::Workers | Contestant::Generic | Contestant::Tun => "#c0532f",
         Contestant::Direct | Contestant::Routing => "#9aa5ad",
         _ => "#4a78a8",
     }

@@ -46,7 +46,8 @@ impl Seat {
     /// The gateway's address in the overlay.
     #[must_use]
     pub fn overlay(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, 2 + self.number)
+        // Tasks have those from 11 and from 111 on.
+        Ipv4Addr::new(10, 0, 0, 200 + self.number)
     }
 
     /// An address on the link between the client (10) and the gateway (1).

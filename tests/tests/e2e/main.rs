@@ -12,6 +12,7 @@ mod connections;
 mod datagrams;
 mod direct;
 mod floods;
+mod generic;
 mod hostile;
 mod lab_itself;
 mod links;
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
     lab_itself::add(&mut scenarios);
     connections::add(&mut scenarios);
     bulk::add(&mut scenarios);
+    generic::add(&mut scenarios);
     datagrams::add(&mut scenarios);
     shortcuts::add(&mut scenarios);
     direct::add(&mut scenarios);

@@ -389,10 +389,18 @@ fn tasks_know(stage: &Stage) -> Outcome {
 }
 
 /// Nothing is lent where it is not wanted, or where redirected frames would be lost.
+/// Generic XDP needs nothing of links.
+fn in_the_driver(config: &mut Config) {
+    config.mode = Some("copy".into());
+}
+
 fn only_where_taken(driver: Driver) -> Outcome {
     for (mode, redirects, line) in [("never", true, None), ("auto", false, Some("no shortcuts over eth0: "))] {
         let plan = Plan { redirects, ..ONE_TASK };
-        let stage = start(plan, driver, |config| config.shortcuts = Some(mode.into()))?;
+        let stage = start(plan, driver, |config| {
+            config.shortcuts = Some(mode.into());
+            in_the_driver(config);
+        })?;
         all_from_a(&keep_alive(&stage, 300, &[])?, 300)?;
         let report = stage.traffic(&["udp", UDP_ECHO, "--to", "300"])?;
         ensure!(report["answered"] == 300, "{report}");
@@ -406,7 +414,7 @@ fn only_where_taken(driver: Driver) -> Outcome {
         ensure!(line.is_some() || !log.contains("no shortcuts"), "{mode}: a complaint in the log");
     }
     // One of two links takes them: they come in by it and would leave by the other.
-    let stage = start(ONE_TASK, driver, |_| {})?;
+    let stage = start(ONE_TASK, driver, in_the_driver)?;
     let (far, interface) = stage.network.far_ends()[1];
     set_gro(far, interface, true)?;
     all_from_a(&keep_alive(&stage, 300, &[])?, 300)?;
@@ -417,7 +425,7 @@ fn only_where_taken(driver: Driver) -> Outcome {
 
 /// GRO goes off at either far end, and on again: traffic flows before, between and after.
 fn taken_no_more(driver: Driver) -> Outcome {
-    let stage = stage(ONE_TASK, driver, |_| {})?;
+    let stage = stage(ONE_TASK, driver, in_the_driver)?;
     let status = || stage.gateway.json(&["status"]);
     let talk = Talk::begin(&stage, &[TCP_ECHO])?;
     for ((far, interface), near) in stage.network.far_ends().into_iter().zip(["eth0", "eth1"]) {

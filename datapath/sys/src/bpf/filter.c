@@ -335,8 +335,31 @@ INLINE enum verdict icmp_to_us(struct ipv4 *ip, struct icmp *icmp, void *end)
 	return PLAIN_ICMP;
 }
 
+// The first five bytes of the addresses that VRRP routers share (RFC 9568, 7.3), for IPv4 and for IPv6.
+INLINE int is_vrrp(u8 *address)
+{
+	return address[0] == 0 && address[1] == 0 && address[2] == 0x5e && address[3] == 0 && (address[4] == 1 || address[4] == 2);
+}
+
+// Whether the frame is addressed to this machine. A switch that has forgotten where a neighbour is sends its frames to everybody, and
+// an interface that listens to all shows them: to answer them would end connections of the gateway that they are for.
+INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, void *end)
+{
+	u8 *address = ethernet->destination;
+
+	if (!INSIDE(ethernet, sizeof(*ethernet), end))
+		return 0;
+	if (!interface->has_address || is_vrrp(address))
+		return 1;
+	for (int i = 0; i < 6; i++)
+		if (address[i] != interface->address[i])
+			return 0;
+	return 1;
+}
+
 #include "six.h"
 #include "shortcut.h"
+#include "joined.h"
 
 INLINE enum verdict judge(void *data, void *end)
 {
@@ -377,38 +400,15 @@ INLINE void count(enum verdict verdict)
 		*packets += 1;
 }
 
-// The first five bytes of the addresses that VRRP routers share (RFC 9568, 7.3), for IPv4 and for IPv6.
-INLINE int is_vrrp(u8 *address)
+INLINE int take(struct xdp_md *ctx, enum joins joins)
 {
-	return address[0] == 0 && address[1] == 0 && address[2] == 0x5e && address[3] == 0 && (address[4] == 1 || address[4] == 2);
-}
-
-// Whether the frame is addressed to this machine. A switch that has forgotten where a neighbour is sends its frames to everybody, and
-// an interface that listens to all shows them: to answer them would end connections of the gateway that they are for.
-INLINE int is_for_us(struct interface *interface, struct ethernet *ethernet, void *end)
-{
-	u8 *address = ethernet->destination;
-
-	if (!INSIDE(ethernet, sizeof(*ethernet), end))
-		return 0;
-	if (!interface->has_address || is_vrrp(address))
-		return 1;
-	for (int i = 0; i < 6; i++)
-		if (address[i] != interface->address[i])
-			return 0;
-	return 1;
-}
-
-SECTION("xdp")
-int filter(struct xdp_md *ctx)
-{
-	int action = take_shortcut(ctx);
+	int action = take_shortcut(ctx, joins);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 index = ctx->ingress_ifindex;
 	struct interface *interface;
 	enum verdict verdict;
 
-	if (action != XDP_PASS)
+	if (action != NOT_TAKEN)
 		return action;
 	verdict = judge(data, end);
 	interface = map_lookup(&interfaces, &index);
@@ -420,9 +420,25 @@ int filter(struct xdp_md *ctx)
 	// A queue that no socket can have must not find the next interface's.
 	if (interface && ctx->rx_queue_index < QUEUES)
 		action = redirect_map(&sockets, interface->base + ctx->rx_queue_index, XDP_PASS);
+	else
+		action = XDP_PASS;
 	if (action != XDP_REDIRECT)
 		count(NO_SOCKET);
 	return action;
+}
+
+// In the driver.
+SECTION("xdp")
+int filter(struct xdp_md *ctx)
+{
+	return take(ctx, SINGLE);
+}
+
+// In the kernel's general receive path: packets may be joined, and longer than what is at hand of them.
+SECTION("xdp.frags")
+int filter_joined(struct xdp_md *ctx)
+{
+	return take(ctx, JOINS);
 }
 
 char license_name[] SECTION("license") = "Apache-2.0";

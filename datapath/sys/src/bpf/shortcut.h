@@ -7,6 +7,9 @@
 // TCP flow must join (`may_join`) before its packets are taken here; those in front of that go to the worker, whatever they are. The
 // rules are those of `steady` in the data path, packet by packet; `datapath/tests/pipeline_steady.rs` holds both to the same bytes.
 //
+// On interfaces without XDP in the driver packets may have been joined, up to 64 KiB (JOINS). There this program only decides, and leaves a
+// note with the packet; joined.h, behind it, translates and sends on.
+//
 // The three tables are mapped into the process, which writes them without system calls. `src/shortcuts/layout.rs` has the same
 // structures; numbers are in the host's order unless said otherwise.
 
@@ -16,8 +19,12 @@ enum { SHORTCUTS = 16384, BUCKETS = 8192, WAYS_OF_A_BUCKET = 8 };
 enum { ETHERNET_LENGTH = 14, TUNNEL_LENGTH = 64 };
 // Wires carry no shorter frame: it is padded to that.
 enum { SHORTEST = 60 };
-// No lent packet is longer (`mtu` sees to it). In a driver a frame has one page; elsewhere packets of 64 KiB come by.
+// No lent packet that is summed up here is longer (`mtu` sees to it): in a driver a frame has one page.
 enum { LONGEST = 4096 };
+// The packet is none for a shortcut: it is the worker's, or the kernel's.
+enum { NOT_TAKEN = -1 };
+// Whether packets may be joined ones.
+enum joins { SINGLE, JOINS };
 // Fields of TCP.
 enum { FIN = 0x01, SYN = 0x02, RST = 0x04, ACK = 0x10 };
 // How far behind the last byte an acknowledgment may lie if windows are smaller than that: as in conntrack.
@@ -26,6 +33,7 @@ enum { MIN_ACK_SPAN = 66000 };
 static u64 (*const coarse_now)(void) = (void *)160;
 static long (*const adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static u64 (*const frame_length)(struct xdp_md *ctx) = (void *)188;
 
 // Says whether anything is lent, and by which tables. One entry.
 struct lending {
@@ -130,6 +138,8 @@ struct passage {
 	struct transport *ports;
 	u32 length; // of the IP packet
 	u32 offset; // of the IP header in the frame
+	u32 frame;  // length of the frame
+	enum joins joins;
 	u32 outer_source;
 	u32 vni;
 	u8 outer_tos;
@@ -193,6 +203,12 @@ INLINE int find_packet(struct passage *p, void *data, u32 offset, void *end)
 	return ip->version_and_length == 0x45 && (ip->protocol == TCP || ip->protocol == UDP) && is_intact(ip);
 }
 
+// The frame may be in pieces, of which the first is at hand.
+INLINE u32 length_of(struct xdp_md *ctx, enum joins joins)
+{
+	return joins == JOINS ? frame_length(ctx) : ctx->data_end - ctx->data;
+}
+
 // The packet of a frame, or that in its tunnel.
 INLINE int find_passage(struct passage *p, struct lending *lending, void *data, void *end)
 {
@@ -209,7 +225,7 @@ INLINE int find_passage(struct passage *p, struct lending *lending, void *data, 
 	    p->ports->destination_port != host16(lending->tunnel_port))
 		return 1;
 	udp = (void *)p->ports;
-	if (is_fragment(p->ip) || (void *)p->ip + p->length != end || (void *)udp + host16(udp->length) != end)
+	if (is_fragment(p->ip) || ETHERNET_LENGTH + p->length != p->frame || p->length - sizeof(*p->ip) != host16(udp->length))
 		return 0;
 	p->outer_source = p->ip->source;
 	p->outer_tos = p->ip->tos;
@@ -257,6 +273,18 @@ INLINE int has_key(struct passage *p, struct way *way)
 INLINE int is_astray(struct passage *p, struct way *way)
 {
 	return (p->offset == ETHERNET_LENGTH) != !way->from_vtep;
+}
+
+// It is for this machine's Ethernet address, which is where the other way's packets leave from, as a rule. Others leave the loan alone.
+INLINE int is_addressed_to_us(struct xdp_md *ctx, struct way *other, struct ethernet *ethernet, void *end)
+{
+	u32 index = ctx->ingress_ifindex;
+	struct interface *interface;
+
+	if (is_same_mac(ethernet->destination, (u8 *)other->header + sizeof(ethernet->destination)))
+		return 1;
+	interface = map_lookup(&interfaces, &index);
+	return !interface || is_for_us(interface, ethernet, end);
 }
 
 // It came as the packets of its way come.
@@ -380,13 +408,21 @@ INLINE int is_stamped_plainly(struct tcp *tcp, void *end)
 	return INSIDE(stamps, sizeof(*stamps), end) && stamps->head == host32(STAMPS_HEAD);
 }
 
+// It fits its way, or is cut to what does where it leaves.
+INLINE int fits(struct passage *p, struct way *way)
+{
+	if (p->joins == SINGLE || p->ip->protocol != TCP)
+		return p->length <= way->mtu;
+	return p->length + way->header_length - ETHERNET_LENGTH <= 0xffff;
+}
+
 // The packet can move nothing but counters, windows and time. Its side's windows are moved already.
 INLINE int is_steady(struct xdp_md *ctx, struct passage *p, struct way *way, u32 stamp_delta, struct seen *from, struct seen *to, void *end)
 {
 	struct ipv4 *ip = p->ip;
 	u32 length = p->length - sizeof(*ip);
 
-	if (is_fragment(ip) || ip->ttl <= 1 || p->length > way->mtu || (void *)ip + p->length != end)
+	if (is_fragment(ip) || ip->ttl <= 1 || !fits(p, way) || p->offset + p->length != p->frame)
 		return 0;
 	if (ip->protocol == TCP) {
 		struct tcp *tcp = (void *)p->ports;
@@ -395,13 +431,15 @@ INLINE int is_steady(struct xdp_md *ctx, struct passage *p, struct way *way, u32
 			return 0;
 		if (!carries_on(tcp, length, from, to))
 			return 0;
-		tcp->checksum = finished(ctx, p, tcp->checksum);
+		if (p->joins == SINGLE)
+			tcp->checksum = finished(ctx, p, tcp->checksum);
 	} else {
 		struct udp *udp = (void *)p->ports;
 
 		if (host16(udp->length) != length)
 			return 0;
-		udp->checksum = finished(ctx, p, udp->checksum);
+		if (p->joins == SINGLE)
+			udp->checksum = finished(ctx, p, udp->checksum);
 	}
 	return 1;
 }
@@ -427,16 +465,22 @@ INLINE u32 shift_timestamp(struct tcp *tcp, u32 delta, u32 direction, void *end)
 	return fold((old & 0xffff) + (old >> 16) + (new & 0xffff) + (new >> 16));
 }
 
-// Addresses, ports, TTL, timestamps and checksums, in place.
-INLINE void translate(struct ipv4 *ip, struct way *way, u32 stamp_delta, u32 direction, void *end)
+// Addresses, ports, TTL and the header's checksum, in place.
+INLINE void translate_ip(struct ipv4 *ip, struct way *way)
 {
-	struct transport *ports = (void *)(ip + 1);
-
 	ip->source = way->to_source;
 	ip->destination = way->to_destination;
 	ip->ttl -= 1;
 	ip->checksum = adjusted(ip->checksum, way->ip_delta);
-	*(u32 *)ports = way->to_ports;
+	*(u32 *)(ip + 1) = way->to_ports;
+}
+
+// The same, and timestamps and checksums.
+INLINE void translate(struct ipv4 *ip, struct way *way, u32 stamp_delta, u32 direction, void *end)
+{
+	struct transport *ports = (void *)(ip + 1);
+
+	translate_ip(ip, way);
 	if (ip->protocol == TCP) {
 		struct tcp *tcp = (void *)ports;
 
@@ -469,6 +513,21 @@ INLINE void fill_outer(struct ipv4 *outer, struct ipv4 *inner, u32 length, u16 i
 	udp->length = host16(total - sizeof(*outer));
 }
 
+// Puts the tunnel's headers in front of a packet, where there is room for them.
+INLINE void put_tunnel(void *data, struct ipv4 *inner, u32 length, u16 id, struct way *way)
+{
+	for (int i = 0; i < TUNNEL_LENGTH / 8; i++)
+		((u64 *)data)[i] = way->header[i];
+	fill_outer(data + ETHERNET_LENGTH, inner, length, id, way);
+}
+
+INLINE void put_ethernet(void *data, struct way *way)
+{
+	((u64 *)data)[0] = way->header[0];
+	((u32 *)data)[2] = way->header[1];
+	((u16 *)data)[6] = way->header[1] >> 32;
+}
+
 // Puts the way's headers where those of the arriving packet were. False: the frame has no room; it is as it was.
 INLINE int send_on(struct xdp_md *ctx, struct way *way, u32 stamp_delta, u32 direction, u32 offset, u32 length, u16 id)
 {
@@ -484,27 +543,37 @@ INLINE int send_on(struct xdp_md *ctx, struct way *way, u32 stamp_delta, u32 dir
 		if (!INSIDE(inner, sizeof(*inner) + sizeof(struct udp), end))
 			return 0;
 		translate(inner, way, stamp_delta, direction, end);
-		for (int i = 0; i < TUNNEL_LENGTH / 8; i++)
-			((u64 *)data)[i] = way->header[i];
-		fill_outer(data + ETHERNET_LENGTH, inner, length, id, way);
+		put_tunnel(data, inner, length, id, way);
 	} else {
 		struct ipv4 *ip = data + ETHERNET_LENGTH;
 
 		if (!INSIDE(ip, sizeof(*ip) + sizeof(struct udp), end))
 			return 0;
 		translate(ip, way, stamp_delta, direction, end);
-		((u64 *)data)[0] = way->header[0];
-		((u32 *)data)[2] = way->header[1];
-		((u16 *)data)[6] = way->header[1] >> 32;
+		put_ethernet(data, way);
 	}
 	return 1;
+}
+
+// What joined.h is told of a packet, in the place of its Ethernet addresses, which it will not need any more.
+struct note {
+	u64 mark; // the hash's key, which nobody outside can know
+	u32 way;
+} __attribute__((packed));
+
+INLINE void leave_note(void *data, struct lending *lending, u32 way)
+{
+	struct note *note = data;
+
+	note->mark = lending->key;
+	note->way = way;
 }
 
 // The flow's packets go to its worker from now on, this one and all that follow.
 INLINE int end_loan(struct shortcut *shortcut)
 {
 	*(volatile u32 *)&shortcut->live = 0;
-	return XDP_PASS;
+	return NOT_TAKEN;
 }
 
 // The frame of a short packet, as it comes from a wire.
@@ -513,13 +582,13 @@ INLINE int is_padded(struct passage *p, void *data, void *end)
 	return p->offset == ETHERNET_LENGTH && p->length < SHORTEST - ETHERNET_LENGTH && data + SHORTEST == end;
 }
 
-// Sends a packet of a lent flow on. XDP_PASS: it is none, or one for the worker; it is as it was, but for padding and an unfinished
-// checksum. XDP_ABORTED: the interface that it should leave by is gone.
-INLINE int take_shortcut(struct xdp_md *ctx)
+// Sends a packet of a lent flow on. NOT_TAKEN: it is none, or one for the worker; it is as it was, but for padding and an unfinished
+// checksum. XDP_ABORTED: the interface that it should leave by is gone. XDP_PASS, with JOINS only: it goes on in joined.h.
+INLINE int take_shortcut(struct xdp_md *ctx, enum joins joins)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct passage passage = {};
-	u32 zero = 0, number, direction, verdict = SHORTCUT;
+	struct passage passage = {.frame = length_of(ctx, joins), .joins = joins};
+	u32 zero = 0, number, noted, direction, verdict = SHORTCUT;
 	struct lending *lending = map_lookup(&terms, &zero);
 	struct shortcut *shortcut;
 	struct side *from;
@@ -527,42 +596,48 @@ INLINE int take_shortcut(struct xdp_md *ctx)
 	u64 now, *packets;
 
 	if (!lending || !lending->generation || !find_passage(&passage, lending, data, end))
-		return XDP_PASS;
+		return NOT_TAKEN;
 	number = find_way(&passage, lending);
 	if (!number)
-		return XDP_PASS;
+		return NOT_TAKEN;
 	if (is_padded(&passage, data, end)) {
 		if (adjust_tail(ctx, (int)passage.length - (SHORTEST - ETHERNET_LENGTH)))
-			return XDP_PASS;
+			return NOT_TAKEN;
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;
+		passage.frame = length_of(ctx, joins);
 		if (!find_passage(&passage, lending, data, end))
-			return XDP_PASS;
+			return NOT_TAKEN;
 	}
-	direction = (number - 1) & 1;
-	number = (number - 1) >> 1;
+	noted = number - 1;
+	direction = noted & 1;
+	number = noted >> 1;
 	shortcut = map_lookup(&shortcuts, &number);
 	if (!shortcut || !*(volatile u32 *)&shortcut->live)
-		return XDP_PASS;
+		return NOT_TAKEN;
 	way = &shortcut->ways[direction];
 	if (!has_key(&passage, way) || is_astray(&passage, way))
-		return XDP_PASS;
+		return NOT_TAKEN;
+	if (!is_addressed_to_us(ctx, &shortcut->ways[direction ^ 1], data, end))
+		return NOT_TAKEN;
 	from = &shortcut->sides[direction];
 	now = coarse_now();
 	packets = map_lookup(&verdicts, &verdict);
 	if (!packets || shortcut->generation != lending->generation || now > shortcut->until)
 		return end_loan(shortcut);
 	if (!may_join(&passage, from, &shortcut->queued[direction], end))
-		return XDP_PASS;
+		return NOT_TAKEN;
 	if (!came_by(&passage, way, ctx, data) ||
 	    !is_steady(ctx, &passage, way, shortcut->stamp_delta, &from->seen, seen_of(shortcut, direction ^ 1), end))
 		return end_loan(shortcut);
-	if (!send_on(ctx, way, shortcut->stamp_delta, direction, passage.offset, passage.length, *packets))
+	if (joins == JOINS)
+		leave_note(data, lending, noted);
+	else if (!send_on(ctx, way, shortcut->stamp_delta, direction, passage.offset, passage.length, *packets))
 		return end_loan(shortcut);
 	*packets += 1;
 	from->packets += 1;
 	from->bytes += passage.length;
 	from->heard = now;
 	*(volatile u8 *)&from->seen.joined = 1;
-	return redirect_map(&outputs, way->output, 0);
+	return joins == JOINS ? XDP_PASS : redirect_map(&outputs, way->output, 0);
 }

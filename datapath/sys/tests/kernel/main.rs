@@ -7,8 +7,11 @@ mod ip_devices;
 #[cfg(test)]
 mod joined;
 #[cfg(test)]
+mod joined_xdp;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod redirect;
 #[cfg(test)]
 mod runs;
+mod sender;
