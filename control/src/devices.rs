@@ -46,7 +46,11 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
     let mut sockets =
         if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, &queues, plain_ports)?) };
     let mut workers = Vec::new();
-    for hand in plan::deal(&queues, config.gateway.cpus.len()) {
+    let hands = plan::deal(&queues, config.gateway.cpus.len());
+    if let Some(warning) = plan::idle_workers(&hands).filter(|_| !has_tun(config)) {
+        tracing::warn!("gateway.cpus: {warning}");
+    }
+    for hand in hands {
         check_sending(config, &hand)?;
         workers.push(match &mut sockets {
             Some(sockets) if !hand.is_empty() => sockets.open(&hand, frame_size)?,

@@ -26,6 +26,18 @@ pub fn deal(queues: &[Queue], workers: usize) -> Vec<Vec<Queue>> {
     hands
 }
 
+/// What to say when some workers are without a queue. Flows and ports are dealt in equal shares to all, and over `AF_XDP` a worker uses its
+/// share for what comes by its queues only.
+pub fn idle_workers(hands: &[Vec<Queue>]) -> Option<String> {
+    let (all, busy) = (hands.len(), hands.iter().filter(|hand| !hand.is_empty()).count());
+    (busy < all).then(|| {
+        format!(
+            "only {busy} of {all} workers have a queue, so that only {busy}/{all} of `flows` and of the SNAT ports can be used; list {busy} CPUs, \
+             or give the interfaces {all} queues (`ethtool -L`)"
+        )
+    })
+}
+
 /// The queues of an interface that are to be served, out of `count` that it has.
 pub fn queues(interface: InterfaceIndex, config: &InterfaceConfig, count: u32) -> Result<Vec<Queue>, StartError> {
     let wanted = config.queues.clone().unwrap_or_else(|| (0..count).collect());
@@ -116,6 +128,8 @@ mod tests {
         assert_eq!(hands[0], [both[0], both[2], both[3]]);
         assert_eq!(hands[1], [both[1], both[4]]);
         assert_eq!(deal(&both, 8)[5], []);
+        assert_eq!(idle_workers(&deal(&both, 3)), None);
+        assert!(idle_workers(&deal(&both, 8)).unwrap().starts_with("only 3 of 8 workers have a queue, so that only 3/8 "));
     }
 
     #[test]
