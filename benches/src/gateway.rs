@@ -234,7 +234,7 @@ fn core(flows: usize, counters: Arc<Counters>) -> Core {
         |n| SlotInfo { role: role(n), link: LinkType::Ethernet, steers: false, cuts_segments: false, ready: true };
     let all = SnatPorts { overlay: 1024..=65_535, plain: 1024..=32_767 };
     let (ports, of_probes) = split_ports(&all);
-    let interface = InterfaceInfo { link: LinkType::Ethernet, workers: vec![0] };
+    let interface = InterfaceInfo { link: LinkType::Ethernet, joins: false, workers: vec![0] };
     Core::new(CoreParts {
         index: 0,
         conntrack: Conntrack::new(flows, timeouts(), SEED),

@@ -57,6 +57,8 @@ pub struct SlotInfo {
 pub struct InterfaceInfo {
     /// What its frames begin with.
     pub link: LinkType,
+    /// [`sys::Device::joins_segments`].
+    pub joins: bool,
     /// The workers that have a device on it.
     pub workers: Vec<usize>,
 }

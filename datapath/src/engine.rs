@@ -387,7 +387,12 @@ fn interfaces(devices: &[WorkerDevices], count: usize) -> Vec<InterfaceInfo> {
         let role = Role::Interface(InterfaceIndex(index as u16));
         own.devices.iter().find(|slot| slot.role == role && slot.device.is_ready()).map(|slot| slot.device.link_type())
     };
+    let joins = |own: &WorkerDevices, index: usize| {
+        let role = Role::Interface(InterfaceIndex(index as u16));
+        own.devices.iter().any(|slot| slot.role == role && slot.device.joins_segments())
+    };
     let info = |index| InterfaceInfo {
+        joins: devices.iter().any(|own| joins(own, index)),
         link: devices.iter().find_map(|own| on(own, index)).unwrap_or(LinkType::Ethernet),
         workers: (0..devices.len())
             .filter(|worker| devices.get(*worker).is_some_and(|own| on(own, index).is_some()))

@@ -441,6 +441,26 @@ fn ttl_runs_out_at_the_gateway() {
     assert_eq!(gateway.drops(), [("ttl_expired", 1)]);
 }
 
+/// Two segments that fit the tunnel make one packet that fits the link (DF is theirs): their sender could do nothing about it.
+#[test]
+fn where_segments_may_be_joined_what_is_too_big_is_cut() {
+    let mut gateway = Gateway::joining(web(&[1]));
+    connect(&mut gateway, 40_000);
+    let sent: Vec<u8> = (0..1460).map(|n| (n * 7 + n / 251) as u8).collect();
+    let big = Segment::new((CLIENT, 40_000), (VIP, 8080), "PA", 1001, 5001).with(&sent);
+    gateway.inject(0, FRONT, &big.sent_by_client());
+    gateway.settle();
+    assert!(gateway.collect(0, FRONT).is_empty());
+    let pieces: Vec<_> = gateway.collect(0, BACK).iter().map(|frame| see(frame)).collect();
+    assert_eq!(pieces.len(), 2);
+    let data = |seen: &Seen| seen.payload()[seen.tcp().header_len()..].to_vec();
+    assert_eq!(pieces.iter().flat_map(data).collect::<Vec<u8>>(), sent);
+    assert_eq!(pieces.iter().map(|piece| piece.tcp().sequence_number).collect::<Vec<_>>(), [1001, 1001 + 1410]);
+    assert!(pieces.iter().all(|piece| piece.bytes.len() <= 1450 && !piece.ip.dont_fragment));
+    assert_eq!(gateway.drops(), []);
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_packet_too_big_for_the_overlay_is_answered_with_its_mtu() {
     let mut gateway = Gateway::new(web(&[1]));

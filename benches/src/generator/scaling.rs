@@ -67,7 +67,7 @@ fn worker(index: usize, snapshot: &Arc<Snapshot>, boxes: &Arc<[Mailbox]>, flows:
     let counters = Arc::new(Counters::default());
     let link = LinkType::Ethernet;
     let role = |interface| Role::Interface(InterfaceIndex(interface));
-    let everywhere = InterfaceInfo { link, workers: (0..boxes.len()).collect() };
+    let everywhere = InterfaceInfo { link, joins: false, workers: (0..boxes.len()).collect() };
     let core = Core::new(CoreParts {
         index,
         conntrack: Conntrack::new(flows, Timeouts::default(), 7 + index as u64),

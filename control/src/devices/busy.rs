@@ -77,6 +77,10 @@ impl Device for BusyQueue {
         LinkType::Ethernet
     }
 
+    fn joins_segments(&self) -> bool {
+        self.socket.tuning.joined.is_some()
+    }
+
     fn rx(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>, limit: usize) -> usize {
         if self.bound.is_none() {
             self.try_again(pool);

@@ -129,7 +129,9 @@ mod tests {
         assert_eq!(hands[1], [both[1], both[4]]);
         assert_eq!(deal(&both, 8)[5], []);
         assert_eq!(idle_workers(&deal(&both, 3)), None);
-        assert!(idle_workers(&deal(&both, 8)).unwrap().starts_with("only 3 of 8 workers have a queue, so that only 3/8 "));
+        assert!(
+            idle_workers(&deal(&both, 8)).unwrap().starts_with("only 3 of 8 workers have a queue, so that only 3/8 ")
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub(crate) const JOINED: usize = 9216;
 
 impl Core {
     /// Whether a packet that is longer than its way is a joined segment. Over TUN these have no DF, which the device clears;
-    /// a single one without DF may be cut like them.
+    /// a single one without DF may be cut like them. Where `AF_XDP` gives joined ones, two may make one that is no longer than the link's MTU, and
+    /// a single one is cut like them, too: telling its sender of the MTU would not help one whose segments fit.
     #[cold]
     #[inline(never)]
     pub(crate) fn is_joined(&self, headers: &Headers, origin: Origin) -> bool {
@@ -27,7 +28,8 @@ impl Core {
             Origin::Overlay => true,
             Origin::Link(client) => {
                 let info = self.interfaces.get(usize::from(client.interface));
-                !headers.ip.dont_fragment() && info.is_some_and(|info| info.link == LinkType::Ip)
+                let cleared = || !headers.ip.dont_fragment();
+                info.is_some_and(|info| info.joins || info.link == LinkType::Ip && cleared())
             }
         };
         is_from_kernel && !tcp.flags().syn() && !headers.ip.is_fragment()

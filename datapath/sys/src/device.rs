@@ -79,6 +79,11 @@ pub trait Device: Send {
     /// After false, anything that arrives makes the descriptor readable.
     fn has_work(&self) -> bool;
 
+    /// Whether a received TCP packet may stand for several segments although it is no longer than the link's MTU.
+    fn joins_segments(&self) -> bool {
+        false
+    }
+
     /// Whether packets to send may be longer than the link's MTU, with a [`Segmentation`](crate::Segmentation) in front.
     fn cuts_segments(&self) -> bool {
         false

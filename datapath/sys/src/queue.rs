@@ -102,6 +102,11 @@ impl<K: Kernel> Queue<K> {
         self.down.as_ref()
     }
 
+    /// Packets may be joined ones.
+    pub(crate) fn joins(&self) -> bool {
+        self.arrivals.is_some()
+    }
+
     /// Received packets may wait, or packets wait to be sent that only another call gets going.
     pub(crate) fn has_work(&self) -> bool {
         self.more || self.is_stuck()
@@ -117,7 +122,7 @@ impl<K: Kernel> Queue<K> {
         self.nudge();
         self.reap(pool);
         let limit = limit.min(BURST);
-        if self.arrivals.is_some() {
+        if self.joins() {
             return self.rx_joined(pool, burst, limit);
         }
         let mut descriptors = std::mem::take(&mut self.descriptors);

@@ -180,6 +180,10 @@ impl Device for XdpDevice {
         self.queue.has_work()
     }
 
+    fn joins_segments(&self) -> bool {
+        self.queue.joins()
+    }
+
     fn is_ready(&self) -> bool {
         self.sends
     }

@@ -203,6 +203,11 @@ impl Gateway {
         Self::build(tables, 1, [LinkType::Ip; 2], 1024, true)
     }
 
+    /// As [`Gateway::new`], with devices that give joined segments.
+    pub fn joining(tables: Tables) -> Self {
+        Self::build(tables, 1, [LinkType::Ethernet; 2], 1024, true)
+    }
+
     pub fn with(tables: Tables, workers: usize, links: [LinkType; 2], flows: usize) -> Self {
         Self::build(tables, workers, links, flows, false)
     }
@@ -268,11 +273,17 @@ impl Gateway {
             slots: roles
                 .iter()
                 .zip(links)
-                .map(|(role, link)| SlotInfo { role: *role, link, steers: false, cuts_segments, ready: true })
+                .map(|(role, link)| {
+                    let cuts_segments = cuts_segments && link == LinkType::Ip;
+                    SlotInfo { role: *role, link, steers: false, cuts_segments, ready: true }
+                })
                 .collect(),
             interfaces: links
                 .iter()
-                .map(|link| InterfaceInfo { link: *link, workers: (0..workers).collect() })
+                .map(|link| {
+                    let joins = cuts_segments && *link == LinkType::Ethernet;
+                    InterfaceInfo { link: *link, joins, workers: (0..workers).collect() }
+                })
                 .collect(),
             exchange: Exchange::new(index, Arc::clone(boxes)),
             ports: split_ports(&ports()).0,
