@@ -446,7 +446,7 @@ fn ttl_runs_out_at_the_gateway() {
 fn where_segments_may_be_joined_what_is_too_big_is_cut() {
     let mut gateway = Gateway::joining(web(&[1]));
     connect(&mut gateway, 40_000);
-    let sent: Vec<u8> = (0..1460).map(|n| (n * 7 + n / 251) as u8).collect();
+    let sent: Vec<u8> = (0..1460_u32).map(|n| (n * 7 + n / 251) as u8).collect();
     let big = Segment::new((CLIENT, 40_000), (VIP, 8080), "PA", 1001, 5001).with(&sent);
     gateway.inject(0, FRONT, &big.sent_by_client());
     gateway.settle();
