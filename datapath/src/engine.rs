@@ -383,16 +383,14 @@ fn beds(devices: &[WorkerDevices], pacing: Pacing) -> Result<(Vec<Bed>, Arc<[Mai
 }
 
 fn interfaces(devices: &[WorkerDevices], count: usize) -> Vec<InterfaceInfo> {
+    let is_on = |slot: &Slot, index: usize| slot.role == Role::Interface(InterfaceIndex(index as u16));
     let on = |own: &WorkerDevices, index: usize| {
-        let role = Role::Interface(InterfaceIndex(index as u16));
-        own.devices.iter().find(|slot| slot.role == role && slot.device.is_ready()).map(|slot| slot.device.link_type())
+        let mut ready = own.devices.iter().filter(|slot| slot.device.is_ready());
+        ready.find(|slot| is_on(slot, index)).map(|slot| slot.device.link_type())
     };
-    let joins = |own: &WorkerDevices, index: usize| {
-        let role = Role::Interface(InterfaceIndex(index as u16));
-        own.devices.iter().any(|slot| slot.role == role && slot.device.joins_segments())
-    };
+    let joins = |slot: &Slot, index| is_on(slot, index) && slot.device.joins_segments();
     let info = |index| InterfaceInfo {
-        joins: devices.iter().any(|own| joins(own, index)),
+        joins: devices.iter().flat_map(|own| &own.devices).any(|slot| joins(slot, index)),
         link: devices.iter().find_map(|own| on(own, index)).unwrap_or(LinkType::Ethernet),
         workers: (0..devices.len())
             .filter(|worker| devices.get(*worker).is_some_and(|own| on(own, index).is_some()))

@@ -223,10 +223,9 @@ impl Arrivals {
     /// Looks at the packet bytes of the descriptor at `place`, whose chunk stays where it is. None for one that names what is not
     /// its to name.
     fn look<T>(&self, pool: &mut FramePool, place: usize, at: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let descriptor = self.waiting.get(place)?;
+        let descriptor = *self.waiting.get(place)?;
         let mut frame = pool.reclaim(descriptor.address, self.tag)?;
-        let start = descriptor.address as usize % pool.frame_size();
-        let seen = frame.set_span(start, descriptor.len as usize).then(|| at(frame.bytes()));
+        let seen = pool.set_received(&mut frame, descriptor).then(|| at(frame.bytes()));
         let lent = pool.lend(frame, self.tag);
         debug_assert!(lent.is_ok(), "it was lent before");
         seen
@@ -241,8 +240,7 @@ impl Arrivals {
             return None;
         };
         self.tally.returned += 1;
-        let start = descriptor.address as usize % pool.frame_size();
-        if frame.set_span(start, descriptor.len as usize) {
+        if pool.set_received(&mut frame, descriptor) {
             return Some(frame);
         }
         self.tally.bad_descriptors += 1;

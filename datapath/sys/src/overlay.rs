@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use self::run::Runs;
 use crate::batch::{self, Received};
+use crate::sum::Sum;
 use crate::{BURST, Device, DeviceState, Frame, FramePool, LinkType, TxReport, os};
 
 /// Outer IPv4 and UDP header, as the pipeline expects it in front of a datagram.
@@ -105,18 +106,11 @@ fn write_headers(packet: &mut [u8], Received { peer, tos, .. }: &Received, local
     headers[9] = libc::IPPROTO_UDP as u8;
     headers[12..16].copy_from_slice(&peer.ip().octets());
     headers[16..20].copy_from_slice(&local.ip().octets());
-    let checksum = ip_checksum(&headers[..20]);
+    let checksum = !Sum::default().with(&headers[..20]).folded();
     headers[10..12].copy_from_slice(&checksum.to_be_bytes());
     headers[20..22].copy_from_slice(&peer.port().to_be_bytes());
     headers[22..24].copy_from_slice(&local.port().to_be_bytes());
     headers[24..26].copy_from_slice(&(len - 20).to_be_bytes());
-}
-
-fn ip_checksum(header: &[u8]) -> u16 {
-    let words = header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
 }
 
 /// Where a packet wants to go; nowhere, which the kernel refuses, when it is none.

@@ -3,6 +3,7 @@
 use std::ptr::{self, NonNull};
 
 use crate::Frame;
+use crate::ring::Descriptor;
 
 /// The largest chunk: holds the largest IPv4 packet behind the headroom and an Ethernet header.
 pub const MAX_FRAME_BYTES: usize = 66_048;
@@ -139,6 +140,12 @@ impl FramePool {
     pub fn owns(&self, frame: &Frame) -> bool {
         self.base.as_ptr().addr() + frame.index() as usize * self.frame_size == frame.base().as_ptr().addr()
             && (frame.index() as usize) < self.total
+    }
+
+    /// Makes the frame's packet what the kernel says that it has put there. False, and nothing changes, when that is not inside.
+    #[inline]
+    pub(crate) fn set_received(&self, frame: &mut Frame, received: Descriptor) -> bool {
+        frame.set_span(received.address as usize % self.frame_size, received.len as usize)
     }
 
     /// Where the pool's memory begins: tells UMEM pools apart.

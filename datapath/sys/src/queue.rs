@@ -165,8 +165,7 @@ impl<K: Kernel> Queue<K> {
             return;
         };
         self.filled -= 1;
-        let start = descriptor.address as usize % pool.frame_size();
-        if descriptor.options & CONTINUED == 0 && frame.set_span(start, descriptor.len as usize) {
+        if descriptor.options & CONTINUED == 0 && pool.set_received(&mut frame, *descriptor) {
             frame.prefetch();
             burst.push(frame);
         } else {

@@ -50,11 +50,7 @@ INLINE struct ipv4 *find_noted(struct packet *packet, struct way *way, u32 offse
 	void *end = (void *)(long)packet->data_end;
 	struct ipv4 *ip = (void *)(long)packet->data + offset;
 
-	if (!INSIDE(ip, sizeof(*ip) + sizeof(struct udp), end))
-		return 0;
-	if (ip->source != way->source || ip->destination != way->destination || *(u32 *)(ip + 1) != way->ports || ip->protocol != way->protocol)
-		return 0;
-	return ip;
+	return INSIDE(ip, sizeof(*ip) + sizeof(struct udp), end) && has_key(ip, way) ? ip : 0;
 }
 
 // It fits the way out, or the segments that it stands for do.

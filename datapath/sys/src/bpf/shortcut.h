@@ -262,10 +262,10 @@ INLINE int is_same_mac(u8 *a, u8 *b)
 	return *(u32 *)a == *(u32 *)b && *(u16 *)(a + 4) == *(u16 *)(b + 4);
 }
 
-INLINE int has_key(struct passage *p, struct way *way)
+INLINE int has_key(struct ipv4 *ip, struct way *way)
 {
-	return p->ip->source == way->source && p->ip->destination == way->destination && *(u32 *)p->ports == way->ports &&
-	       p->ip->protocol == way->protocol;
+	return ip->source == way->source && ip->destination == way->destination && *(u32 *)(ip + 1) == way->ports &&
+	       ip->protocol == way->protocol;
 }
 
 // Through a tunnel where its way is plain, or the other way round. Workers drop such packets, so they have no place in the flow's
@@ -616,7 +616,7 @@ INLINE int take_shortcut(struct xdp_md *ctx, enum joins joins)
 	if (!shortcut || !*(volatile u32 *)&shortcut->live)
 		return NOT_TAKEN;
 	way = &shortcut->ways[direction];
-	if (!has_key(&passage, way) || is_astray(&passage, way))
+	if (!has_key(passage.ip, way) || is_astray(&passage, way))
 		return NOT_TAKEN;
 	if (!is_addressed_to_us(ctx, &shortcut->ways[direction ^ 1], data, end))
 		return NOT_TAKEN;
