@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::fake::tempdir::Directory;
 use super::fake::{CONFIG, Fake, Served};
+use crate::config::shown;
 
 /// Sends bytes, and reads until the gateway closes.
 fn raw(served: &Served, bytes: &[u8]) -> String {
@@ -36,6 +37,12 @@ fn ask(served: &Served, method: &str, path: &str, body: &str) -> (u16, Value) {
 
 fn get(served: &Served, path: &str) -> (u16, Value) {
     ask(served, "GET", path, "")
+}
+
+/// What a GET gives, as it came over the socket.
+fn text(served: &Served, path: &str) -> String {
+    let answer = raw(served, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 /// All services, for "nothing has changed".
@@ -99,10 +106,7 @@ fn a_long_list_of_flows_holds_nobody_up() {
 #[test]
 fn flows_are_written_as_one_list() {
     let served = Fake::new().serve();
-    let list = |path: &str| {
-        let answer = raw(&served, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-    };
+    let list = |path: &str| text(&served, path);
     let first = concat!(
         r#"{"worker":0,"protocol":"tcp","client":"203.0.113.7:40000","vip":"198.18.0.1:8080","snat":"10.0.0.3:1024","#,
         r#""backend":"10.0.0.11:8000","service":"my-web","state":"ESTABLISHED","expires_in_seconds":7100,"#,
@@ -144,6 +148,61 @@ fn services_come_change_and_go() {
     assert_eq!(ask(&served, "DELETE", "/v1/services/new", ""), (200, json!({"removed": "new"})));
     assert_eq!(get(&served, "/v1/services/new").0, 404);
     assert_eq!(ask(&served, "PUT", "/v1/services/new", put).0, 201);
+}
+
+/// Services beside those of the fake, so that there is every kind.
+const KINDS: [&str; 8] = [
+    r#"{"name": "direct", "listen": "198.18.0.20:80", "direct": true, "timeouts": {"tcp_syn_sent": "5s"},
+        "backends": [{"address": "192.0.2.1"}, {"address": "10.0.0.21", "vtep": "198.18.1.11"}]}"#,
+    r#"{"name": "direct-dns", "listen": "198.18.0.21:53/udp", "direct": true}"#,
+    r#"{"name": "both", "listen": ["198.18.0.22:53", "198.18.0.22:53/udp", "[2001:db8::22]:53"], "timeout": "90s",
+        "check": {"type": "udp", "port": 53, "send": "00ff"}, "proxy_protocol": true, "half_open": 500,
+        "backends": [{"address": "192.0.2.1:53", "max_connections": 9}, {"address": "[2001:db8:1::11]:53", "sorry": true}]}"#,
+    r#"{"name": "datagrams", "listen": "198.18.0.23:514/udp", "one_packet": true}"#,
+    r#"{"name": "rates", "listen": "198.18.0.24:80", "rate": "6000/m", "rate_per_source": "1/h", "syn_cookies": "always",
+        "allow": ["198.18.0.0/16", "2001:db8::/32"], "passive": true}"#,
+    r#"{"name": "group", "listen": "198.18.0.25:80", "persistence": "5m", "persistence_group": "shop"}"#,
+    r#"{"name": "group-tls", "listen": "198.18.0.25:443", "persistence": "5m", "persistence_group": "shop"}"#,
+    r#"{"name": "life", "listen": "198.18.0.26:1-9", "scheduler": "wrr", "slow_start": "30s", "on_down": "reset",
+        "drain_deadline": "5m", "syn_cookies": "never", "check": {"type": "tcp", "port": 5},
+        "backends": [{"address": "192.0.2.1", "weight": 0}]}"#,
+];
+
+/// GET, edit, PUT: nothing must be taken out first.
+#[test]
+fn put_takes_what_get_gives() {
+    let served = Fake::new().serve();
+    for kind in KINDS {
+        let (status, answer) = ask(&served, "POST", "/v1/services", kind);
+        assert_eq!(status, 201, "{kind}: {answer}");
+    }
+    let before = services(&served);
+    for service in before.as_array().unwrap() {
+        let path = format!("/v1/services/{}", service["name"].as_str().unwrap());
+        let shown = text(&served, &path);
+        assert_eq!(ask(&served, "PUT", &path, &shown), (200, service.clone()), "{path}");
+        assert_eq!(text(&served, &path), shown);
+        let is_shown = |of: &Value, keys: &[&str]| keys.iter().all(|key| of.get(key).is_some());
+        assert!(is_shown(service, &shown::OF_SERVICE), "{path}");
+        assert!(service["backends"].as_array().unwrap().iter().all(|backend| is_shown(backend, &shown::OF_BACKEND)));
+    }
+    assert_eq!(services(&served), before);
+}
+
+#[test]
+fn post_takes_what_get_gives() {
+    let served = Fake::new().serve();
+    let (path, one) = ("/v1/services/my-web", "/v1/services/my-web/backends/10.0.0.12:8000");
+    let (shown, backend) = (text(&served, path), text(&served, one));
+    assert_eq!(ask(&served, "DELETE", one, "").0, 200);
+    let (status, view) = ask(&served, "POST", "/v1/services/my-web/backends", &backend);
+    assert_eq!((status, &view["weight"], &view["mac"]), (201, &json!(300), &json!("02:42:0a:00:00:99")));
+    assert_eq!(ask(&served, "DELETE", path, "").0, 200);
+    let (status, view) = ask(&served, "POST", "/v1/services", &shown);
+    assert_eq!(
+        (status, &view["backends"][1]["weight"], &view["check"]["path"]),
+        (201, &json!(300), &json!("/healthz"))
+    );
 }
 
 #[test]
@@ -219,6 +278,45 @@ fn a_reload_says_what_changed_or_what_is_wrong() {
     assert_eq!((status, &body["backends_changed"]), (200, &json!(["my-web 10.0.0.12:8000"])));
 }
 
+/// The requests, and what is said of each.
+fn answers(served: &Served, requests: &[(&str, &str, &str)]) -> String {
+    let answers: Vec<String> = requests
+        .iter()
+        .map(|(method, path, body)| {
+            let (status, answer) = ask(served, method, path, body);
+            let hint = answer.get("hint").and_then(Value::as_str).unwrap_or("-");
+            let problems = answer.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+            let more = problems.iter().map(|found| format!("\n    {}: {}", found["field"], found["message"]));
+            let more: String = if problems.len() > 1 { more.collect() } else { String::new() };
+            format!("{method} {path} {body}\n  {status} {} ({hint}){more}\n", answer["error"].as_str().unwrap())
+        })
+        .collect();
+    answers.join("")
+}
+
+/// What is shown beside the config is passed over where it was read, and nowhere else.
+#[test]
+fn what_is_only_shown_cannot_be_changed() {
+    let served = Fake::new().serve();
+    let before = services(&served);
+    let web = "/v1/services/my-web";
+    let one = "/v1/services/my-web/backends/10.0.0.11:8000";
+    assert_words!(answers(
+        &served,
+        &[
+            (
+                "PUT",
+                web,
+                r#"{"name": "my-web", "listen": "198.18.0.1:8080", "protecton": {}, "backends": [{"address": "10.0.0.11:8000", "conections": 7, "max_conections": 7}]}"#,
+            ),
+            ("POST", "/v1/services/my-web/backends", r#"{"address": "192.0.2.9", "check": {"type": "tcp"}}"#),
+            ("PATCH", web, r#"{"evicted_clients": null}"#),
+            ("PATCH", one, r#"{"state": "up", "check": null}"#),
+        ]
+    ));
+    assert_eq!(services(&served), before);
+}
+
 #[test]
 fn what_is_wrong_is_refused_and_changes_nothing() {
     let served = Fake::new().serve();
@@ -266,18 +364,7 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
         ("BREW", web, ""),
         ("GET", "/v1/reload", ""),
     ];
-    let answers: Vec<String> = requests
-        .iter()
-        .map(|(method, path, body)| {
-            let (status, answer) = ask(&served, method, path, body);
-            let hint = answer.get("hint").and_then(Value::as_str).unwrap_or("-");
-            let problems = answer.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
-            let more = problems.iter().map(|found| format!("\n    {}: {}", found["field"], found["message"]));
-            let more: String = if problems.len() > 1 { more.collect() } else { String::new() };
-            format!("{method} {path} {body}\n  {status} {} ({hint}){more}\n", answer["error"].as_str().unwrap())
-        })
-        .collect();
-    assert_words!(answers.join(""));
+    assert_words!(answers(&served, &requests));
     assert_eq!(services(&served), before);
 }
 

@@ -74,7 +74,8 @@ pub struct ServiceView {
     /// When SYNs are answered by cookies: `auto`, `always`, `never`.
     #[serde(default)]
     pub syn_cookies: String,
-    /// How many half-open connections are too many; null unless `syn_cookies` is `auto`.
+    /// How many half-open connections are too many; null unless `syn_cookies` is `auto`, and where
+    /// there are no SYNs to answer.
     pub half_open: Option<u32>,
     /// What its lists and rates have kept out.
     pub protection: ProtectionView,
@@ -202,7 +203,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         rate_per_source: protection.rate_per_source.map(RateLimit::show),
         rate_per_source_burst: protection.burst_per_source(),
         syn_cookies: protection.syn_cookies.show().to_owned(),
-        half_open: protection.half_open(),
+        half_open: protection.shown_half_open(service.settings.direct, &service.listens),
         protection: protection_view(service),
         check: service.check.as_ref().map(|check| check.to_json()),
         backends: backends(service),

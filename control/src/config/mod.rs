@@ -25,6 +25,7 @@ pub mod rules;
 pub mod section;
 pub mod service;
 pub mod settings;
+pub mod shown;
 pub mod state_times;
 mod swarm;
 mod syntax;

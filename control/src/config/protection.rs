@@ -132,6 +132,11 @@ impl Protection {
         (self.syn_cookies == Cookies::Auto).then(|| self.half_open.unwrap_or(DEFAULT_HALF_OPEN))
     }
 
+    /// As the API shows it: null also where `half_open` can't be said, so that what is shown can be sent.
+    pub fn shown_half_open(&self, direct: bool, listens: &[Listen]) -> Option<u32> {
+        self.half_open().filter(|_| !direct && !has_no_tcp(listens))
+    }
+
     /// All that is wrong with it in a service that listens there.
     pub fn faults(&self, direct: bool, listens: &[Listen]) -> Vec<Fault> {
         let mut faults = self.rate_faults();
@@ -162,7 +167,7 @@ impl Protection {
         let complaint = if direct {
             let hint = "the backend's answer to a SYN goes around the gateway: leave it out, or `direct`";
             Complaint::hinted(format!("`{key}` means nothing to a direct service"), hint)
-        } else if !listens.is_empty() && listens.iter().all(|listen| listen.protocol == Protocol::Udp) {
+        } else if has_no_tcp(listens) {
             let hint = "only TCP has SYNs: `rate_per_source` and `rate` hold for UDP, too";
             Complaint::hinted(format!("`{key}` means nothing to a service over UDP"), hint)
         } else {
@@ -273,6 +278,11 @@ impl RateLimit {
         let unit = UNITS.iter().find(|(_, per)| *per == self.per).map_or("s", |(name, _)| name);
         format!("{}/{unit}", self.count)
     }
+}
+
+/// Where a service listens for UDP alone, there are no SYNs.
+fn has_no_tcp(listens: &[Listen]) -> bool {
+    !listens.is_empty() && listens.iter().all(|listen| listen.protocol == Protocol::Udp)
 }
 
 /// Reads the keys out of a service's table.

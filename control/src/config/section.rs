@@ -13,6 +13,7 @@ pub struct Section<'a> {
     pub at: At,
     entries: &'a [Entry],
     known: Vec<&'static str>,
+    ignored: Vec<&'static str>,
 }
 
 /// A value that was found.
@@ -22,7 +23,7 @@ impl<'a> Section<'a> {
     /// The table that stands here; anything else is an error.
     pub fn open(node: &'a Node, at: At, report: &mut Report) -> Option<Section<'a>> {
         if let Value::Table(entries) = &node.value {
-            return Some(Section { at, entries, known: Vec::new() });
+            return Some(Section { at, entries, known: Vec::new(), ignored: Vec::new() });
         }
         report.error(&at, wrong_type(&at, "a table", &node.value));
         None
@@ -47,6 +48,11 @@ impl<'a> Section<'a> {
         self.known.push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Located { value: &entry.node.value, at: self.at.key(key, entry.node.span.clone()) })
+    }
+
+    /// The value of a key, which stays unknown.
+    pub fn peek(&self, key: &str) -> Option<&'a Value> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node.value)
     }
 
     /// What `read` makes of a key's value; the inner `None` is JSON's null, which takes it away.
@@ -131,11 +137,17 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Lets these keys stand there, whatever they say. Nobody is advised to write them.
+    pub fn ignore(&mut self, keys: &[&'static str]) {
+        self.ignored.extend(keys);
+    }
+
     /// Complains about all keys that nobody asked for.
     pub fn close(mut self, report: &mut Report) {
         self.known.sort_unstable();
         self.known.dedup();
-        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+        let is_unknown = |entry: &&Entry| ![&self.known, &self.ignored].iter().any(|keys| keys.contains(&&*entry.key));
+        for entry in self.entries.iter().filter(is_unknown) {
             let at = self.at.key(&entry.key, entry.key_span.clone());
             let hint = suggest(&entry.key, &self.known);
             report.error(&at, Complaint::hinted(format!("unknown key `{}`", entry.key), hint));

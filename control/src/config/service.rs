@@ -11,7 +11,7 @@ use super::report::{At, Complaint, Located, Report};
 use super::section::{Section, integer};
 use super::{
     BackendAddress, BackendConfig, Listen, ServiceConfig, Settings, SettingsChange, life, one_packet, passive,
-    persistence, protection, settings, state_times, value,
+    persistence, protection, settings, shown, state_times, value,
 };
 
 const DEFAULT_WEIGHT: u16 = 1;
@@ -61,7 +61,7 @@ pub struct BackendDraft {
 pub enum Form {
     /// A table of the file: `backend`.
     File,
-    /// A whole service or backend in JSON: `backends`.
+    /// A whole service or backend in JSON: `backends`, and maybe what the API shows beside the config.
     Whole,
     /// What shall change, in JSON.
     Change,
@@ -93,7 +93,10 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
-    let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, Form::Whole, report)).collect();
+    let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, form, report)).collect();
+    if form == Form::Whole {
+        section.ignore(&shown::OF_SERVICE);
+    }
     section.close(report);
     let misread =
         report.errors_since(before).filter_map(|at| at.field.strip_prefix(&whole)).map(str::to_owned).collect();
@@ -117,6 +120,9 @@ pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Opt
         NonZeroU32::new(integer(found, 1..=i64::from(u32::MAX), report)?.value)
     });
     let sorry = settings::or_default(&mut section, "sorry", false, report, settings::switch);
+    if form == Form::Whole {
+        shown::ignore_of_backend(&mut section);
+    }
     let at = section.at.clone();
     section.close(report);
     Some(BackendDraft { at, address, vtep, mac, weight, max_connections, sorry })

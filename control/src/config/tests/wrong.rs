@@ -369,6 +369,7 @@ fn protection() {
         service("cookies now and then", "syn_cookies = \"sometimes\""),
         service("cookies over UDP", "listen = \"198.18.0.1:53/udp\"\nsyn_cookies = \"always\""),
         service("cookies around us", "direct = true\nsyn_cookies = \"always\""),
+        service("what only the API shows", "evicted_clients = 7"),
         service("a number that nobody looks at", "syn_cookies = \"never\"\nhalf_open = 500"),
         service("hardly any", "half_open = 1"),
         service(
