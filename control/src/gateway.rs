@@ -41,7 +41,7 @@ use datapath::service::{Generation, Snapshot};
 use datapath::{Engine, Event};
 use sys::DeviceState;
 
-pub use compile::{TunWants, compile, has_tun, taken_by_kernel};
+pub use compile::{TunWants, compile, has_tun, no_room, taken_by_kernel};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
 pub use start_error::StartError;
@@ -50,6 +50,7 @@ pub use tun_routes::{TunFollower, TunLine, TunRoutes};
 use crate::catalog::Catalog;
 use crate::check::{Checks, Target};
 use crate::config::Config;
+use crate::config::report::Complaint;
 use crate::devices::Filter;
 use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
@@ -196,6 +197,9 @@ impl Gateway {
         let is_new = |(address, _): &(IpAddr, String)| !compile::vips(&self.catalog).contains(address);
         if let Some((address, link)) = taken_by_kernel(&self.config, &catalog, &self.view).into_iter().find(is_new) {
             return Err(PublishError::TakenByKernel(address, link));
+        }
+        if let Some((address, complaint)) = no_room(&self.config, &catalog) {
+            return Err(PublishError::NoRoom(address, complaint));
         }
         let compiled = self.compile(&catalog);
         self.publish(compiled)?;
@@ -435,4 +439,7 @@ pub enum PublishError {
     /// Over TUN: the kernel would take the packets.
     #[error("{0} is an address of {1}: the kernel would take its packets")]
     TakenByKernel(IpAddr, String),
+    /// Over AF_XDP: this VIP is one too many for the filter.
+    #[error("{}", .1.message)]
+    NoRoom(IpAddr, Complaint),
 }

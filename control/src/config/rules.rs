@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::Protocol;
 
 pub use circle::circle_fault;
-pub use devices::check_devices;
+pub use devices::{check_devices, room_faults};
 pub use file::check_services;
 
 use super::report::{Complaint, Fault};

@@ -11,7 +11,8 @@ use super::resolve::{Findings, OverlayMacs, Resolver};
 use super::rules::Rules;
 use crate::catalog::Catalog;
 use crate::check::Target;
-use crate::config::{Config, Driver};
+use crate::config::report::Complaint;
+use crate::config::{Config, Driver, rules};
 use crate::kernel::{KernelView, ReplyRule};
 
 /// Everything that one generation consists of.
@@ -71,6 +72,14 @@ fn vteps(catalog: &Catalog) -> BTreeSet<IpAddr> {
 pub fn vips(catalog: &Catalog) -> BTreeSet<IpAddr> {
     let listens = catalog.services().iter().flat_map(|service| &service.listens);
     listens.map(|listen| listen.address).collect()
+}
+
+/// The first VIP for which the XDP filter has no room, if packets come in over it, and what is to be said.
+pub fn no_room(config: &Config, catalog: &Catalog) -> Option<(IpAddr, Complaint)> {
+    let has_xdp = config.interfaces.iter().any(|interface| interface.driver == Driver::AfXdp);
+    let listens: Vec<_> = catalog.services().iter().flat_map(|service| &service.listens).collect();
+    let (at, complaint) = rules::room_faults(&listens).into_iter().next().filter(|_| has_xdp)?;
+    Some((listens[at].address, complaint))
 }
 
 /// Whether packets come in over TUN.

@@ -72,6 +72,7 @@ fn refused(error: &PublishError) -> EditError {
         PublishError::TakenByKernel(address, link) => {
             (EditErrorKind::Conflict, Some(format!("ip address del {address} dev {link}")))
         }
+        PublishError::NoRoom(_, complaint) => (EditErrorKind::Invalid, complaint.hint.clone()),
     };
     EditError { kind, message: error.to_string(), hint }
 }
@@ -79,7 +80,9 @@ fn refused(error: &PublishError) -> EditError {
 /// The same words as for an edit, and the service that they are about if they are about one.
 fn not_reloaded(error: &PublishError, services: &[ServiceConfig]) -> ReloadError {
     let EditError { message, hint, .. } = refused(error);
-    let PublishError::TakenByKernel(address, _) = error else { return ReloadError::Failed(message) };
+    let (PublishError::TakenByKernel(address, _) | PublishError::NoRoom(address, _)) = error else {
+        return ReloadError::Failed(message);
+    };
     let listens_there = |service: &ServiceConfig| service.listens.iter().any(|listen| listen.address == *address);
     let problem = match services.iter().position(listens_there) {
         Some(at) => {

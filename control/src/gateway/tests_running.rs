@@ -13,7 +13,7 @@ use super::{First, Gateway, OverlayMacs, Parts, compile};
 use crate::api::tempdir::Directory;
 use crate::api::view;
 use crate::catalog::Catalog;
-use crate::config;
+use crate::config::{self, SettingsChange};
 use crate::kernel::namespace::in_namespace;
 use crate::kernel::{Kernel, KernelView, Link, Path};
 use crate::metrics;
@@ -191,6 +191,53 @@ fn a_refused_file_or_edit_changes_nothing() {
         assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));
         running.gateway.edit(Edit::RemoveService { name: "web".to_owned() }).unwrap();
         assert_eq!((running.services(), running.live()), (vec![], 2));
+    });
+}
+
+/// That many listens on port 80 of different VIPs, as a file has them.
+fn vips(count: usize) -> String {
+    let listens: Vec<_> = (0..count).map(|n| format!("\"198.18.{}.{}:80\"", 100 + n / 250, n % 250)).collect();
+    format!(
+        "[[service]]\nname = \"many\"\nlisten = [{}]\n[[service.backend]]\naddress = \"192.0.2.1\"\n",
+        listens.join(", ")
+    )
+}
+
+/// The XDP filter has room for 4,096 VIPs, and `web` has one.
+#[test]
+fn an_edit_for_which_the_filter_has_no_room_is_refused_as_the_file_is() {
+    running("gateway::tests_running::an_edit_for_which_the_filter_has_no_room_is_refused_as_the_file_is", |running| {
+        running.write(&format!("{CONFIG}{}", vips(4096)));
+        let ReloadError::File(problems) = running.gateway.reload().unwrap_err() else { panic!("it is the file's") };
+        let wanted = |count| {
+            let over_tun = format!("[[interface]]\nname = \"t\"\ndriver = \"tun\"\n{}", vips(count));
+            config::parse("gw.toml", over_tun.as_bytes(), CPUS).unwrap().config.services.remove(0)
+        };
+        let is_refused = |running: &mut Running, edit| {
+            let error = running.gateway.edit(edit).unwrap_err();
+            assert_eq!(error.kind, EditErrorKind::Invalid, "{error}");
+            assert_eq!((&error.message, &error.hint), (&problems[0].message, &problems[0].hint));
+        };
+        is_refused(running, Edit::AddService(wanted(4096)));
+        assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));
+        running.gateway.edit(Edit::AddService(wanted(4095))).unwrap();
+        let settings = SettingsChange::default();
+        let listens = Some(wanted(4096).listens);
+        is_refused(running, Edit::SetService { name: "many".to_owned(), listens, settings, check: None });
+        assert_eq!(running.gateway.catalog().service("many").unwrap().listens.len(), 4095);
+        assert_eq!(running.live(), 2);
+    });
+}
+
+/// A file for TUN may have more VIPs, but until a restart the gateway serves them over AF_XDP.
+#[test]
+fn a_file_for_which_the_filter_has_no_room_is_refused() {
+    running("gateway::tests_running::a_file_for_which_the_filter_has_no_room_is_refused", |running| {
+        running.write(&format!("{}{}", CONFIG.replace("\"eth0\"", "\"eth0\"\ndriver = \"tun\""), vips(4096)));
+        let ReloadError::File(problems) = running.gateway.reload().unwrap_err() else { panic!("it is the file's") };
+        assert!(problems[0].message.contains("one more than the 4096 VIPs"), "{}", problems[0]);
+        assert_eq!(problems[0].field, "service[1].listen");
+        assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));
     });
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::report::{Complaint, Report};
 use super::super::service::ServiceDraft;
-use super::super::{Driver, InterfaceConfig};
+use super::super::{Driver, InterfaceConfig, Listen};
 use super::file::place_of;
 
 /// What of the services no packet can reach over these interfaces.
@@ -30,21 +30,27 @@ fn check_direct(services: &[ServiceDraft], report: &mut Report) {
 
 /// The XDP filter has a place for each VIP and protocol.
 fn check_room(services: &[ServiceDraft], report: &mut Report) {
-    let listens = services.iter().flat_map(|service| &service.listens);
-    let (six, four): (Vec<_>, Vec<_>) = listens.partition(|listen| listen.value.address.is_ipv6());
-    for (family, listens) in [("IPv4", four), ("IPv6", six)] {
-        let mut seen = BTreeSet::new();
-        let is_over = |seen: &BTreeSet<_>| seen.len() > sys::FILTER_LISTENS;
-        let first = listens.iter().find(|listen| {
-            seen.insert((listen.value.address, listen.value.protocol as u8));
-            is_over(&seen)
-        });
-        if let Some(listen) = first {
-            let most = sys::FILTER_LISTENS;
-            let message = format!("this is one more than the {most} VIPs of {family} that the XDP filter has room for");
-            let hint = "one that listens on TCP and UDP counts twice: serve the rest over another gateway, or all over \
-                        driver = \"tun\"";
-            report.error(&listen.at, Complaint::hinted(message, hint));
-        }
+    let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();
+    let values: Vec<_> = listens.iter().map(|listen| &listen.value).collect();
+    for (at, complaint) in room_faults(&values) {
+        report.error(&listens[at].at, complaint);
     }
+}
+
+/// Of each family the first listen, by its place in the row, for which the XDP filter has no room.
+pub fn room_faults(listens: &[&Listen]) -> Vec<(usize, Complaint)> {
+    let fault = |(family, is_six): (&str, bool)| {
+        let mut seen = BTreeSet::new();
+        let mut of_family = listens.iter().enumerate().filter(|(_, listen)| listen.address.is_ipv6() == is_six);
+        let (at, _) = of_family.find(|(_, listen)| {
+            seen.insert((listen.address, listen.protocol as u8));
+            seen.len() > sys::FILTER_LISTENS
+        })?;
+        let most = sys::FILTER_LISTENS;
+        let message = format!("this is one more than the {most} VIPs of {family} that the XDP filter has room for");
+        let hint = "one that listens on TCP and UDP counts twice: serve the rest over another gateway, or all over \
+                    driver = \"tun\"";
+        Some((at, Complaint::hinted(message, hint)))
+    };
+    [("IPv4", false), ("IPv6", true)].into_iter().filter_map(fault).collect()
 }
