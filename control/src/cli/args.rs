@@ -282,30 +282,34 @@ pub struct BackendChange {
     /// Its share; 0 drains
     #[arg(short, long)]
     pub weight: Option<u16>,
-    /// The underlay address of the node that runs it; left out: plain routing
-    #[arg(long, value_parser = checked(value::ipv4_host))]
-    pub vtep: Option<Ipv4Addr>,
-    /// Its MAC address in the overlay
-    #[arg(long, value_parser = checked(value::mac))]
-    pub mac: Option<MacAddr>,
+    /// The underlay address of the node that runs it; a new backend without one, or `none`: plain routing
+    #[arg(long, value_parser = or_none(value::ipv4_host))]
+    pub vtep: Option<OrNone<Ipv4Addr>>,
+    /// Its MAC address in the overlay; `none`: as Docker makes it, or as ARP finds it
+    #[arg(long, value_parser = or_none(value::mac))]
+    pub mac: Option<OrNone<MacAddr>>,
     /// At most so many connections at a time; `none`: any number
-    #[arg(long, value_name = "NUMBER", value_parser = maximum)]
-    pub max_connections: Option<Maximum>,
+    #[arg(long, value_name = "NUMBER", value_parser = or_none(maximum))]
+    pub max_connections: Option<OrNone<NonZeroU32>>,
     /// Whether it serves only when no other backend is left
     #[arg(long, value_name = "BOOL")]
     pub sorry: Option<bool>,
 }
 
-/// A maximum, or none.
+/// A value, or that there shall be none.
 #[derive(Debug, Clone, Copy)]
-pub struct Maximum(pub Option<NonZeroU32>);
+pub struct OrNone<T>(pub Option<T>);
 
-fn maximum(text: &str) -> Result<Maximum, String> {
-    if text == "none" {
-        return Ok(Maximum(None));
-    }
-    let number = text.parse().map_err(|_| format!("`{text}` is not a number from 1 on, nor `none`"))?;
-    Ok(Maximum(Some(number)))
+/// As `parse` reads it, or `none`.
+fn or_none<T>(
+    parse: impl Fn(&str) -> Result<T, Complaint> + Clone,
+) -> impl Fn(&str) -> Result<OrNone<T>, String> + Clone {
+    checked(move |text| if text == "none" { Ok(OrNone(None)) } else { parse(text).map(|value| OrNone(Some(value))) })
+}
+
+fn maximum(text: &str) -> Result<NonZeroU32, Complaint> {
+    let message = || format!("`{text}` is not a number from 1 on, nor `none`");
+    text.parse().map_err(|_| Complaint { message: message(), hint: None })
 }
 
 /// `flow …`

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failed;
 use super::args::{
-    BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, Maximum, ProtectionChange, Question, ServiceChange,
+    BackendChange, BackendPlace, BackendVerb, DEFAULT, FlowVerb, OrNone, ProtectionChange, Question, ServiceChange,
     ServiceVerb,
 };
 use super::client::{Client, segment};
@@ -181,13 +181,13 @@ fn backend_body(change: &BackendChange) -> Map<String, Value> {
     if let Some(weight) = change.weight {
         body.insert("weight".to_owned(), json!(weight));
     }
-    if let Some(vtep) = change.vtep {
-        body.insert("vtep".to_owned(), json!(vtep.to_string()));
+    if let Some(OrNone(vtep)) = change.vtep {
+        body.insert("vtep".to_owned(), json!(vtep));
     }
-    if let Some(mac) = change.mac {
-        body.insert("mac".to_owned(), json!(mac.to_string()));
+    if let Some(OrNone(mac)) = change.mac {
+        body.insert("mac".to_owned(), json!(mac.map(|mac| mac.to_string())));
     }
-    if let Some(Maximum(most)) = change.max_connections {
+    if let Some(OrNone(most)) = change.max_connections {
         body.insert("max_connections".to_owned(), json!(most));
     }
     if let Some(sorry) = change.sorry {

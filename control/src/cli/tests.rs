@@ -89,6 +89,23 @@ fn json() {
 }
 
 #[test]
+fn taking_away() {
+    let served = Fake::new().serve();
+    assert_words!(transcript(
+        &served.path,
+        &[
+            "backend set my-web 10.0.0.12:8000 --mac none",
+            "backend list my-web",
+            "backend set my-web 10.0.0.12:8000 --mac 02:00:00:00:00:15",
+            "backend set my-web 10.0.0.12:8000 --vtep none",
+            "backend set my-web 10.0.0.12:8000 --vtep none --mac none",
+            "backend set my-web 10.0.0.11:8000 --vtep nobody",
+            "backend list my-web",
+        ]
+    ));
+}
+
+#[test]
 fn changing() {
     let served = Fake::new().serve();
     assert_words!(transcript(
