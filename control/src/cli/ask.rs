@@ -1,5 +1,6 @@
 //! The verbs that ask a running gateway.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,13 +23,15 @@ use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status}
 ///
 /// # Errors
 /// When the gateway can't be asked, or refuses.
-pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>) -> Result<u8, Failed> {
+pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>, errors: &mut dyn Write) -> Result<u8, Failed> {
     let client = Client { socket };
     match question {
         Question::Status => output.print(&client.get::<Status>("/v1/status")?, show::status)?,
         Question::Service(verb) => service(verb, &client, output)?,
         Question::Backend(verb) => backend(verb, &client, output)?,
-        Question::Flow(FlowVerb::List { service, limit }) => flows(service.as_deref(), *limit, &client, output)?,
+        Question::Flow(FlowVerb::List { service, limit }) => {
+            flows(service.as_deref(), *limit, &client, output, errors)?;
+        }
         Question::Flow(FlowVerb::Count) => {
             output.print(&client.get::<FlowCount>("/v1/flows/count")?, |count| show::flow_count(*count))?;
         }
@@ -202,13 +205,26 @@ fn said(view: &BackendView, done: &str, output: &mut Output<'_>) -> Result<(), F
     Ok(output.print(view, text)?)
 }
 
-fn flows(service: Option<&str>, limit: u32, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {
+fn flows(
+    service: Option<&str>,
+    limit: u32,
+    client: &Client<'_>,
+    output: &mut Output<'_>,
+    errors: &mut dyn Write,
+) -> Result<(), Failed> {
     let service = service.map(|name| format!("service={}&", segment(name))).unwrap_or_default();
     let flows: Vec<FlowView> = client.get(&format!("/v1/flows?{service}limit={limit}"))?;
     let at_limit = flows.len() >= limit as usize;
     output.print(&flows, |flows| show::flows(flows))?;
-    if at_limit && !output.json {
-        output.text(&format!("… at most {limit} are shown, see --limit\n"))?;
+    if !at_limit {
+        return Ok(());
+    }
+    let may_lack_some = format!("… at most {limit} are shown, see --limit\n");
+    if output.json {
+        // The output stays a list.
+        errors.write_all(may_lack_some.as_bytes())?;
+    } else {
+        output.text(&may_lack_some)?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
         Verb::Run { config } => return crate::run::run(config, arguments.socket.as_deref()),
         Verb::Check { config } => check::check(config, &sys::allowed_cpus(), &mut output, &mut std::io::stderr()),
         Verb::Import { file, format, vip } => import::import(file, *format, vip, &mut output, &mut std::io::stderr()),
-        Verb::Ask(question) => ask::ask(question, arguments.socket(), &mut output),
+        Verb::Ask(question) => ask::ask(question, arguments.socket(), &mut output, &mut std::io::stderr()),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -22,7 +22,7 @@ fn run(socket: &Path, line: &str) -> (u8, String, String) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut output = Output::new(&mut stdout, arguments.json);
     let outcome = match &arguments.verb {
-        Verb::Ask(question) => ask::ask(question, socket, &mut output),
+        Verb::Ask(question) => ask::ask(question, socket, &mut output, &mut stderr),
         Verb::Check { config } => check::check(config, &[0, 1], &mut output, &mut stderr),
         Verb::Import { file, format, vip } => import::import(file, *format, vip, &mut output, &mut stderr),
         Verb::Run { .. } => panic!("that would run"),
@@ -103,6 +103,21 @@ fn taking_away() {
             "backend list my-web",
         ]
     ));
+}
+
+/// Where a list may lack some, that is said beside it: programs read the list.
+#[test]
+fn a_list_that_was_cut_off_stays_a_list() {
+    let served = Fake::new().serve();
+    for (limit, said) in
+        [(2, "… at most 2 are shown, see --limit\n"), (3, "… at most 3 are shown, see --limit\n"), (4, "")]
+    {
+        let (code, out, err) = run(&served.path, &format!("flow list --limit {limit} --json"));
+        let flows: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, flows.len(), err.as_str()), (0, limit.min(3), said));
+        let (code, out, err) = run(&served.path, &format!("flow list --limit {limit}"));
+        assert_eq!((code, out.ends_with("see --limit\n"), err.as_str()), (0, !said.is_empty(), ""));
+    }
 }
 
 #[test]
@@ -367,7 +382,7 @@ fn watched(line: &str, flushes: usize) -> String {
     let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
     let Verb::Ask(question) = &arguments.verb else { panic!() };
     let mut listener = Listener { heard: Vec::new(), flushes };
-    let outcome = ask::ask(question, &served.path, &mut Output::new(&mut listener, arguments.json));
+    let outcome = ask::ask(question, &served.path, &mut Output::new(&mut listener, arguments.json), &mut io::sink());
     assert!(matches!(outcome, Err(Failed::BrokenPipe)), "{outcome:?}");
     String::from_utf8(listener.heard).unwrap()
 }
@@ -454,7 +469,7 @@ fn a_broken_pipe_is_quiet() {
         let arguments = Arguments::try_parse_from(words).unwrap();
         let Verb::Ask(question) = &arguments.verb else { panic!() };
         let mut closed = Closed;
-        let outcome = ask::ask(question, &served.path, &mut Output::new(&mut closed, arguments.json));
+        let outcome = ask::ask(question, &served.path, &mut Output::new(&mut closed, arguments.json), &mut io::sink());
         assert!(matches!(outcome, Err(Failed::BrokenPipe)), "{outcome:?}");
     }
 }
