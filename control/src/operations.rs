@@ -179,7 +179,7 @@ pub struct ReloadReport {
     pub changes: Changes,
     /// Keys that differ in the file but need a restart to take effect, e.g. `gateway.cpus`.
     pub needs_restart: Vec<String>,
-    /// The config's warnings, as `check` prints them.
+    /// The config's warnings, each in one line with its remedy.
     pub warnings: Vec<String>,
 }
 

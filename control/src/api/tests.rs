@@ -276,6 +276,10 @@ fn a_reload_says_what_changed_or_what_is_wrong() {
     served.gateway.lock().unwrap().write_file(&CONFIG.replace("weight  = 300", "weight  = 7"));
     let (status, body) = ask(&served, "POST", "/v1/reload", "");
     assert_eq!((status, &body["backends_changed"]), (200, &json!(["my-web 10.0.0.12:8000"])));
+    let empty = "[[interface]]\nname = \"eth0\"\n[[service]]\nname = \"empty\"\nlisten = \"198.18.0.9:80\"\n";
+    served.gateway.lock().unwrap().write_file(empty);
+    let warning = "/etc/gw.toml:4:8: warning: service `empty` has no backends (new connections to it are refused)";
+    assert_eq!(ask(&served, "POST", "/v1/reload", "").1["warnings"], json!([warning]));
 }
 
 /// The requests, and what is said of each.

@@ -47,13 +47,19 @@ pub struct Place {
     pub width: usize,
 }
 
+impl Problem {
+    /// Where and what, without the remedy: `file:line:col: error: message`.
+    pub fn headline(&self) -> String {
+        let place = self.place.as_ref().map(|place| format!("{}:{}:{}: ", place.file, place.line, place.column));
+        format!("{}{}: {}", place.unwrap_or_default(), self.severity.name(), self.message)
+    }
+}
+
 impl fmt::Display for Problem {
-    /// One line: `file:line:col: error: message`.
+    /// All of it in one line, as logs want it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{}:{}:{}: ", place.file, place.line, place.column)?;
-        }
-        write!(f, "{}: {}", self.severity.name(), self.message)
+        f.write_str(&self.headline())?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
     }
 }
 

@@ -44,7 +44,7 @@ fn floor(text: &str, at: usize) -> usize {
 
 /// The problem as a compiler would print it, ending with a line break.
 pub fn render(problem: &Problem) -> String {
-    let mut out = format!("{problem}\n");
+    let mut out = problem.headline() + "\n";
     if let Some(place) = problem.place.as_ref().filter(|place| !place.text.is_empty()) {
         let number = place.line.to_string();
         let gutter = " ".repeat(number.len());

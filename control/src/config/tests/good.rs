@@ -142,7 +142,7 @@ fn a_file_that_is_not_there_is_one_problem() {
     assert_eq!(problems.len(), 1);
     assert_eq!(
         problems[0].to_string(),
-        "error: cannot read the config file /nonexistent/gw.toml: No such file or directory (os error 2)"
+        "error: cannot read the config file /nonexistent/gw.toml: No such file or directory (os error 2) (name it with --config FILE)"
     );
 }
 
