@@ -335,7 +335,7 @@ pub enum FlowVerb {
         /// At which moment, in UTC: 2026-11-21T14:05:00Z, or 14:05 for today; left out: ever
         #[arg(long, value_name = "TIME", value_parser = checked(flow_log::who::moment))]
         at: Option<String>,
-        /// The log, or an older one; left out: the gateway's
+        /// The log, or an older one, packed by gzip or not; what was rotated away from it is read, too; left out: the gateway's
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },

@@ -88,6 +88,35 @@ fn json() {
     }
 }
 
+/// Without a gateway, from a file that is named.
+#[test]
+fn who_it_was() {
+    let directory = Directory::new();
+    let path = |name: &str| directory.path.join(name);
+    let line = |client: u16| {
+        format!(
+            "{{\"time\":\"2026-11-21T14:0{client}:00.000Z\",\"event\":\"open\",\"protocol\":\"tcp\",\"client\":\"203.0.113.7:{client}\",\
+             \"vip\":\"198.18.0.1:80\",\"backend\":\"10.0.0.11:{client}\",\"snat\":\"10.0.0.3:41312\",\"service\":\"web\"}}\n"
+        )
+    };
+    std::fs::write(path("flows.jsonl"), line(2)).unwrap();
+    std::fs::write(path("flows.jsonl.1"), line(1)).unwrap();
+    std::fs::write(path("broken.jsonl"), [line(3).as_bytes(), b"\xff\n"].concat()).unwrap();
+    std::fs::write(path("noise.jsonl"), b"\xff\n").unwrap();
+    let place = directory.path.display();
+    let ask = |rest: &str| format!("flow who 10.0.0.3:41312 --file {place}/{rest}");
+    let lines = [
+        ask("flows.jsonl"),
+        ask("flows.jsonl.1 --json"),
+        ask("flows.jsonl --at 2026-11-21T13:00"),
+        ask("broken.jsonl"),
+        ask("noise.jsonl --json"),
+        ask("nothing.jsonl"),
+        ask("nowhere/flows.jsonl"),
+    ];
+    assert_words!(transcript(&path("api.sock"), &lines.each_ref().map(String::as_str)));
+}
+
 #[test]
 fn taking_away() {
     let served = Fake::new().serve();

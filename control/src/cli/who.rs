@@ -7,13 +7,13 @@ use super::Failed;
 use super::client::Client;
 use super::output::Output;
 use super::table::Table;
-use crate::flow_log::who::{Found, search};
+use crate::flow_log::who::{Answer, Found, search};
 use crate::operations::Status;
 
 /// Looks for the flows, and prints them. 1 when there is none.
 ///
 /// # Errors
-/// The gateway cannot be asked for its log, or the log cannot be read.
+/// The gateway cannot be asked for its log, or a file of the log cannot be read: what the others say is printed.
 pub fn who(
     address: SocketAddr,
     at: Option<&str>,
@@ -25,11 +25,13 @@ pub fn who(
         Some(file) => file.to_owned(),
         None => log_of(client)?,
     };
-    let found = search(&path, address, at)
-        .map_err(|error| Failed::AtRunTime(format!("error: {} cannot be read: {error}\n", path.display())))?;
-    let nobody = found.is_empty();
-    output.print(&found, |found| if found.is_empty() { "nobody\n".to_owned() } else { show(found) })?;
-    Ok(u8::from(nobody))
+    let Answer { found, unread } = search(&path, address, at);
+    let trouble: String = unread.iter().flat_map(|why| ["error: ", why, "\n"]).collect();
+    // Where something could not be read, nobody knows that it was nobody.
+    if trouble.is_empty() || !found.is_empty() {
+        output.print(&found, |found| if found.is_empty() { "nobody\n".to_owned() } else { show(found) })?;
+    }
+    if trouble.is_empty() { Ok(u8::from(found.is_empty())) } else { Err(Failed::AtRunTime(trouble)) }
 }
 
 fn log_of(client: &Client<'_>) -> Result<PathBuf, Failed> {

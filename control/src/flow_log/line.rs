@@ -74,6 +74,11 @@ fn border(event: &str) -> String {
     written(&Border { time: time::show(sys::clock::wall()), event: event.to_owned() })
 }
 
+/// The time of any line.
+pub fn line_time(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("{\"time\":\"")?.split_once('"')?.0)
+}
+
 /// When the gateway started or stopped, if that is what the line says.
 pub fn border_time(line: &str) -> Option<String> {
     // As we write them.

@@ -1,6 +1,7 @@
 //! The flow log: a line of JSON for every flow that opens or ends, written by a thread of its own.
 
 mod append;
+mod files;
 mod line;
 mod time;
 pub mod who;

@@ -257,8 +257,101 @@ fn who(text: &str, at: Option<&str>) -> Vec<u16> {
     let path = directory.path.join("flows.jsonl");
     std::fs::write(&path, text).unwrap();
     let at = at.map(|at| format!("2026-11-21T{at}Z"));
-    let found = who::search(&path, ASKED.parse().unwrap(), at.as_deref()).unwrap();
-    found.iter().map(|flow| flow.client.port()).collect()
+    let answer = who::search(&path, ASKED.parse().unwrap(), at.as_deref());
+    assert_eq!(answer.unread, [""; 0]);
+    answer.found.iter().map(|flow| flow.client.port()).collect()
+}
+
+/// As gzip packs it.
+fn packed(text: &str) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+/// The clients' ports, with the ends of their flows, and how many files could not be read.
+fn who_in(files: &[(&str, Vec<u8>)], at: Option<&str>) -> (Vec<(u16, Option<String>)>, Vec<String>) {
+    let directory = Directory::new();
+    for (name, bytes) in files {
+        std::fs::write(directory.path.join(name), bytes).unwrap();
+    }
+    let at = at.map(|at| format!("2026-11-21T{at}Z"));
+    let answer = who::search(&directory.path.join("flows.jsonl"), ASKED.parse().unwrap(), at.as_deref());
+    let place = format!("{}/", directory.path.display());
+    let found =
+        answer.found.into_iter().map(|flow| (flow.client.port(), flow.closed.map(|end| end[11..16].to_owned())));
+    (found.collect(), answer.unread.into_iter().map(|why| why.replace(&place, "")).collect())
+}
+
+fn border(time: &str, event: &str) -> String {
+    format!("{{\"time\":\"2026-11-21T{time}Z\",\"event\":\"{event}\"}}\n")
+}
+
+fn until_then(client: u16, end: &str) -> (u16, Option<String>) {
+    (client, Some(end.to_owned()))
+}
+
+/// A flow stands from one file to another, and its only line may be in the oldest.
+#[test]
+fn rotated_files_are_read_from_the_oldest_on() {
+    let (oldest, older) = (written(1, "10:00:00.000", None), written(2, "11:00:00.000", None));
+    let newer = written(2, "12:00:00.000", Some("11:00:00.000")) + &written(3, "12:30:00.000", None);
+    let newest = written(4, "13:00:00.000", None);
+    let two_packs = [packed(&written(9, "09:00:00.000", None)), packed(&oldest)].concat();
+    for names in [["flows.jsonl.3.gz", "flows.jsonl.2.gz"], ["flows.jsonl-20261119.gz", "flows.jsonl-20261120.gz"]] {
+        let files = [
+            ("flows.jsonl", newest.clone().into_bytes()),
+            (names[0], two_packs.clone()),
+            (names[1], packed(&older)),
+            ("flows.jsonl.1", newer.clone().into_bytes()),
+        ];
+        let all =
+            [until_then(9, "10:00"), until_then(1, "11:00"), until_then(2, "12:00"), until_then(3, "13:00"), (4, None)];
+        assert_eq!(who_in(&files, None), (all.to_vec(), vec![]));
+        assert_eq!(who_in(&files, Some("10:30:00.000")).0, [until_then(1, "11:00")], "its end is in a later file");
+        assert_eq!(who_in(&files[1..], Some("13:30:00.000")).0, [(3, None)], "the log itself was just moved away");
+    }
+    let files = [("flows.jsonl", vec![]), ("flows.jsonl.2.gz", packed(&oldest))];
+    assert_eq!(who_in(&files, Some("14:00:00.000")).0, [(1, None)], "it still stands");
+}
+
+#[test]
+fn a_file_that_is_broken_is_said_and_the_others_are_read() {
+    let cut = |text: &str| packed(text)[..packed(text).len() - 9].to_vec();
+    let files = [
+        ("flows.jsonl", written(4, "13:00:00.000", None).into_bytes()),
+        ("flows.jsonl.1", vec![0xff; 9]),
+        ("flows.jsonl.2.gz", cut(&(written(1, "10:00:00.000", None) + &border("10:30:00.000", "stop")))),
+        ("flows.jsonl.3.gz", b"\x1f\x8bnonsense".to_vec()),
+    ];
+    let (found, mut unread) = who_in(&files, None);
+    unread.sort();
+    assert_eq!(found.last(), Some(&(4, None)));
+    let said: Vec<_> = unread.iter().map(|why| why.split(": ").next().unwrap()).collect();
+    let wanted = [
+        "flows.jsonl.1 cannot be read",
+        "flows.jsonl.2.gz cannot be read to its end",
+        "flows.jsonl.3.gz cannot be read",
+    ];
+    assert_eq!(said, wanted);
+    assert!(unread[0].ends_with("it is neither text nor packed by gzip"), "{unread:?}");
+    assert_eq!(who_in(&[], None).1, ["flows.jsonl cannot be read: No such file or directory (os error 2)"]);
+}
+
+/// It would be said that they are broken.
+#[test]
+fn files_on_the_other_side_of_a_start_or_stop_are_not_read() {
+    let half = |text: String| [text.as_bytes(), b"\xff\n"].concat();
+    let files = [
+        ("flows.jsonl.4", half(written(1, "09:00:00.000", None))),
+        ("flows.jsonl.3", (written(2, "10:00:00.000", None) + &border("10:30:00.000", "start")).into_bytes()),
+        ("flows.jsonl.2", written(3, "11:00:00.000", None).into_bytes()),
+        ("flows.jsonl.1", (border("12:00:00.000", "stop") + &written(4, "12:30:00.000", None)).into_bytes()),
+        ("flows.jsonl", half(written(5, "13:00:00.000", None))),
+    ];
+    assert_eq!(who_in(&files, Some("11:30:00.000")), (vec![until_then(3, "12:00")], vec![]));
+    assert_eq!(who_in(&files, Some("10:15:00.000")).1.len(), 1, "what stood then may be in the oldest");
+    assert_eq!(who_in(&files, None).1.len(), 2);
 }
 
 #[test]
@@ -312,7 +405,7 @@ fn a_client_may_ask_several_vips_from_one_port() {
 #[test]
 fn no_flow_outlives_the_gateway() {
     for border in ["start", "stop"] {
-        let border = format!("{{\"time\":\"2026-11-21T14:10:00.000Z\",\"event\":\"{border}\"}}\n");
+        let border = self::border("14:10:00.000", border);
         let text = written(1, "14:00:00.000", None) + &border + &written(2, "14:20:00.000", None);
         assert_eq!(who(&text, Some("14:05:00.000")), [1]);
         assert_eq!(who(&text, Some("14:15:00.000")), [0; 0]);

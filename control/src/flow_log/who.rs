@@ -1,13 +1,14 @@
 //! `flow who`: whose flow it was that a backend saw.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::line::{Line, border_time};
+use super::files::{files, lines};
+use super::line::{Line, border_time, line_time};
 use super::time;
 use crate::config::report::Complaint;
 
@@ -38,31 +39,122 @@ pub fn moment(text: &str) -> Result<String, Complaint> {
     })
 }
 
-/// All flows that backends saw as `snat`, or those of one moment, in the order of the log.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn search(path: &Path, snat: SocketAddr, at: Option<&str>) -> io::Result<Vec<Found>> {
+/// What was found, and what could not be read.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// In the order of the log.
+    pub found: Vec<Found>,
+    /// Which files could not be read, or not to their end, and why: sentences.
+    pub unread: Vec<String>,
+}
+
+/// What a line says that matters here.
+enum Event {
+    /// Of a flow with the address that was asked for.
+    Flow(Box<Line>),
+    /// The gateway started or stopped then.
+    Border(String),
+}
+
+/// All flows that backends saw as `snat`, or those of one moment, from the log and what was rotated away from it.
+pub fn search(log: &Path, snat: SocketAddr, at: Option<&str>) -> Answer {
+    let mut unread = Vec::new();
+    let files = by_age(log, &mut unread);
     let mut found: Vec<Found> = Vec::new();
-    let wanted = format!("\"snat\":\"{snat}\"");
-    for line in BufReader::new(File::open(path)?).lines() {
-        let line = line?;
-        if let Some(time) = border_time(&line) {
-            end_all(&mut found, &time);
-            continue;
+    for event in events(&files, snat, at, &mut unread) {
+        match event {
+            Event::Flow(line) => note(&mut found, *line),
+            Event::Border(time) => end_all(&mut found, &time),
         }
-        // Most lines are about others. A line that was cut off, when the disk was full, says nothing.
-        let Some(line) =
-            Some(line).filter(|line| line.contains(&wanted)).and_then(|line| serde_json::from_str(&line).ok())
-        else {
-            continue;
-        };
-        note(&mut found, line);
     }
     found.retain(|flow| {
         at.is_none_or(|at| flow.opened.as_str() <= at && flow.closed.as_deref().is_none_or(|end| at <= end))
     });
-    Ok(found)
+    Answer { found, unread }
+}
+
+/// The files with anything in them, the oldest first, each with the time of its first line: names say less.
+fn by_age(log: &Path, unread: &mut Vec<String>) -> Vec<(String, PathBuf)> {
+    let files = files(log).unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            unread.push(format!("what was rotated away from {} cannot be found: {error}", log.display()));
+        }
+        vec![log.to_owned()]
+    });
+    let mut begun = Vec::new();
+    for path in files {
+        match begin(&path) {
+            Ok(Some(time)) => begun.push((time, path)),
+            Ok(None) => {}
+            Err(error) => unread.push(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+    begun.sort();
+    begun
+}
+
+/// The time of the first line that has one.
+fn begin(path: &Path) -> io::Result<Option<String>> {
+    for line in lines(path)? {
+        if let Some(time) = line_time(&line?) {
+            return Ok(Some(time.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// What is said of that address. Of a moment, only files are read in which something of it can stand: no flow outlives the gateway, so
+/// neither those before its last start or stop until then, nor those behind the next. A flow that still stands may have
+/// its only line in any of the others.
+fn events(
+    files: &[(String, PathBuf)],
+    snat: SocketAddr,
+    at: Option<&str>,
+    unread: &mut Vec<String>,
+) -> impl Iterator<Item = Event> + use<> {
+    let later = at.map_or(files.len(), |at| files.partition_point(|(begin, _)| begin.as_str() <= at));
+    let has_border = |events: &[Event], ends: fn(&str, &str) -> bool| {
+        let is_end = |event: &Event| matches!((event, at), (Event::Border(time), Some(at)) if ends(time, at));
+        events.iter().any(is_end)
+    };
+    let mut parts = VecDeque::new();
+    for (_, path) in files[..later].iter().rev() {
+        parts.push_front(read(path, snat, unread));
+        if has_border(&parts[0], |border, at| border < at) {
+            break;
+        }
+    }
+    for (_, path) in &files[later..] {
+        if parts.back().is_some_and(|events| has_border(events, |border, at| border > at)) {
+            break;
+        }
+        parts.push_back(read(path, snat, unread));
+    }
+    parts.into_iter().flatten()
+}
+
+/// What one file says of the address. What stands before a broken place is known.
+fn read(path: &Path, snat: SocketAddr, unread: &mut Vec<String>) -> Vec<Event> {
+    let mut events = Vec::new();
+    let wanted = format!("\"snat\":\"{snat}\"");
+    let outcome = lines(path).and_then(|mut lines| {
+        lines.try_for_each(|line| {
+            events.extend(event(&line?, &wanted));
+            Ok(())
+        })
+    });
+    if let Err(error) = outcome {
+        unread.push(format!("{} cannot be read to its end: {error}", path.display()));
+    }
+    events
+}
+
+/// Most lines are about others. A line that was cut off, when the disk was full, says nothing.
+fn event(line: &str, wanted: &str) -> Option<Event> {
+    if let Some(time) = border_time(line) {
+        return Some(Event::Border(time));
+    }
+    Some(line).filter(|line| line.contains(wanted)).and_then(|line| serde_json::from_str(line).ok()).map(Event::Flow)
 }
 
 /// Nothing outlives the gateway: what has no end yet has this one.
