@@ -76,9 +76,11 @@ pub fn vips(catalog: &Catalog) -> BTreeSet<IpAddr> {
 
 /// The first VIP for which the XDP filter has no room, if packets come in over it, and what is to be said.
 pub fn no_room(config: &Config, catalog: &Catalog) -> Option<(IpAddr, Complaint)> {
-    let has_xdp = config.interfaces.iter().any(|interface| interface.driver == Driver::AfXdp);
+    if !config.interfaces.iter().any(|interface| interface.driver == Driver::AfXdp) {
+        return None;
+    }
     let listens: Vec<_> = catalog.services().iter().flat_map(|service| &service.listens).collect();
-    let (at, complaint) = rules::room_faults(&listens).into_iter().next().filter(|_| has_xdp)?;
+    let (at, complaint) = rules::room_faults(&listens).into_iter().next()?;
     Some((listens[at].address, complaint))
 }
 
