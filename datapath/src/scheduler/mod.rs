@@ -182,7 +182,7 @@ pub(crate) fn pick(request: &Request<'_>, memory: &mut Memory) -> Result<usize, 
 fn schedule(request: &Request<'_>, memory: &mut Memory) -> Result<usize, DropReason> {
     let service = request.service;
     let Some(position) = scheduled(request, memory) else {
-        return sorry(service).ok_or(DropReason::NoBackend);
+        return sorry(service);
     };
     if service.backends.get(position).is_some_and(has_room) {
         return Ok(position);
@@ -230,10 +230,14 @@ fn next_with_room(service: &VirtualService, full: usize) -> Option<usize> {
     })
 }
 
-/// The first sorry backend that may take the flow.
-fn sorry(service: &VirtualService) -> Option<usize> {
+/// The first sorry backend that may take the flow, when there is nobody else. Those that the scheduler finds too busy (`ovf`) are no
+/// less there than full ones.
+fn sorry(service: &VirtualService) -> Result<usize, DropReason> {
+    if service.backends.iter().any(is_eligible) {
+        return Err(DropReason::BackendsFull);
+    }
     let serves = |backend: &Backend| backend.sorry && backend.weight > 0 && has_room(backend);
-    service.backends.iter().position(serves)
+    service.backends.iter().position(serves).ok_or(DropReason::NoBackend)
 }
 
 /// The backends that may take new flows, with their positions.
@@ -244,6 +248,8 @@ fn eligible(service: &VirtualService) -> impl Iterator<Item = (usize, &Backend)>
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
 
     use super::testing::{Scene, busy};
     use super::*;
@@ -299,6 +305,59 @@ mod tests {
             scene.service.backends[0].weight = 0;
             scene.refresh();
             assert_eq!(scene.ask(1), Err(DropReason::NoBackend), "{kind}");
+        }
+    }
+
+    #[test]
+    fn who_is_too_busy_for_ovf_is_no_reason_to_be_sorry() {
+        let mut scene = Scene::new(SchedulerKind::Overflow, &[2, 1]);
+        scene.service.backends[1].sorry = true;
+        assert_eq!(scene.ask(1), Ok(0));
+        scene.set_flows(0, 3);
+        assert_eq!(scene.ask(1), Err(DropReason::BackendsFull));
+        scene.set_weight(0, 0);
+        assert_eq!(scene.ask(1), Ok(1));
+    }
+
+    prop_compose! {
+        /// A backend of any weight and load: what it has is little, so that some are full and some are too busy.
+        fn any_backend()(weight in 0_u16..4, active in 0_u64..6, inactive in 0_u64..3, most in 0_u32..8, sorry: bool)
+            -> (u16, (u64, u64), Option<NonZeroU32>, bool) {
+            (weight, (active, inactive), NonZeroU32::new(most), sorry)
+        }
+    }
+
+    proptest! {
+        /// Whatever the scheduler: a sorry backend serves only when no other takes new flows, nobody gets one that has no room, and
+        /// nobody is refused while the scheduler could have found somebody.
+        #[test]
+        fn sorry_serves_only_when_nobody_else_is_left(
+            backends in proptest::collection::vec(any_backend(), 0..6),
+            kind in proptest::sample::select(SchedulerKind::ALL),
+            client in 0_u32..1000,
+        ) {
+            let loads: Vec<_> =
+                backends.iter().map(|(weight, (active, inactive), ..)| (*weight, *active, *inactive)).collect();
+            let mut scene = Scene::new(kind, &[]);
+            scene.service.backends = busy(&loads).backends;
+            for (backend, (.., most, sorry)) in scene.service.backends.iter_mut().zip(&backends) {
+                (backend.max_connections, backend.sorry) = (*most, *sorry);
+            }
+            scene.refresh();
+            let picked = scene.ask(client);
+            let takes_flows = scene.service.backends.iter().any(is_eligible);
+            let all = &scene.service.backends;
+            let is_free = |backend: &Backend| backend.weight > 0 && backend.sorry != takes_flows && has_room(backend);
+            match picked {
+                Ok(position) => prop_assert!(is_free(&all[position]), "{kind}: {position} of {all:?}"),
+                // It has a maximum of its own.
+                Err(DropReason::BackendsFull) if kind == SchedulerKind::Overflow && takes_flows => {}
+                Err(reason) => {
+                    prop_assert!(!all.iter().any(is_free), "{kind}: {reason:?} of {all:?}");
+                    let wanted = if takes_flows { DropReason::BackendsFull } else { DropReason::NoBackend };
+                    prop_assert_eq!(reason, wanted, "{}", kind);
+                }
+            }
         }
     }
 
