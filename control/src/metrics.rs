@@ -139,6 +139,7 @@ impl Page {
             }
         }
         self.checks(gateway);
+        self.lost(gateway);
         self.ejections(gateway);
         self.clients(gateway);
         self.protection(gateway);
@@ -182,6 +183,17 @@ impl Page {
         }
         let help = "How long the last health check took";
         self.registry.register_with_unit("check_duration", help, Unit::Seconds, duration);
+    }
+}
+
+impl Page {
+    fn lost(&mut self, gateway: &dyn Operations) {
+        let mut all = Vec::new();
+        for service in gateway.catalog().services() {
+            let is_lost = |backend: &BackendEntry| u64::from(gateway.lost().contains(&backend.first_id));
+            all.extend(service.backends.iter().map(|backend| (backend_labels(service, backend), is_lost(backend))));
+        }
+        self.gauges("backend_unreachable", "Whether no way leads to it", None, Values(all));
     }
 }
 

@@ -3,11 +3,12 @@
 //! The shapes are public: their JSON is described in `docs/api.md`. The gateway implements [`Operations`]; the API's tests
 //! use a fake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use datapath::FlowFilter;
+use datapath::service::BackendId;
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
@@ -26,6 +27,8 @@ pub trait Operations: Send + 'static {
     fn counters(&self) -> CountersView;
     /// The services as they are now.
     fn catalog(&self) -> &Catalog;
+    /// The backends that cannot be reached now, by their first ids.
+    fn lost(&self) -> &BTreeSet<BackendId>;
     /// Validates, changes the catalog and publishes it. On error nothing has changed.
     fn edit(&mut self, edit: Edit) -> Result<(), EditError>;
     /// Reads the config file again and applies it. On error nothing has changed.

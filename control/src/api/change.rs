@@ -125,7 +125,7 @@ pub fn reload(gateway: &mut dyn Operations, request: &Request) -> Outcome {
 fn show_backend(gateway: &dyn Operations, name: &str, address: BackendAddress, status: StatusCode) -> Outcome {
     let service = find(gateway, name)?;
     let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
-    let reply = Reply::ok(&view::backend(service, entry))?;
+    let reply = Reply::ok(&view::backend(gateway, service, entry))?;
     Ok(Reply { status, ..reply })
 }
 

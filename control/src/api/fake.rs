@@ -1,12 +1,13 @@
 //! A gateway without packets, for the tests of API and CLI.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use conntrack::Direction;
 use datapath::FlowFilter;
-use datapath::service::{Phase, ServiceId};
+use datapath::service::{BackendId, Phase, ServiceId};
 use tempdir::Directory;
 
 use crate::catalog::{BackendEntry, Catalog};
@@ -24,6 +25,8 @@ pub const CONFIG: &str = include_str!("fake.toml");
 pub struct Fake {
     catalog: Catalog,
     file: String,
+    /// Who cannot be reached.
+    pub lost: BTreeSet<BackendId>,
     /// What `status` shows of a swarm.
     pub swarm: Option<SwarmStatus>,
     /// Why there is no list of flows.
@@ -41,7 +44,15 @@ impl Fake {
         let mut catalog = Catalog::from_config(&config, 2);
         catalog.note(findings(&catalog), |_, _, _, _| {});
         carry(&catalog);
-        Fake { catalog, file: CONFIG.to_owned(), swarm: None, no_flows: None, no_reload: None, flows_dawdle: None }
+        Fake {
+            catalog,
+            file: CONFIG.to_owned(),
+            lost: BTreeSet::new(),
+            swarm: None,
+            no_flows: None,
+            no_reload: None,
+            flows_dawdle: None,
+        }
     }
 
     /// What the file shall say at the next reload.
@@ -170,6 +181,10 @@ impl Operations for Fake {
 
     fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    fn lost(&self) -> &BTreeSet<BackendId> {
+        &self.lost
     }
 
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {

@@ -46,7 +46,7 @@ pub fn service(gateway: &dyn Operations, name: &str, request: &Request) -> Outco
 /// `GET /v1/services/NAME/backends`
 pub fn backends(gateway: &dyn Operations, name: &str, request: &Request) -> Outcome {
     query(request, [])?;
-    Reply::ok(&view::backends(find(gateway, name)?))
+    Reply::ok(&view::backends(gateway, find(gateway, name)?))
 }
 
 /// `GET /v1/services/NAME/backends/ADDRESS`
@@ -55,17 +55,17 @@ pub fn backend(gateway: &dyn Operations, name: &str, address: &str, request: &Re
     let service = find(gateway, name)?;
     let address = parse_address(address)?;
     let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
-    Reply::ok(&view::backend(service, entry))
+    Reply::ok(&view::backend(gateway, service, entry))
 }
 
 /// `GET /v1/backends?service=`
 pub fn all_backends(gateway: &dyn Operations, request: &Request) -> Outcome {
     let [service] = query(request, ["service"])?;
     if let Some(name) = service {
-        return Reply::ok(&view::backends(find(gateway, &name)?));
+        return Reply::ok(&view::backends(gateway, find(gateway, &name)?));
     }
     let services = gateway.catalog().services().iter();
-    Reply::ok(&services.flat_map(view::backends).collect::<Vec<_>>())
+    Reply::ok(&services.flat_map(|service| view::backends(gateway, service)).collect::<Vec<_>>())
 }
 
 /// `GET /v1/flows?service=&limit=`

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use datapath::service::BackendId;
 use serde_json::{Value, json};
 
 use super::fake::tempdir::Directory;
@@ -74,6 +75,17 @@ fn everything_can_be_read() {
     assert_eq!(get(&served, "/v1/backends").1.as_array().unwrap().len(), 3);
     assert_eq!(get(&served, "/v1/services/my-web/backends").1.as_array().unwrap().len(), 2);
     assert_eq!(get(&served, "/v1/flows").1.as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn who_cannot_be_reached_is_not_up() {
+    let mut fake = Fake::new();
+    let states = |fake: Fake| {
+        let backends = get(&fake.serve(), "/v1/backends").1;
+        backends.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    fake.lost = [1, 2].map(BackendId).into();
+    assert_eq!(states(fake), ["unreachable", "down", "up"], "who is down stays so until checks pass");
 }
 
 #[test]

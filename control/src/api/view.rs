@@ -127,7 +127,7 @@ pub struct BackendView {
     pub max_connections: Option<u32>,
     /// Whether it serves only when no other backend is left.
     pub sorry: bool,
-    /// `up`, `down` (its checks failed), `resting` (it did not answer clients), `draining` (weight 0) or `sorry` (it waits until no other is left).
+    /// `up`, `down` (its checks failed), `unreachable` (no way leads to it), `resting` (it did not answer clients), `draining` (weight 0) or `sorry` (it waits until no other is left).
     pub state: String,
     /// Why it rests; null when it does not.
     pub resting: Option<String>,
@@ -206,7 +206,7 @@ pub fn service(gateway: &dyn Operations, service: &ServiceEntry) -> ServiceView 
         half_open: protection.shown_half_open(service.settings.direct, &service.listens),
         protection: protection_view(service),
         check: service.check.as_ref().map(|check| check.to_json()),
-        backends: backends(service),
+        backends: backends(gateway, service),
     }
 }
 
@@ -226,12 +226,12 @@ fn protection_view(service: &ServiceEntry) -> ProtectionView {
 }
 
 /// All backends of a service.
-pub fn backends(service: &ServiceEntry) -> Vec<BackendView> {
-    service.backends.iter().map(|entry| backend(service, entry)).collect()
+pub fn backends(gateway: &dyn Operations, service: &ServiceEntry) -> Vec<BackendView> {
+    service.backends.iter().map(|entry| backend(gateway, service, entry)).collect()
 }
 
 /// One backend.
-pub fn backend(service: &ServiceEntry, entry: &BackendEntry) -> BackendView {
+pub fn backend(gateway: &dyn Operations, service: &ServiceEntry, entry: &BackendEntry) -> BackendView {
     let (config, totals) = (&entry.config, entry.stats.totals());
     let forward = match config.vtep {
         _ if service.settings.direct => "direct",
@@ -247,7 +247,7 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry) -> BackendView {
         weight: config.weight,
         max_connections: config.max_connections.map(NonZeroU32::get),
         sorry: config.sorry,
-        state: state(entry).to_owned(),
+        state: state(entry, gateway.lost().contains(&entry.first_id)).to_owned(),
         resting: entry.ejection.as_ref().map(|ejection| format!("{}, for {}", ejection.reason, ejection.rest)),
         ejections: entry.ejections,
         check: service.check.is_some().then(|| check(&entry.health)),
@@ -261,9 +261,11 @@ pub fn backend(service: &ServiceEntry, entry: &BackendEntry) -> BackendView {
     }
 }
 
-fn state(entry: &BackendEntry) -> &'static str {
+/// `down` first: it stays so, whatever way leads to it, until checks pass.
+fn state(entry: &BackendEntry, is_lost: bool) -> &'static str {
     match entry {
         _ if !entry.health.is_up() => "down",
+        _ if is_lost => "unreachable",
         _ if entry.suspended => "resting",
         _ if entry.config.weight == 0 => "draining",
         _ if entry.config.sorry => "sorry",

@@ -55,15 +55,12 @@ impl Catalog {
             (self.path(service, entry, has_place, resolve), if is_able { weight } else { 0 })
         });
         let ways: Vec<_> = ways.collect();
-        let serves = |(entry, (path, weight)): (&BackendEntry, &(Path, u16))| {
-            *weight > 0 && !entry.config.sorry && path.hop() != Hop::Unresolved
-        };
-        let is_served = service.backends.iter().zip(&ways).any(serves);
+        let is_served = ways.iter().any(|(path, weight)| *weight > 0 && path.hop() != Hop::Unresolved);
         let entries = service.backends.iter().zip(ways);
         entries.map(|(entry, (path, weight))| self.backend(entry, path, weight, is_served)).collect()
     }
 
-    /// `is_served`: some backend of the service can be reached and takes new flows.
+    /// `is_served`: some backend of the service can be reached and takes new flows, be it a sorry one.
     fn backend(&self, entry: &BackendEntry, path: Path, weight: u16, is_served: bool) -> Backend {
         // Who cannot be reached gets nothing while others may; a task gets nothing at all. Where nobody can be reached it will
         // hardly last, and clients that are not answered come again.

@@ -247,6 +247,10 @@ fn who_cannot_be_reached_rests_while_another_can() {
     };
     assert_eq!(weights(&["198.18.1.12", "198.18.1.11", "198.18.1.13"]), [0, 1, 0]);
     assert_eq!(weights(&["198.18.1.12", "198.18.1.13"]), [1, 1], "clients that are not answered come again");
+    let sorry = |address: &str| format!("{address}:80\"\nsorry = true #");
+    assert_eq!(weights(&["198.18.1.12", &sorry("198.18.1.11")]), [0, 1], "better sorry than silent");
+    assert_eq!(weights(&["198.18.1.12", &sorry("198.18.1.13")]), [1, 1]);
+    assert_eq!(weights(&["198.18.1.11", &sorry("198.18.1.13")]), [1, 0]);
 }
 
 #[test]

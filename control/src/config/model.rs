@@ -255,6 +255,11 @@ impl BackendConfig {
     pub fn new(address: BackendAddress, vtep: Option<Ipv4Addr>, weight: u16) -> BackendConfig {
         BackendConfig { address, vtep, mac: None, weight, max_connections: None, sorry: false }
     }
+
+    /// Where its packets go first: its node, or itself.
+    pub fn underlay(&self) -> IpAddr {
+        self.vtep.map_or(self.address.ip, IpAddr::V4)
+    }
 }
 
 /// Where a backend is: `10.0.0.11:8000`, or `10.0.0.11` to keep the port that the client asked for; IPv6 stands in

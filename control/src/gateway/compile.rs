@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use datapath::service::{BackendId, Generation, Hop, Tables};
+use datapath::service::{Backend, BackendId, Generation, Hop, Tables};
 
 use super::checks;
 use super::resolve::{Findings, OverlayMacs, Resolver};
 use super::rules::Rules;
-use crate::catalog::Catalog;
+use crate::catalog::{BackendEntry, Catalog};
 use crate::check::Target;
 use crate::config::report::Complaint;
 use crate::config::{Config, Driver, rules};
@@ -40,7 +40,8 @@ pub fn compile(
     let resolver = Resolver::new(config, view, learned, &vteps);
     let tables = catalog.tables(generation, &resolver);
     let mut findings = resolver.findings();
-    findings.lost = lost(catalog, &tables);
+    findings.lost =
+        lost(catalog, &tables, |address| findings.asked.contains(&address) && !view.paths.contains_key(&address));
     for (address, link) in taken_by_kernel(config, catalog, view) {
         findings.problems.insert(format!("VIP {address} is an address of {link}: the kernel takes its packets"));
     }
@@ -55,12 +56,14 @@ pub fn compile(
     Compiled { tables, rules, findings, targets }
 }
 
-/// The backends to which no way leads.
-fn lost(catalog: &Catalog, tables: &Tables) -> BTreeSet<BackendId> {
+/// The backends to which no way leads. `is_awaited`: the kernel was asked for that address, and has not answered yet.
+fn lost(catalog: &Catalog, tables: &Tables, is_awaited: impl Fn(IpAddr) -> bool) -> BTreeSet<BackendId> {
     let entries = catalog.services().iter().flat_map(|service| &service.backends);
     let backends = tables.services.iter().flat_map(|service| &service.backends);
-    let lost = entries.zip(backends).filter(|(_, backend)| backend.path.hop() == Hop::Unresolved);
-    lost.map(|(entry, _)| entry.first_id).collect()
+    let is_lost = |(entry, backend): &(&BackendEntry, &Backend)| {
+        backend.path.hop() == Hop::Unresolved && !is_awaited(entry.config.underlay())
+    };
+    entries.zip(backends).filter(is_lost).map(|(entry, _)| entry.first_id).collect()
 }
 
 fn vteps(catalog: &Catalog) -> BTreeSet<IpAddr> {

@@ -1,7 +1,10 @@
 //! What the API may ask of the gateway.
 
+use std::collections::BTreeSet;
+
 use conntrack::Timeouts;
 use datapath::FlowFilter;
+use datapath::service::BackendId;
 
 use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
@@ -23,6 +26,10 @@ impl Operations for Gateway {
 
     fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    fn lost(&self) -> &BTreeSet<BackendId> {
+        &self.findings.lost
     }
 
     fn edit(&mut self, edit: Edit) -> Result<(), EditError> {

@@ -31,7 +31,7 @@ pub struct Findings {
     pub asked: BTreeSet<IpAddr>,
     /// One sentence for each address that cannot be reached now.
     pub problems: BTreeSet<String>,
-    /// Who cannot be reached now: backends by their first ids.
+    /// Who cannot be reached now: backends by their first ids. Of whom the kernel has not spoken yet nothing is known.
     pub lost: BTreeSet<BackendId>,
 }
 

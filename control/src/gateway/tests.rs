@@ -105,6 +105,23 @@ fn what_is_unreachable_is_said_in_one_sentence() {
     );
 }
 
+/// The first ids of those that cannot be reached.
+fn lost(compiled: &Compiled) -> Vec<u32> {
+    compiled.findings.lost.iter().map(|id| id.0).collect()
+}
+
+/// One that was just added is not called so before the kernel had its say.
+#[test]
+fn who_is_unreachable_the_kernel_has_said() {
+    let config = config(XDP, "");
+    let no_route = Path::NoRoute("no route to 198.18.1.12".to_owned());
+    assert_eq!(lost(&compiled(&config, &KernelView::default())), [0; 0]);
+    assert_eq!(lost(&compiled(&config, &view(&[(PLAIN, no_route.clone())]))), [2]);
+    assert_eq!(lost(&compiled(&config, &view(&[(NODE, on_link(2, None)), (PLAIN, no_route)]))), [1, 2]);
+    let both = view(&[(NODE, on_link(2, Some(NODE_MAC))), (PLAIN, on_link(2, Some(NODE_MAC)))]);
+    assert_eq!(lost(&compiled(&config, &both)), [0; 0]);
+}
+
 #[test]
 fn before_the_kernel_was_asked_nothing_is_wrong_yet() {
     let compiled = compiled(&config(XDP, ""), &KernelView::default());

@@ -435,7 +435,7 @@ fn showing(gateway: &Gateway, count: usize) -> Duration {
     let start = computed();
     let page = metrics::page(gateway).text().unwrap();
     let services = gateway.catalog().services().iter();
-    let backends: Vec<_> = services.flat_map(view::backends).collect();
+    let backends: Vec<_> = services.flat_map(|service| view::backends(gateway, service)).collect();
     let took = computed().saturating_sub(start);
     assert_eq!(page.matches("\nsluicegate_backend_weight{").count(), 10 * count);
     assert_eq!(backends.len(), 10 * count);

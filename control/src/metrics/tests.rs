@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use datapath::service::BackendId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
@@ -16,7 +17,9 @@ use crate::seats::MOST_CONNECTIONS;
 
 #[test]
 fn everything_is_on_the_page() {
-    let page = page(&Fake::new()).text().unwrap();
+    let mut fake = Fake::new();
+    fake.lost.insert(BackendId(3));
+    let page = page(&fake).text().unwrap();
     // The values of a metric come in no order.
     let mut lines: Vec<&str> = page.lines().collect();
     assert_eq!(lines.pop(), Some("# EOF"));

@@ -6,7 +6,7 @@ use crate::stage::{LIMIT, Servers, Stage, TCP_ECHO, WEB, all_succeeded, config, 
 use std::fs;
 use std::time::Duration;
 use tests::clock::wait_until;
-use tests::config::Driver;
+use tests::config::{Backend, Driver};
 use tests::gateway::Gateway;
 use tests::namespace::Process;
 use tests::network::{Arms, Plan};
@@ -21,6 +21,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("node_with_a_new_mac", Load::Light, node_with_a_new_mac);
     scenarios.each_driver("client_with_a_new_mac", Load::Light, client_with_a_new_mac);
     scenarios.each_driver("link_without_carrier", Load::Light, link_without_carrier);
+    scenarios.each_driver("node_without_a_way_to_it", Load::Light, node_without_a_way);
     scenarios.each_driver("gateway_with_a_new_mac", Load::Light, gateway_with_a_new_mac);
     scenarios.af_xdp("interface_made_anew", Load::Light, interface_made_anew);
     scenarios.af_xdp("queue_added", Load::Light, queue_added);
@@ -107,6 +108,43 @@ fn link_without_carrier(driver: Driver) -> Outcome {
         })?;
     }
     stage.network.switch.ip("link set gw up")?;
+    works_again(&stage)
+}
+
+/// There never was a way to the first backend's node, and that to the second one's goes and comes back: new connections go elsewhere,
+/// and the one that stands goes on afterwards.
+fn node_without_a_way(driver: Driver) -> Outcome {
+    // Over TUN the kernel asks for neighbours itself: only a missing route is seen.
+    let nowhere = if driver == Driver::Tun { "203.0.113.77" } else { "198.18.1.99" };
+    let stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services[0].backends.insert(0, Backend::new("10.0.0.99:8000", Some(nowhere.into())));
+    })?;
+    let stand = |service: &str, wanted: &[&str]| -> Outcome {
+        wait_until(&format!("backends of {service} {wanted:?}"), SOON, || {
+            let list = stage.gateway.json(&["backend", "list", service])?;
+            Ok(rows(&list).iter().map(|row| &row["state"]).eq(wanted))
+        })
+    };
+    let all_served = || all_succeeded(&stage.traffic(&["connections", WEB, "--count", "100"])?, 100);
+    stand("web", &["unreachable", "up", "up"])?;
+    all_served()?;
+    let until = stage.network.lab.dir().join("enough");
+    let mut talk = stage.begin(&["steady", TCP_ECHO, "--until", &until.display().to_string()])?;
+    talk.wait_for_line("ready", SOON)?;
+    let flows = stage.gateway.json(&["flow", "list", "--service", "tcp-echo"])?;
+    ensure!(rows(&flows)[0]["backend"] == "10.0.0.11:7001", "another task than expected has the connection: {flows}");
+    let gateway = &stage.network.gateway;
+    gateway.ip("route add unreachable 198.18.1.11")?;
+    stand("web", &["unreachable", "unreachable", "up"])?;
+    stand("tcp-echo", &["unreachable", "up"])?;
+    all_served()?;
+    let flows = stage.gateway.json(&["flow", "list", "--service", "tcp-echo"])?;
+    ensure!(rows(&flows)[0]["state"] == "ESTABLISHED", "the connection was not kept: {flows}");
+    gateway.ip("route del unreachable 198.18.1.11")?;
+    stand("web", &["unreachable", "up", "up"])?;
+    fs::write(until, "")?;
+    let steady = report(&talk.finish(LIMIT)?)?;
+    ensure!(steady["lost"] == 0, "the connection did not go on: {steady}");
     works_again(&stage)
 }
 
