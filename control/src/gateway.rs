@@ -5,6 +5,7 @@
 
 mod checks;
 mod compile;
+mod health;
 mod learned;
 mod losses;
 mod operations;
@@ -137,6 +138,7 @@ pub struct Gateway {
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
     devices: Vec<(usize, DeviceState)>,
+    pace: health::Pace,
     losses: Losses,
     tun_line: Option<TunLine>,
     plain_ports: RangeInclusive<u16>,
@@ -172,6 +174,7 @@ impl Gateway {
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
+            pace: health::Pace::default(),
             losses: Losses::default(),
             swarm: None,
             watch: passive::Watch::default(),
@@ -229,6 +232,7 @@ impl Gateway {
             self.rules_linger = true;
             filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
         }
+        self.look_after_workers();
         self.engine.publish(snapshot);
         self.unpublished = None;
         self.check(targets);
@@ -302,7 +306,7 @@ impl Gateway {
         self.follow_late();
         self.publish_late();
         self.engine.reclaim();
-        self.devices = self.engine.devices();
+        self.look_after_workers();
         self.losses.watch(&self.devices, sys::clock::now());
         if let Some(filter) = &mut self.filter {
             filter.admit_late_sockets();

@@ -23,6 +23,8 @@ pub type FlowQuestion = Box<dyn FnOnce(&mut dyn FnMut(&FlowView)) -> Result<(), 
 pub trait Operations: Send + 'static {
     /// Devices, workers, occupancy, build.
     fn status(&self) -> Status;
+    /// Whether it can serve, looked at anew.
+    fn health(&mut self) -> Health;
     /// Packets, bytes and drops, per worker and in all.
     fn counters(&self) -> CountersView;
     /// The services as they are now.
@@ -216,6 +218,22 @@ pub struct Status {
     /// With `[swarm]`: how it stands with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swarm: Option<SwarmStatus>,
+}
+
+/// The answer to `health`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether this gateway can serve.
+    pub healthy: bool,
+    /// Why not: one sentence for each fault.
+    pub faults: Vec<String>,
+}
+
+impl Health {
+    /// Healthy is who has no faults.
+    pub fn of(faults: Vec<String>) -> Health {
+        Health { healthy: faults.is_empty(), faults }
+    }
 }
 
 /// Shortcuts in [`Status`].

@@ -97,6 +97,8 @@ struct Handle {
     /// The desk is shared with the publisher.
     counters: Arc<Counters>,
     devices: Vec<DeviceState>,
+    /// When they came.
+    heard: Duration,
     thread: Option<JoinHandle<()>>,
     failed: bool,
 }
@@ -208,7 +210,14 @@ impl Engine {
             let _ = sys::pin_current_thread(cpu);
             worker.run(bed);
         })?;
-        self.workers.push(Handle { shared, counters, devices: Vec::new(), thread: Some(thread), failed: false });
+        self.workers.push(Handle {
+            shared,
+            counters,
+            devices: Vec::new(),
+            heard: sys::clock::now(),
+            thread: Some(thread),
+            failed: false,
+        });
         Ok(())
     }
 
@@ -311,11 +320,17 @@ impl Engine {
         let mut all = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
             if let Some(states) = worker.shared.devices.pop() {
-                worker.devices = states;
+                (worker.devices, worker.heard) = (states, sys::clock::now());
             }
             all.extend(worker.devices.iter().cloned().map(|state| (index, state)));
         }
         all
+    }
+
+    /// When each worker has last reported, as far as [`Engine::devices`] has seen: it does so five times a second.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Duration> {
+        self.workers.iter().map(|worker| worker.heard).collect()
     }
 
     /// Where control's own packets to backends go.

@@ -14,7 +14,7 @@ use crate::catalog::{BackendEntry, Catalog};
 use crate::check::{Finding, Outcome};
 use crate::config::parse;
 use crate::operations::{
-    CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowQuestion, FlowView, Operations,
+    CounterSet, CountersView, DeviceStatus, Edit, EditError, FlowCount, FlowQuestion, FlowView, Health, Operations,
     PerDirection, ReloadError, ReloadReport, ShortcutInterface, ShortcutStatus, Status, SwarmStatus, WorkerStatus,
 };
 
@@ -27,6 +27,8 @@ pub struct Fake {
     file: String,
     /// Who cannot be reached.
     pub lost: BTreeSet<BackendId>,
+    /// Why it cannot serve.
+    pub faults: Vec<String>,
     /// What `status` shows of a swarm.
     pub swarm: Option<SwarmStatus>,
     /// Why there is no list of flows.
@@ -48,6 +50,7 @@ impl Fake {
             catalog,
             file: CONFIG.to_owned(),
             lost: BTreeSet::new(),
+            faults: Vec::new(),
             swarm: None,
             no_flows: None,
             no_reload: None,
@@ -169,6 +172,10 @@ impl Operations for Fake {
             flow_log: None,
             swarm: self.swarm.clone(),
         }
+    }
+
+    fn health(&mut self) -> Health {
+        Health::of(self.faults.clone())
     }
 
     fn counters(&self) -> CountersView {

@@ -24,6 +24,14 @@ pub fn status(gateway: &dyn Operations, request: &Request) -> Outcome {
     Reply::ok(&gateway.status())
 }
 
+/// `GET /v1/health`
+pub fn health(gateway: &mut dyn Operations, request: &Request) -> Outcome {
+    query(request, [])?;
+    let health = gateway.health();
+    let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Reply::with(status, &health)
+}
+
 /// `GET /v1/counters`
 pub fn counters(gateway: &dyn Operations, request: &Request) -> Outcome {
     query(request, [])?;

@@ -59,7 +59,8 @@ impl Reply {
         Reply::with(StatusCode::CREATED, body)
     }
 
-    fn with(status: StatusCode, body: &impl Serialize) -> Result<Reply, Failure> {
+    /// Any status with this body.
+    pub fn with(status: StatusCode, body: &impl Serialize) -> Result<Reply, Failure> {
         let json = serde_json::to_value(body).map_err(|error| no_json(&error))?;
         Ok(Reply { status, body: Body::Json(json) })
     }
@@ -78,6 +79,7 @@ pub fn answer(gateway: &mut dyn Operations, request: &Request) -> Outcome {
     match rest {
         ["services", rest @ ..] => services(gateway, method, rest, request),
         ["status"] => only_get(method, || read::status(gateway, request)),
+        ["health"] => only_get(method, || read::health(gateway, request)),
         ["counters"] => only_get(method, || read::counters(gateway, request)),
         ["backends"] => only_get(method, || read::all_backends(gateway, request)),
         ["flows"] => only_get(method, || read::flows(gateway, request)),
@@ -138,8 +140,16 @@ fn services(gateway: &mut dyn Operations, method: Verb, rest: &[&str], request: 
     }
 }
 
-const PATHS: &[&str] =
-    &["/v1/status", "/v1/services", "/v1/backends", "/v1/flows", "/v1/flows/count", "/v1/counters", "/v1/reload"];
+const PATHS: &[&str] = &[
+    "/v1/status",
+    "/v1/health",
+    "/v1/services",
+    "/v1/backends",
+    "/v1/flows",
+    "/v1/flows/count",
+    "/v1/counters",
+    "/v1/reload",
+];
 
 fn unknown_path(path: &str) -> Failure {
     let shown: String = path.chars().take(100).collect();

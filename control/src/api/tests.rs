@@ -78,6 +78,17 @@ fn everything_can_be_read() {
 }
 
 #[test]
+fn health_is_the_status_and_the_faults() {
+    let mut fake = Fake::new();
+    assert_eq!(get(&Fake::new().serve(), "/v1/health"), (200, json!({"healthy": true, "faults": []})));
+    let faults = ["interface eth0 is down", "eth1 queue 0: another AF_XDP program holds this queue"];
+    fake.faults = faults.map(str::to_owned).into();
+    let served = fake.serve();
+    assert_eq!(get(&served, "/v1/health"), (503, json!({"healthy": false, "faults": faults})));
+    assert_eq!(ask(&served, "POST", "/v1/health", "").0, 405);
+}
+
+#[test]
 fn who_cannot_be_reached_is_not_up() {
     let mut fake = Fake::new();
     let states = |fake: Fake| {

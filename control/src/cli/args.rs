@@ -70,6 +70,8 @@ pub enum Verb {
 pub enum Question {
     /// Devices and their mode, workers, generations, table occupancy, build
     Status,
+    /// Whether this gateway can serve: exit code 0, or 1 and a line for each fault; answers within 2 s
+    Health,
     /// Services: list, show, add, set, remove
     #[command(subcommand, visible_alias = "services")]
     Service(ServiceVerb),

@@ -17,16 +17,17 @@ use super::output::Output;
 use super::{show, who};
 use crate::api::view::{BackendView, ServiceView};
 use crate::config::{persistence, protection};
-use crate::operations::{CountersView, FlowCount, FlowView, ReloadReport, Status};
+use crate::operations::{CountersView, FlowCount, FlowView, Health, ReloadReport, Status};
 
 /// Asks, and prints the answer.
 ///
 /// # Errors
 /// When the gateway can't be asked, or refuses.
 pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>, errors: &mut dyn Write) -> Result<u8, Failed> {
-    let client = Client { socket };
+    let client = Client::new(socket);
     match question {
         Question::Status => output.print(&client.get::<Status>("/v1/status")?, show::status)?,
+        Question::Health => return health(&Client::hasty(socket), output),
         Question::Service(verb) => service(verb, &client, output)?,
         Question::Backend(verb) => backend(verb, &client, output)?,
         Question::Flow(FlowVerb::List { service, limit }) => {
@@ -47,6 +48,20 @@ pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>, errors: 
         }
     }
     Ok(0)
+}
+
+/// 1 when the gateway cannot serve. One that does not answer cannot, either.
+fn health(client: &Client<'_>, output: &mut Output<'_>) -> Result<u8, Failed> {
+    let health = match client.health() {
+        Err(Failed::AtRunTime(message)) => {
+            let sentence = message.lines().next().unwrap_or_default();
+            Health::of(vec![sentence.trim_start_matches("error: ").to_owned()])
+        }
+        answer => answer?,
+    };
+    // If nobody reads it, the exit code still tells.
+    let _ = output.print(&health, show::health);
+    Ok(u8::from(!health.healthy))
 }
 
 fn service(verb: &ServiceVerb, client: &Client<'_>, output: &mut Output<'_>) -> Result<(), Failed> {

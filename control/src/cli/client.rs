@@ -16,17 +16,37 @@ use tokio::net::UnixStream;
 use super::Failed;
 use super::show::problem;
 use crate::api::view::ErrorBody;
+use crate::operations::Health;
 
 /// A long list of flows may take the gateway 20 seconds, all else a second or so; after this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Who asks whether it is healthy wants to hear so within 2 seconds.
+const HASTE: Duration = Duration::from_millis(1_500);
+
 /// A gateway's socket.
 pub struct Client<'a> {
-    /// Where it is.
-    pub socket: &'a Path,
+    socket: &'a Path,
+    patience: Duration,
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    /// Asks the gateway there.
+    pub fn new(socket: &'a Path) -> Client<'a> {
+        Client { socket, patience: PATIENCE }
+    }
+
+    /// Asks the gateway there, which must answer at once.
+    pub fn hasty(socket: &'a Path) -> Client<'a> {
+        Client { socket, patience: HASTE }
+    }
+
+    /// Whether it can serve. A gateway that cannot says so by a status as of an error.
+    pub fn health(&self) -> Result<Health, Failed> {
+        let (status, bytes) = self.exchange(&Method::GET, "/v1/health", None)?;
+        serde_json::from_slice(&bytes).map_err(|_| refused(status, &bytes))
+    }
+
     /// `GET`
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
         self.ask(&Method::GET, path, None)
@@ -34,12 +54,7 @@ impl Client<'_> {
 
     /// Any request.
     pub fn ask<T: DeserializeOwned>(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<T, Failed> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failed::AtRunTime(format!("error: cannot set up to ask the gateway: {error}\n")))?;
-        let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, self.send(method, path, body)).await });
-        let (status, bytes) = asked.map_err(|_| self.silent())??;
+        let (status, bytes) = self.exchange(method, path, body)?;
         if !status.is_success() {
             return Err(refused(status, &bytes));
         }
@@ -48,6 +63,17 @@ impl Client<'_> {
                 format!("error: the answer on {} is not one of sluicegate's: {error}\n", self.socket.display());
             Failed::AtRunTime(message)
         })
+    }
+
+    /// Any request, whatever comes of it.
+    fn exchange(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failed> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::AtRunTime(format!("error: cannot set up to ask the gateway: {error}\n")))?;
+        let asked =
+            runtime.block_on(async { tokio::time::timeout(self.patience, self.send(method, path, body)).await });
+        asked.map_err(|_| self.silent())?
     }
 
     async fn send(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failed> {
@@ -94,7 +120,7 @@ impl Client<'_> {
     }
 
     fn silent(&self) -> Failed {
-        let (socket, seconds) = (self.socket.display(), PATIENCE.as_secs());
+        let (socket, seconds) = (self.socket.display(), self.patience.as_secs_f32());
         Failed::AtRunTime(format!(
             "error: the gateway on {socket} has not answered for {seconds} s\n  help: see its log\n"
         ))

@@ -57,7 +57,7 @@ fn every_metric_is_listed() {
 
 #[test]
 fn the_commands_are_commands() {
-    let lines = GUIDE.lines().map(|line| line.rsplit("/usr/local/bin/").next().unwrap_or(line));
+    let lines = GUIDE.lines().map(|line| line.rsplit("/usr/local/bin/").next().unwrap_or(line).trim_end_matches('"'));
     let commands: Vec<&str> = lines.filter(|line| line.starts_with("sluicegate ")).collect();
     assert!(commands.len() > 18);
     for command in commands {

@@ -2,7 +2,8 @@
 
 use crate::api::view::{BackendView, ProblemBody, ServiceView};
 use crate::operations::{
-    CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, ReloadReport, ShortcutStatus, Status, SwarmStatus,
+    CounterSet, CountersView, DeviceStatus, FlowCount, FlowView, Health, ReloadReport, ShortcutStatus, Status,
+    SwarmStatus,
 };
 
 use super::table::Table;
@@ -332,6 +333,15 @@ pub fn status(status: &Status) -> String {
     let swarm = status.swarm.as_ref().map(swarm).unwrap_or_default();
     let notes: Vec<String> = status.notes.iter().map(|note| format!("note: {}\n", printable(note))).collect();
     format!("{head}{shortcuts}\n{}\n{}{swarm}{}", workers.render(""), devices(&status.devices), notes.concat())
+}
+
+/// One line for each fault.
+pub fn health(health: &Health) -> String {
+    if health.healthy {
+        return "healthy\n".to_owned();
+    }
+    let lines: Vec<String> = health.faults.iter().map(|fault| format!("{}\n", printable(fault))).collect();
+    lines.concat()
 }
 
 fn swarm(swarm: &SwarmStatus) -> String {

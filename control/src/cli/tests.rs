@@ -150,6 +150,37 @@ fn a_list_that_was_cut_off_stays_a_list() {
 }
 
 #[test]
+fn health_is_told_by_the_exit_code() {
+    let healthy = Fake::new().serve();
+    assert_eq!(run(&healthy.path, "health"), (0, "healthy\n".to_owned(), String::new()));
+    let mut fake = Fake::new();
+    fake.faults = ["interface eth0 is down", "worker 1 failed: ended"].map(str::to_owned).into();
+    let ill = fake.serve();
+    let lines = "interface eth0 is down\nworker 1 failed: ended\n";
+    assert_eq!(run(&ill.path, "health"), (1, lines.to_owned(), String::new()));
+    let (code, out, _) = run(&ill.path, "health --json");
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["healthy"], json["faults"].as_array().unwrap().len()), (1, &false.into(), 2));
+}
+
+/// Supervisors kill a script that takes too long.
+#[test]
+fn who_does_not_answer_is_not_healthy_and_soon_called_so() {
+    let directory = Directory::new();
+    let path = directory.path.join("api.sock");
+    let (code, out, _) = run(&path, "health");
+    assert!(code == 1 && out.starts_with("is sluicegate running?") && out.lines().count() == 1, "{code} {out}");
+    // Connections are made, and nobody takes them.
+    let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let start = sys::clock::now();
+    let (code, out, _) = run(&path, "health");
+    assert!(sys::clock::now().saturating_sub(start) < std::time::Duration::from_secs(2));
+    assert!(code == 1 && out.ends_with("has not answered for 1.5 s\n"), "{code} {out}");
+    let (_, out, _) = run(&path, "health --json");
+    assert!(out.contains("\"healthy\": false"), "{out}");
+}
+
+#[test]
 fn changing() {
     let served = Fake::new().serve();
     assert_words!(transcript(

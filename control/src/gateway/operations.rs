@@ -10,13 +10,17 @@ use super::{Gateway, PublishError, status};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problem, ServiceConfig, Severity};
 use crate::operations::{
-    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowQuestion, Operations, ReloadError, ReloadReport,
-    Status,
+    CountersView, Edit, EditError, EditErrorKind, FlowCount, FlowQuestion, Health, Operations, ReloadError,
+    ReloadReport, Status,
 };
 
 impl Operations for Gateway {
     fn status(&self) -> Status {
         self.describe()
+    }
+
+    fn health(&mut self) -> Health {
+        self.judge()
     }
 
     fn counters(&self) -> CountersView {

@@ -68,8 +68,18 @@ impl Gateway {
         }
     }
 
+    /// A sentence for each worker that has failed.
+    pub(super) fn worker_failures(&self) -> Vec<String> {
+        self.failed_workers.iter().map(|(worker, reason)| format!("worker {worker} failed: {reason}")).collect()
+    }
+
+    /// What is wrong with the interfaces as such.
+    pub(super) fn link_troubles(&self) -> impl Iterator<Item = String> {
+        self.config.interfaces.iter().filter_map(|interface| self.link_trouble(&interface.name))
+    }
+
     /// What is wrong with an interface as such.
-    fn link_trouble(&self, name: &str) -> Option<String> {
+    pub(super) fn link_trouble(&self, name: &str) -> Option<String> {
         let configured = |interface: &InterfaceConfig| interface.name == name;
         let interface = self.config.interfaces.iter().find(|interface| configured(interface))?;
         let what = match interface.driver {
@@ -86,11 +96,8 @@ impl Gateway {
     }
 
     fn notes(&self, states: &[(usize, DeviceState)]) -> Vec<String> {
-        let mut notes = Vec::new();
-        for (worker, reason) in &self.failed_workers {
-            notes.push(format!("worker {worker} failed: {reason}"));
-        }
-        notes.extend(self.config.interfaces.iter().filter_map(|interface| self.link_trouble(&interface.name)));
+        let mut notes = self.worker_failures();
+        notes.extend(self.link_troubles());
         let queues = |interface: &InterfaceConfig| self.filter.as_ref()?.served().trouble(&interface.name);
         notes.extend(self.config.interfaces.iter().filter_map(queues));
         for (_, state) in states {

@@ -17,7 +17,7 @@ use crate::config::{self, SettingsChange};
 use crate::kernel::namespace::in_namespace;
 use crate::kernel::{Kernel, KernelView, Link, Path};
 use crate::metrics;
-use crate::operations::{Edit, EditErrorKind, Operations, ReloadError};
+use crate::operations::{Edit, EditErrorKind, Health, Operations, ReloadError};
 
 const CPUS: &[usize] = &[0, 1];
 
@@ -173,6 +173,23 @@ fn a_reload_applies_services_and_names_what_needs_a_restart() {
         let listen = &running.gateway.catalog().service("web").unwrap().listens[0];
         assert_eq!(*listen.ports.start(), 7070);
         assert_eq!(running.live(), 11, "ten reloads");
+    });
+}
+
+#[test]
+fn who_can_serve_is_healthy_whatever_its_backends_do() {
+    running("gateway::tests_running::who_can_serve_is_healthy_whatever_its_backends_do", |running| {
+        running.live();
+        let mut no_way = view(true);
+        no_way.paths.clear();
+        running.gateway.kernel_changed(no_way);
+        running.live();
+        assert_eq!(running.gateway.health(), Health::of(Vec::new()));
+        running.gateway.kernel_changed(view(false));
+        assert_eq!(running.gateway.health().faults, ["interface eth0 is down"]);
+        running.gateway.kernel_changed(view(true));
+        running.gateway.failed_workers.insert(1, "a defect".to_owned());
+        assert_eq!(running.gateway.health().faults, ["worker 1 failed: a defect"]);
     });
 }
 

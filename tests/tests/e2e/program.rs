@@ -1,13 +1,14 @@
 //! The program as an operator meets it: its command line, its exit codes, and what it says when something is wrong.
 
 use crate::runner::{Load, Scenarios};
-use crate::stage::{WEB, config, curl, start};
+use crate::stage::{Stage, WEB, config, curl, start};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
+use tests::clock::{self, wait_until};
 use tests::config::{Backend, Config, Driver, Service};
 use tests::gateway::{Gateway, paths};
 use tests::network::{Arms, Network, Plan, VIP};
@@ -23,6 +24,7 @@ pub fn add(scenarios: &mut Scenarios) {
     scenarios.each_driver("signals_end_it_cleanly", Load::Light, signals_end_it);
     scenarios.each_driver("only_workers_run_on_their_cpus", Load::Light, only_workers);
     scenarios.each_driver("api_and_metrics_speak_http", Load::Light, api_and_metrics);
+    scenarios.each_driver("health_for_a_supervisor", Load::Light, health);
     scenarios.each_driver("no_permission", Load::Light, no_permission);
     scenarios.each_driver("missing_interface_or_address", Load::Light, missing_interface_or_address);
     scenarios.each_driver("addresses_in_use", Load::Light, addresses_in_use);
@@ -161,6 +163,43 @@ fn api_and_metrics(driver: Driver) -> Outcome {
         ensure!(!stage.gateway.cli(words)?.trim().is_empty(), "{words:?} prints nothing");
         stage.gateway.json(words)?;
     }
+    Ok(())
+}
+
+/// What keepalived runs: exit code 0 while the gateway can serve, 1 and soon when it cannot.
+fn health(driver: Driver) -> Outcome {
+    let nowhere = || Backend::new("10.0.0.77:8000", Some("203.0.113.77".into()));
+    let mut stage = start(Plan::new(Arms::Two), driver, |config| {
+        config.services.push(Service::new("lost", &format!("{VIP}:8099/tcp"), vec![nowhere()]));
+    })?;
+    let asked = |stage: &Stage| -> Outcome<(Option<i32>, String)> {
+        let start = clock::now();
+        let output = stage.gateway.command(&["health"])?.output()?;
+        ensure!(start.elapsed() < Duration::from_secs(2), "a supervisor would not have waited");
+        Ok((output.status.code(), both_streams(&output)))
+    };
+    let is_well = |stage: &Stage| Ok(asked(stage)? == (Some(0), "healthy\n".into()));
+    wait_until("a healthy gateway", GIVES_UP, || is_well(&stage))?;
+    let device = if driver == Driver::Tun { "sluice0" } else { "eth1" };
+    stage.network.gateway.ip(&format!("link set {device} down"))?;
+    wait_until("the fault", GIVES_UP, || {
+        let (code, said) = asked(&stage)?;
+        Ok(code == Some(1) && said.contains(device) && said.ends_with(" is down\n"))
+    })?;
+    stage.network.gateway.ip(&format!("link set {device} up"))?;
+    wait_until("a healthy gateway", GIVES_UP, || is_well(&stage))?;
+    stage.gateway.process.signal(Signal::SIGSTOP)?;
+    let (code, said) = asked(&stage)?;
+    stage.gateway.process.signal(Signal::SIGCONT)?;
+    ensure!(
+        code == Some(1) && said.ends_with("has not answered for 1.5 s\n"),
+        "of a gateway that hangs: {code:?} {said}"
+    );
+    wait_until("a healthy gateway", GIVES_UP, || is_well(&stage))?;
+    stage.gateway.process.signal(Signal::SIGKILL)?;
+    stage.gateway.process.wait(GIVES_UP)?;
+    let (code, said) = asked(&stage)?;
+    ensure!(code == Some(1) && said.contains("is sluicegate running?"), "of a dead gateway: {code:?} {said}");
     Ok(())
 }
 
