@@ -108,8 +108,17 @@ fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
     Ok(())
 }
 
+/// True whatever it fails for: causes that are known bring their remedy along.
+const XDP_HINT: &str =
+    "the rights and settings that AF_XDP needs are in docs/operating.md; driver = \"tun\" does without";
+
+fn memory_hint(bytes: usize) -> String {
+    format!("each worker locks {} MB: run as root, or see `ulimit -l` (LimitMEMLOCK of its unit)", bytes >> 20)
+}
+
 fn uncounted(interface: &InterfaceConfig, error: &io::Error) -> StartError {
-    StartError::new(place(interface), format!("cannot count its queues: {error}"), "")
+    let hint = format!("`ethtool -l {}` must show them; driver = \"tun\" does without", interface.name);
+    StartError::new(place(interface), format!("cannot count its queues: {error}"), hint)
 }
 
 fn missing(interface: &InterfaceConfig, view: &KernelView) -> StartError {
@@ -160,7 +169,7 @@ impl Sockets<'_> {
     /// One worker's packet memory and sockets.
     fn open(&mut self, hand: &[Queue], frame_size: usize) -> Result<WorkerDevices, StartError> {
         let frames = hand.len() * RingSizes::default().frames() + SPARE_FRAMES;
-        let failed = |error: io::Error| StartError::new("[[interface]]", error, "");
+        let failed = |error: io::Error| StartError::new("[[interface]]", error, memory_hint(frames * frame_size));
         let (umem, mut pool) = sys::xdp_pool(frames, frame_size).map_err(failed)?;
         let umem = Arc::new(Mutex::new(umem));
         self.agree_on_copying(hand);
@@ -209,7 +218,7 @@ impl Sockets<'_> {
         match socket.bind(pool) {
             Ok(device) => {
                 let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());
-                set.map_err(|error| StartError::new(place(interface), error, ""))?;
+                set.map_err(|error| StartError::new(place(interface), error, XDP_HINT))?;
                 self.bound[index] = true;
                 Ok(Box::new(device))
             }
@@ -218,7 +227,7 @@ impl Sockets<'_> {
                 self.refused.push((index, error));
                 Ok(Box::new(busy))
             }
-            Err(error) => Err(StartError::new(place(interface), error, "")),
+            Err(error) => Err(StartError::new(place(interface), error, XDP_HINT)),
         }
     }
 
@@ -226,7 +235,8 @@ impl Sockets<'_> {
     fn judge(&mut self) -> Result<(), StartError> {
         for (index, error) in self.refused.drain(..) {
             if !self.bound[index] {
-                return Err(StartError::new(place(&self.config.interfaces[index]), error, ""));
+                let hint = "all of its queues are held: `ss --xdp -p` shows by whom";
+                return Err(StartError::new(place(&self.config.interfaces[index]), error, hint));
             }
             tracing::warn!("{error}; until it is free, its packets stay with the kernel");
         }
@@ -237,7 +247,8 @@ impl Sockets<'_> {
 /// The first worker reads a TUN device, all of them write to it.
 fn open_tuns(config: &Config, workers: &mut [WorkerDevices]) -> Result<(), StartError> {
     for (index, interface) in indexed(config, Driver::Tun) {
-        let failed = |error: io::Error| StartError::new(place(interface), error, "");
+        let hint = "a TUN device wants root or CAP_NET_ADMIN, /dev/net/tun, and a name that nobody else has";
+        let failed = |error: io::Error| StartError::new(place(interface), error, hint);
         let first = TunDevice::open(&interface.name, TUN_MTU).map_err(failed)?;
         if hold_joined(workers.iter().map(|worker| worker.pool.frame_size()))
             && let Err(error) = first.receive_joined()
@@ -262,7 +273,8 @@ fn hold_joined(mut frame_sizes: impl Iterator<Item = usize>) -> bool {
 
 fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Result<(), StartError> {
     let sockets = OverlaySocket::bind_group(overlay.vtep, overlay.port, workers.len());
-    let sockets = sockets.map_err(|error| StartError::new("[overlay]", error, ""))?;
+    let hint = format!("UDP port {} of `vtep` must be free on this machine: see `ss -lun`", overlay.port);
+    let sockets = sockets.map_err(|error| StartError::new("[overlay]", error, hint))?;
     for (worker, socket) in workers.iter_mut().zip(sockets) {
         worker.devices.push(Slot { role: Role::OverlaySocket, device: Box::new(socket) });
     }

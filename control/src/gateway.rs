@@ -45,7 +45,7 @@ use sys::DeviceState;
 pub use compile::{TunWants, compile, has_tun, no_room, taken_by_kernel};
 pub use resolve::{Findings, OverlayMacs};
 pub use rules::{Rules, plain_ports};
-pub use start_error::StartError;
+pub use start_error::{DEFECT, StartError};
 pub use tun_routes::{TunFollower, TunLine, TunRoutes};
 
 use crate::catalog::Catalog;

@@ -15,7 +15,7 @@ use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Loaded};
-use crate::gateway::{Gateway, StartError, TunFollower};
+use crate::gateway::{DEFECT, Gateway, StartError, TunFollower};
 use crate::operations::{Operations, ReloadError, ReloadReport};
 use start::Running;
 
@@ -23,6 +23,8 @@ use start::Running;
 const TICK: Duration = Duration::from_millis(100);
 /// How long requests in progress may hold up the stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+const FILES_HINT: &str = "it takes a few open files: see `ulimit -n`, and for the machine `sysctl fs.file-nr`";
 
 /// Runs the gateway until SIGTERM or SIGINT. Gives 0 then, 1 when it cannot start or go on, 2 when the config is wrong.
 /// `socket` is where whoever starts it wants to ask it, if they have said so.
@@ -50,7 +52,7 @@ pub fn run(config_path: &Path, socket: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => live_on(runtime, live(loaded, config_path, cpus)),
-        Err(error) => Err(StartError::new("the runtime", error, "")),
+        Err(error) => Err(StartError::new("the runtime", error, FILES_HINT)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,7 +113,7 @@ struct Signals {
 impl Signals {
     /// Before anything is opened: a signal that comes during the start waits until the end of it.
     fn listen() -> Result<Signals, StartError> {
-        let listen = |kind| signal(kind).map_err(|error| StartError::new("signals", error, ""));
+        let listen = |kind| signal(kind).map_err(|error| StartError::new("signals", error, FILES_HINT));
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -163,11 +165,11 @@ async fn serve(running: &mut Running, signals: &mut Signals) -> Result<(), Start
                 let mut gateway = lock(&running.gateway);
                 gateway.tick();
                 if let Some((worker, reason)) = gateway.failure() {
-                    return Err(StartError::new(format!("worker {worker}"), reason, ""));
+                    return Err(StartError::new(format!("worker {worker}"), reason, DEFECT));
                 }
             }
             changed = view.changed() => {
-                changed.map_err(|_| StartError::new("rtnetlink", "the kernel closed the socket", ""))?;
+                changed.map_err(|_| StartError::new("rtnetlink", "the kernel closed the socket", DEFECT))?;
                 let now = view.borrow_and_update().clone();
                 lock(&running.gateway).kernel_changed(now);
             }
@@ -178,11 +180,7 @@ async fn serve(running: &mut Running, signals: &mut Signals) -> Result<(), Start
 /// A part that was to run as long as the gateway: without it nobody would notice what is missing.
 fn has_ended(ended: Result<(), JoinError>) -> StartError {
     let why = ended.err().map_or_else(|| "it has ended".to_owned(), |error| error.to_string());
-    StartError::new(
-        "API, metrics, swarm or TUN routes",
-        why,
-        "this is a defect of Sluicegate: please report it with the log",
-    )
+    StartError::new("API, metrics, swarm or TUN routes", why, DEFECT)
 }
 
 async fn has_ended_tun(tun: &mut Option<TunFollower>) -> Result<(), JoinError> {

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use datapath::Lending;
 use sys::{AttachMode, FilterError, XdpFilter, XdpMode};
 
+use super::XDP_HINT;
 use super::plan::place;
 use super::served::Served;
 use super::shortcuts::Shortcut;
@@ -39,7 +40,7 @@ pub struct Filter {
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
-        let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, ""))?;
+        let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, XDP_HINT))?;
         Ok(Filter {
             program,
             plain_ports,
@@ -105,7 +106,7 @@ impl Filter {
         queues: u32,
     ) -> Result<XdpMode, StartError> {
         let asked = mode_on(interface, link)?;
-        let failed = |error| StartError::new(place(interface), error, "");
+        let failed = |error| StartError::new(place(interface), error, XDP_HINT);
         let attached = self.program.attach(&interface.name, asked).map_err(failed)?;
         set_address(&mut self.program, link).map_err(failed)?;
         self.served.add(interface, link.index, queues);

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The remedy where nothing that an operator has done can be the cause.
+pub const DEFECT: &str = "this is a defect of Sluicegate: please report it with the log";
+
 /// One clear error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError {
@@ -14,16 +17,17 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// An error with its place and its remedy.
+    /// An error with its place and its remedy, which no error is without.
     pub fn new(place: impl Into<String>, message: impl fmt::Display, hint: impl Into<String>) -> StartError {
-        StartError { place: place.into(), message: message.to_string(), hint: hint.into() }
+        let error = StartError { place: place.into(), message: message.to_string(), hint: hint.into() };
+        debug_assert!(!error.hint.is_empty(), "no remedy: {error}");
+        error
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)?;
-        if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  help: {}", self.hint) }
+        write!(f, "{}: {}\n  help: {}", self.place, self.message, self.hint)
     }
 }
 

@@ -36,7 +36,7 @@ impl MetricsServer {
             let hint = match error.kind() {
                 std::io::ErrorKind::AddrInUse => "another program has that port: see `ss -lntp`, or choose another",
                 std::io::ErrorKind::AddrNotAvailable => "it must be an address of this machine",
-                _ => "",
+                _ => "this user may not, or the machine has no such address: choose another, with a port from 1024 on",
             };
             StartError::new("gateway.metrics", format!("cannot listen on {address}: {error}"), hint)
         };

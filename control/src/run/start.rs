@@ -14,8 +14,8 @@ use crate::config::{Config, Driver};
 use crate::devices::{self, Devices, Filter, TUN_MTU};
 use crate::flow_log::FlowLog;
 use crate::gateway::{
-    First, Gateway, OverlayMacs, Parts, StartError, TunFollower, TunLine, TunRoutes, TunWants, compile, has_tun,
-    plain_ports, taken_by_kernel,
+    DEFECT, First, Gateway, OverlayMacs, Parts, StartError, TunFollower, TunLine, TunRoutes, TunWants, compile,
+    has_tun, plain_ports, taken_by_kernel,
 };
 use crate::kernel::{self, Kernel, KernelError, KernelView};
 use crate::metrics::{self, MetricsServer};
@@ -88,7 +88,8 @@ pub async fn start(config: Config, config_path: &Path, cpus: Vec<usize>) -> Resu
 }
 
 fn kernel_error(error: KernelError) -> StartError {
-    StartError::new("rtnetlink", error, "")
+    let hint = "the process must be allowed netlink sockets: see RestrictAddressFamilies of its unit, or its container's seccomp profile";
+    StartError::new("rtnetlink", error, hint)
 }
 
 async fn open(
@@ -106,7 +107,7 @@ async fn open(
     let routes = set_up_tun(&config, &kernel).await?;
     let view = resolve(&config, &catalog, &kernel, view).await;
     let compiled = compile(&config, &catalog, &view, &OverlayMacs::new(), Generation(1));
-    let tables_error = |error| StartError::new("[[service]]", error, "");
+    let tables_error = |error| StartError::new("[[service]]", error, DEFECT);
     let (snapshot, first) = First::split(compiled).map_err(tables_error)?;
     let engine_config = EngineConfig {
         cpus: config.gateway.cpus.clone(),
@@ -117,8 +118,9 @@ async fn open(
         seed: sys::random_seed(),
         logs_flows: config.flow_log.is_some(),
     };
-    let engine = Engine::start(&engine_config, workers, snapshot)
-        .map_err(|error| StartError::new("workers", error, "see gateway.cpus and gateway.flows"))?;
+    let engine = Engine::start(&engine_config, workers, snapshot).map_err(|error| {
+        StartError::new("workers", error, "see gateway.cpus, gateway.flows, and `ulimit -u` and `ulimit -n`")
+    })?;
     let flow_log = match start_flow_log(&config, &engine, &catalog) {
         Ok(flow_log) => flow_log,
         Err(error) => {
@@ -212,7 +214,9 @@ async fn set_up_tun(config: &Config, kernel: &Arc<Kernel>) -> Result<Option<TunR
 
 fn switch_on_forwarding() -> Result<(), StartError> {
     let place = "net.ipv4.ip_forward";
-    if kernel::ip_forward().map_err(|error| StartError::new(place, error, ""))? {
+    let unread =
+        |error| StartError::new(place, error, "/proc/sys must be there: TUN needs to know whether the kernel forwards");
+    if kernel::ip_forward().map_err(unread)? {
         return Ok(());
     }
     kernel::switch_on_ip_forward().map_err(|error| {
@@ -257,7 +261,8 @@ async fn connect(
     wants: TunWants,
 ) -> Result<Connected, StartError> {
     if let Some(filter) = &mut filter {
-        let failed = |error| StartError::new("XDP filter", error, "");
+        let hint = "the chapter on limits in docs/operating.md says what the filter has room for";
+        let failed = |error| StartError::new("XDP filter", error, hint);
         filter.publish(first.rules()).map_err(failed)?;
     }
     let Some(mut routes) = routes else { return Ok((filter, None, None)) };
@@ -280,11 +285,12 @@ async fn settle(gateway: &Mutex<Gateway>) -> Result<(), StartError> {
             let mut gateway = super::lock(gateway);
             gateway.tick();
             if let Some((worker, reason)) = gateway.failure() {
-                return Err(StartError::new(format!("worker {worker}"), reason, ""));
+                return Err(StartError::new(format!("worker {worker}"), reason, DEFECT));
             }
             let live = gateway.is_live();
             if !live && waited >= TABLE_PATIENCE {
-                return Err(StartError::new("workers", "they have not taken up the first table", ""));
+                let hint = "the CPUs of gateway.cpus have no time for them: see `top -H`, or list others";
+                return Err(StartError::new("workers", "they have not taken up the first table", hint));
             }
             if live && (gateway.guessed_overlay_macs() == 0 || waited >= OVERLAY_PATIENCE) {
                 return Ok(());
