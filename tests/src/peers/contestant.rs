@@ -233,13 +233,16 @@ fn mesh_rules(site: &Site, vtep: Ipv4Addr, bridge: Ipv4Addr) -> String {
     )
 }
 
+/// What HAProxy splices through: two a stream. It counts their descriptors beside those of `maxconn`.
+const PIPES: usize = 16;
+
 fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<Process> {
     let threads = match seat.contestant {
         Contestant::HaproxyTwo => "nbthread 2".to_owned(),
         _ => format!("nbthread 1\n  cpu-map 1/1 {CPU}"),
     };
     let mut config = format!(
-        "global\n  {threads}\n  maxconn {}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+        "global\n  {threads}\n  maxconn {}\n  maxpipes {PIPES}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
          timeout server 1h\n  option tcp-smart-accept\n  option tcp-smart-connect\n  option redispatch 1\n",
         most_connections()?
     );
@@ -249,6 +252,9 @@ fn haproxy(seat: &Seat, servers: &dyn Fn(u16) -> Vec<SocketAddrV4>) -> Outcome<P
             servers.truncate(1);
         }
         writeln!(config, "listen {name}\n  bind {}:{port} backlog 4096\n  balance roundrobin", seat.vip())?;
+        if port == BULK {
+            writeln!(config, "  option splice-request\n  option splice-response")?;
+        }
         for (index, server) in servers.iter().enumerate() {
             writeln!(config, "  server s{index} {server}")?;
         }
