@@ -444,6 +444,6 @@ pub enum PublishError {
     #[error("{0} is an address of {1}: the kernel would take its packets")]
     TakenByKernel(IpAddr, String),
     /// Over AF_XDP: this VIP is one too many for the filter.
-    #[error("{}", .1.message)]
+    #[error("VIP {_0}: {}", _1.message)]
     NoRoom(IpAddr, Complaint),
 }

@@ -1,11 +1,12 @@
-//! Whether this gateway can serve: what is told to whoever may move the VIP to another one. Nothing of backends: where they are
-//! down, they are so for every gateway.
+//! Whether this gateway can serve: what is told to whoever may move the VIP to another one. Nothing of backends, or of a manager that was
+//! lost: where they are down, they are so for every gateway, and nobody should be left without the VIP for that.
 
 use std::time::Duration;
 
 use datapath::service::Generation;
 
 use super::Gateway;
+use super::swarm::SwarmState;
 use crate::operations::Health;
 
 /// A worker that reports nothing for so long, or leaves new tables lying, hangs. It reports five times a second.
@@ -65,7 +66,16 @@ impl Gateway {
         );
         faults.extend(self.link_troubles());
         faults.extend(self.device_faults());
+        faults.extend(self.checks_fault());
+        faults.extend(self.swarm_fault());
         Health::of(faults)
+    }
+
+    /// Another gateway may know the swarm, this one has nothing to serve. (What it once knew it goes on serving.)
+    fn swarm_fault(&self) -> Option<String> {
+        let has_heard = self.swarm.as_ref().is_some_and(SwarmState::has_heard);
+        let is_empty_handed = self.config.swarm.is_some() && !has_heard && self.catalog.services().is_empty();
+        is_empty_handed.then(|| "no manager of the swarm has answered yet, and there are no services".to_owned())
     }
 
     /// The queues that are not up though their interface is. The overlay's sockets are left out: that they cannot send says

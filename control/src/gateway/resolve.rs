@@ -103,6 +103,8 @@ impl Resolve for Resolver<'_> {
     }
 
     fn direct_hop(&self, address: IpAddr) -> Hop {
+        // Also of one that is refused for what the kernel said, or that would be forgotten, and asked about again.
+        self.asked.borrow_mut().insert(address);
         if let Some(Path::Link { next_hop, .. }) = self.view.paths.get(&address)
             && *next_hop != address
         {

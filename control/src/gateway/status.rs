@@ -95,6 +95,12 @@ impl Gateway {
         }
     }
 
+    /// What is wrong with the health checks as such.
+    pub(super) fn checks_fault(&self) -> Option<String> {
+        let why = "health checks have stopped, backends stay as they are: restart the gateway";
+        self.checks.as_ref().is_some_and(Checks::has_failed).then(|| why.to_owned())
+    }
+
     fn notes(&self, states: &[(usize, DeviceState)]) -> Vec<String> {
         let mut notes = self.worker_failures();
         notes.extend(self.link_troubles());
@@ -104,9 +110,7 @@ impl Gateway {
             notes.extend(device_note(state));
         }
         notes.extend(self.losses.notes(sys::clock::now()));
-        if self.checks.as_ref().is_some_and(Checks::has_failed) {
-            notes.push("health checks have stopped, backends stay as they are: restart the gateway".to_owned());
-        }
+        notes.extend(self.checks_fault());
         notes.extend(self.flow_log.as_ref().and_then(FlowLog::trouble));
         notes.extend(self.findings.problems.iter().cloned());
         notes.extend(self.tun_line.as_ref().and_then(|line| line.trouble.borrow().clone()));

@@ -27,6 +27,11 @@ pub struct SwarmState {
 }
 
 impl SwarmState {
+    /// Whether a manager has ever answered.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.is_some()
+    }
+
     fn heard(&mut self) {
         self.heard = Some(sys::clock::now());
         if let Some(error) = self.last_error.take() {

@@ -122,6 +122,18 @@ fn who_is_unreachable_the_kernel_has_said() {
     assert_eq!(lost(&compiled(&config, &both)), [0; 0]);
 }
 
+/// Whoever is not asked about is forgotten by the next view, and would be asked about again for ever.
+#[test]
+fn a_direct_backend_behind_a_router_is_still_asked_about() {
+    let mut config = config(XDP, "");
+    config.services[0].settings.direct = true;
+    config.services[0].backends.retain(|backend| backend.vtep.is_none());
+    let compiled = compiled(&config, &view(&[(PLAIN, on_link(2, Some(NODE_MAC)))]));
+    let wanted = format!("backend {PLAIN}: it is behind {NODE}: a direct backend must be on the link");
+    assert_eq!(problems(&compiled), [wanted]);
+    assert_eq!((lost(&compiled).len(), compiled.findings.asked), (1, [PLAIN.into()].into()));
+}
+
 #[test]
 fn before_the_kernel_was_asked_nothing_is_wrong_yet() {
     let compiled = compiled(&config(XDP, ""), &KernelView::default());

@@ -181,9 +181,11 @@ fn who_can_serve_is_healthy_whatever_its_backends_do() {
     running("gateway::tests_running::who_can_serve_is_healthy_whatever_its_backends_do", |running| {
         running.live();
         let mut no_way = view(true);
-        no_way.paths.clear();
+        let nowhere = |path: &mut Path| *path = Path::NoRoute("no route".to_owned());
+        no_way.paths.values_mut().for_each(nowhere);
         running.gateway.kernel_changed(no_way);
         running.live();
+        assert!(!running.gateway.lost().is_empty());
         assert_eq!(running.gateway.health(), Health::of(Vec::new()));
         running.gateway.kernel_changed(view(false));
         assert_eq!(running.gateway.health().faults, ["interface eth0 is down"]);
@@ -230,10 +232,12 @@ fn an_edit_for_which_the_filter_has_no_room_is_refused_as_the_file_is() {
             let over_tun = format!("[[interface]]\nname = \"t\"\ndriver = \"tun\"\n{}", vips(count));
             config::parse("gw.toml", over_tun.as_bytes(), CPUS).unwrap().config.services.remove(0)
         };
+        let last = wanted(4096).listens.last().unwrap().address;
         let is_refused = |running: &mut Running, edit| {
             let error = running.gateway.edit(edit).unwrap_err();
             assert_eq!(error.kind, EditErrorKind::Invalid, "{error}");
-            assert_eq!((&error.message, &error.hint), (&problems[0].message, &problems[0].hint));
+            let message = format!("VIP {last}: {}", problems[0].message);
+            assert_eq!((&error.message, &error.hint), (&message, &problems[0].hint));
         };
         is_refused(running, Edit::AddService(wanted(4096)));
         assert_eq!((running.services(), running.live()), (vec!["web".to_owned()], 1));

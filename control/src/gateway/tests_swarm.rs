@@ -55,6 +55,21 @@ fn notes(running: &Running) -> Vec<String> {
     running.gateway.status().notes.into_iter().filter(|note| note.starts_with("swarm: ")).collect()
 }
 
+/// A gateway that could not learn what to serve must not get the VIP from one that serves; one that knows something keeps it.
+#[test]
+fn who_has_nothing_to_serve_and_never_heard_of_the_swarm_is_not_healthy() {
+    let name = "gateway::tests_swarm::who_has_nothing_to_serve_and_never_heard_of_the_swarm_is_not_healthy";
+    running_on(name, &config(), |running| {
+        running.gateway.kernel_changed(kernel_has(false));
+        assert_eq!(running.gateway.health().faults, [""; 0], "the file's service can be served");
+        running.gateway.edit(Edit::RemoveService { name: "web".to_owned() }).unwrap();
+        let fault = "no manager of the swarm has answered yet, and there are no services";
+        assert_eq!(running.gateway.health().faults, [fault]);
+        running.gateway.follow_swarm(Wishes::default(), Place::default());
+        assert_eq!(running.gateway.health().faults, [""; 0], "an empty swarm is empty for everybody");
+    });
+}
+
 #[test]
 fn a_port_that_the_operator_gives_up_is_the_swarms() {
     let name = "gateway::tests_swarm::a_port_that_the_operator_gives_up_is_the_swarms";
