@@ -69,6 +69,7 @@ impl Core {
         self.recall(tables, id);
         let flow = self.conntrack.flow(id);
         if !flow.state().is_closed() {
+            self.log_end(tables, id, flow, Ending::Replaced);
             let facts = FlowFacts::of(flow);
             let resets = Resets { to_client: None, ..self.reset_flow(tables, id, now) };
             self.tell(tables, &facts, &resets);

@@ -117,6 +117,28 @@ fn a_client_that_begins_anew() {
     assert_eq!(kinds, [None, Some(Ending::Closed), None]);
 }
 
+/// Its backend has not closed yet, and is reset; of a direct service's flows the gateway never sees more than this.
+#[test]
+fn a_client_that_begins_anew_before_the_end() {
+    let mut direct = web();
+    direct.services[0].direct = true;
+    for tables in [web(), direct] {
+        let is_direct = tables.services[0].direct;
+        let mut gateway = Gateway::new(tables);
+        if is_direct {
+            gateway.forward(&Segment::syn(5000).sent_by_client());
+            client(&mut gateway, 5000, "A", 1001, 301);
+        } else {
+            establish(&mut gateway, 5000);
+        }
+        client(&mut gateway, 5000, "FA", 1001, 301);
+        gateway.pass(Duration::from_secs(2));
+        gateway.forward(&Segment { seq: 900_000, ..Segment::syn(5000) }.sent_by_client());
+        let kinds: Vec<Option<Ending>> = events(&gateway).iter().map(|event| event.ending).collect();
+        assert_eq!(kinds, [None, Some(Ending::Replaced), None], "direct: {is_direct}");
+    }
+}
+
 #[test]
 fn what_nobody_takes_is_lost_and_counted() {
     let mut gateway = Gateway::with(web(), 1, [sys::LinkType::Ethernet; 2], 32_768);
