@@ -110,9 +110,13 @@ fn a_plain_backend_may_be_a_client_of_our_snat_address() {
     *snat = vec![VIP];
     backend.port = None;
     service.backends.push(backend);
-    let mut gateway = Gateway::new(lab::tables(vec![service]));
+    let mut gateway = Gateway::new(lab::tables(vec![service, lab::service(2, Protocol::Udp, 53, &[1])]));
     let syn = Segment::new((SERVER, 80), (VIP, 8080), "S", 1000, 0);
     assert_eq!(gateway.forward(&ethernet(SERVER_MAC, OUR_MACS[0], &syn.ip())).len(), 1);
+    assert_eq!(gateway.drops(), []);
+    // A resolver asks from its own port.
+    let question = udp((SERVER, 53), (VIP, 53), b"?");
+    assert_eq!(gateway.forward(&ethernet(SERVER_MAC, OUR_MACS[0], &question)).len(), 1);
     assert_eq!(gateway.drops(), []);
     // A reply is none the less one.
     let stray = Segment::new((SERVER, 81), (VIP, 8080), "SA", 1000, 1);

@@ -69,11 +69,11 @@ impl Core {
             Origin::Overlay => true,
             Origin::Link(_) => tables.is_source(key.dst) && tables.is_plain_backend(key.src, key.src_port),
         };
-        // A backend's host may be a client, too, also of a VIP that is our SNAT address.
-        if !is_reply || asks_for_service(tables, packet, key) {
+        let owner = self.port_owner(tables, key.dst, key.dst_port);
+        if !is_reply || asks_for_service(tables, packet, key, owner) {
             return None;
         }
-        match self.port_owner(tables, key.dst, key.dst_port) {
+        match owner {
             Some(owner) if owner != self.index && !packet.steered => Some(Self::purpose_track(owner)),
             _ => Some(Verdict::Drop(DropReason::NoFlow)),
         }
@@ -93,10 +93,11 @@ impl Core {
     }
 }
 
-/// No reply is a plain SYN.
-fn asks_for_service(tables: &Snapshot, packet: &Packet, key: &FiveTuple) -> bool {
-    let L4::Tcp(tcp) = &packet.headers.l4 else { return false };
+/// A backend's host may be a client, too, also of a VIP that is our SNAT address: no reply is a plain SYN, or comes to a port that
+/// is nobody's for translation.
+fn asks_for_service(tables: &Snapshot, packet: &Packet, key: &FiveTuple, owner: Option<usize>) -> bool {
+    let is_syn = || matches!(&packet.headers.l4, L4::Tcp(tcp) if opens(tcp.flags()));
     matches!(packet.origin, Origin::Link(_))
-        && opens(tcp.flags())
+        && (owner.is_none() || is_syn())
         && tables.lookup(key.dst, key.dst_port, key.protocol).is_some()
 }
