@@ -41,4 +41,14 @@ mod tests {
         scene.set_weight(1, 0);
         assert_eq!(scene.pick_at(1), Some(0), "drained");
     }
+
+    #[test]
+    fn a_sorry_backend_is_no_idle_one() {
+        let mut scene = Scene::new(SchedulerKind::LocalityLeastConnection, &[1, 1, 1]);
+        scene.service.backends[2].sorry = true;
+        assert_eq!(scene.pick_at(1), Some(0));
+        scene.set_flows(0, 5);
+        scene.set_flows(1, 4);
+        assert_eq!(scene.pick_at(1), Some(0));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{is_eligible, load, wlc};
+use super::{eligible, is_eligible, load, wlc};
 use crate::service::{Backend, BackendId, ServiceId, VirtualService};
 
 /// The backends of one VIP of one service.
@@ -37,7 +37,7 @@ pub(super) fn position(service: &VirtualService, id: BackendId) -> Option<usize>
 /// More active connections than its weight, while another has less than half of its own.
 pub(super) fn is_overloaded(service: &VirtualService, backend: &Backend) -> bool {
     let idle = |other: &Backend| load::active(other) * 2 < u64::from(other.weight);
-    load::active(backend) > u64::from(backend.weight) && service.backends.iter().any(idle)
+    load::active(backend) > u64::from(backend.weight) && eligible(service).any(|(_, other)| idle(other))
 }
 
 /// A new backend for a VIP: the fewest connections for its weight.
