@@ -18,20 +18,29 @@ const PAUSE: Duration = Duration::from_micros(200);
 struct Patience {
     /// For each page: a worker that takes longer hangs.
     page: Duration,
-    /// For all of them: less than the command line waits for the gateway.
+    /// For all of them. With [`Patience::turn`] it is less than the command line waits for the gateway.
     list: Duration,
+    /// For the end of another list.
+    turn: Duration,
 }
 
-const PATIENCE: Patience = Patience { page: Duration::from_secs(1), list: Duration::from_secs(20) };
+const PATIENCE: Patience =
+    Patience { page: Duration::from_secs(1), list: Duration::from_secs(20), turn: Duration::from_secs(8) };
 
-/// A worker did not answer in time.
+/// Why a list of flows is not all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("worker {worker} did not answer in time; {found} flows were found before")]
-pub struct Unanswered {
-    /// Which worker.
-    pub worker: usize,
-    /// How many flows were found before.
-    pub found: usize,
+pub enum Unanswered {
+    /// Nobody was asked.
+    #[error("another list of flows is being read, and takes long; ask again when it has ended")]
+    Busy,
+    /// A worker did not answer in time.
+    #[error("worker {worker} did not answer in time; {found} flows were found before")]
+    ByWorker {
+        /// Which worker.
+        worker: usize,
+        /// How many flows were found before.
+        found: usize,
+    },
 }
 
 /// Asks the workers for flows, page by page.
@@ -49,14 +58,14 @@ impl FlowReader {
         Self { workers, boxes, turn, patience: PATIENCE }
     }
 
-    /// Gives the flows to `visit` as they are found, after whoever else is reading. A worker may take a second over a page, all
-    /// of them 20 seconds over the list.
+    /// Gives the flows to `visit` as they are found, after whoever else is reading: for that it waits 8 seconds. A worker may take
+    /// a second over a page, all of them 20 seconds over the list.
     ///
     /// # Errors
     /// [`Unanswered`]: what was found is not all.
     pub fn read(&self, filter: &FlowFilter, mut visit: impl FnMut(&FlowRecord)) -> Result<(), Unanswered> {
+        let _turn = self.turn().ok_or(Unanswered::Busy)?;
         let list_ends = sys::clock::now() + self.patience.list;
-        let _turn = self.turn(list_ends).ok_or(Unanswered { worker: 0, found: 0 })?;
         let (mut found, mut left) = (0, filter.limit);
         for (worker, shared) in self.workers.iter().enumerate() {
             let question = shared.queries.number();
@@ -64,7 +73,7 @@ impl FlowReader {
             let mut page = Page { question, filter: *filter, next: Some(0), found: room };
             while page.next.is_some() && left > 0 {
                 page.filter.limit = left;
-                page = self.answer(worker, page, list_ends).ok_or(Unanswered { worker, found })?;
+                page = self.answer(worker, page, list_ends).ok_or(Unanswered::ByWorker { worker, found })?;
                 page.found.iter().for_each(&mut visit);
                 found += page.found.len();
                 left -= page.found.len();
@@ -75,12 +84,13 @@ impl FlowReader {
     }
 
     /// Waits until nobody else is reading.
-    fn turn(&self, list_ends: Duration) -> Option<MutexGuard<'_, ()>> {
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let deadline = sys::clock::now() + self.patience.turn;
         loop {
             match self.turn.try_lock() {
                 Ok(turn) => return Some(turn),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if sys::clock::now() > list_ends => return None,
+                Err(TryLockError::WouldBlock) if sys::clock::now() > deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
             }
         }
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn each_page_has_its_own_time() {
-        let patience = Patience { page: Duration::from_millis(500), list: Duration::from_mins(1) };
+        let patience = Patience { page: Duration::from_millis(500), list: Duration::from_mins(1), ..PATIENCE };
         let started = sys::clock::now();
         assert_eq!(read(patience, Duration::from_millis(50), 12), Ok(()));
         assert!(sys::clock::now() > started + patience.page, "it was too quick to show anything");
@@ -156,18 +166,18 @@ mod tests {
 
     #[test]
     fn a_list_that_takes_too_long_is_given_up() {
-        let patience = Patience { page: Duration::from_mins(1), list: Duration::from_millis(100) };
-        assert_eq!(read(patience, Duration::from_millis(1), 5_000), Err(Unanswered { worker: 0, found: 0 }));
+        let patience = Patience { page: Duration::from_mins(1), list: Duration::from_millis(100), ..PATIENCE };
+        assert_eq!(read(patience, Duration::from_millis(1), 5_000), Err(Unanswered::ByWorker { worker: 0, found: 0 }));
     }
 
     #[test]
-    fn who_reads_after_others_waits_no_longer_than_for_a_list() {
+    fn who_reads_after_others_accuses_no_worker() {
         let turn = Arc::new(Mutex::new(()));
-        let patience = Patience { list: Duration::from_millis(20), ..PATIENCE };
+        let patience = Patience { turn: Duration::from_millis(20), ..PATIENCE };
         let none: Arc<[Arc<Shared>]> = Arc::new([]);
         let reader = FlowReader { patience, ..FlowReader::new(none, Arc::new([]), Arc::clone(&turn)) };
         let busy = turn.lock().unwrap();
-        assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered { worker: 0, found: 0 }));
+        assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered::Busy));
         drop(busy);
         assert_eq!(reader.read(&ALL, |_| {}), Ok(()));
     }
@@ -178,7 +188,7 @@ mod tests {
         shared.stop.store(true, Ordering::Relaxed);
         let reader = FlowReader::new(Arc::new([shared]), Arc::new([Mailbox::new(1, None)]), Arc::default());
         let started = sys::clock::now();
-        assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered { worker: 0, found: 0 }));
+        assert_eq!(reader.read(&ALL, |_| {}), Err(Unanswered::ByWorker { worker: 0, found: 0 }));
         assert!(sys::clock::now() < started + PATIENCE.page);
     }
 }
