@@ -143,8 +143,8 @@ impl Guard {
 
     /// Cookies that were sent and have not come back.
     fn unanswered(&self) -> u64 {
-        let of = |worker: &WorkerGuard| worker.cookies_sent.get().saturating_sub(worker.cookies_accepted.get());
-        self.workers.iter().map(of).sum()
+        // A worker may hear the answer to what another one has sent.
+        self.sum(|worker| &worker.cookies_sent).saturating_sub(self.sum(|worker| &worker.cookies_accepted))
     }
 
     /// Our sequence number for a SYN.
@@ -160,17 +160,20 @@ impl Guard {
     /// Sums over all workers.
     #[must_use]
     pub fn totals(&self) -> GuardTotals {
-        let sum = |counter: fn(&WorkerGuard) -> &Counter| self.workers.iter().map(|worker| counter(worker).get()).sum();
         GuardTotals {
-            denied: sum(|worker| &worker.denied),
-            over_rate_per_source: sum(|worker| &worker.over_rate_per_source),
-            over_rate: sum(|worker| &worker.over_rate),
+            denied: self.sum(|worker| &worker.denied),
+            over_rate_per_source: self.sum(|worker| &worker.over_rate_per_source),
+            over_rate: self.sum(|worker| &worker.over_rate),
             half_open: self.half_open(),
-            cookies_sent: sum(|worker| &worker.cookies_sent),
-            cookies_accepted: sum(|worker| &worker.cookies_accepted),
-            cookies_rejected: sum(|worker| &worker.cookies_rejected),
+            cookies_sent: self.sum(|worker| &worker.cookies_sent),
+            cookies_accepted: self.sum(|worker| &worker.cookies_accepted),
+            cookies_rejected: self.sum(|worker| &worker.cookies_rejected),
             evicted_sources: self.sources.get().map_or(0, Sources::evicted),
         }
+    }
+
+    fn sum(&self, counter: fn(&WorkerGuard) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).get()).sum()
     }
 }
 
@@ -202,6 +205,14 @@ mod tests {
             GuardTotals { denied: 3, over_rate_per_source: 8, over_rate: 4, half_open: 1, ..GuardTotals::default() };
         assert_eq!(guard.totals(), expected);
         assert!(guard.worker(2).is_none());
+    }
+
+    #[test]
+    fn what_one_worker_sends_another_may_hear_the_answer_to() {
+        let guard = Guard::new(2);
+        guard.worker(0).unwrap().cookies_sent.add(100);
+        guard.worker(1).unwrap().cookies_accepted.add(99);
+        assert_eq!(guard.unanswered(), 1);
     }
 
     #[test]

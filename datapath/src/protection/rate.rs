@@ -41,6 +41,11 @@ impl Rate {
         Self { gap, depth: gap.saturating_mul(u64::from(burst.max(1))) }
     }
 
+    /// Bits of the time that places with little room may leave out at this rate: what is lost is a 4096th of a token.
+    pub(super) fn spare_bits(self) -> u32 {
+        self.gap.ilog2().saturating_sub(12)
+    }
+
     /// The debt after one more token, if the bucket that owes `debt` has one.
     pub(super) fn take(self, debt: u64) -> Option<u64> {
         Some(debt + self.gap).filter(|debt| *debt <= self.depth)

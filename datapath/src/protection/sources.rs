@@ -21,8 +21,9 @@ const PLACES_IN_LINE: usize = 8;
 /// 512 KiB.
 const LINES: usize = 8_192;
 const TIME_BITS: u32 = 44;
-/// Twelve days, and then over again.
 const TIME: u64 = (1 << TIME_BITS) - 1;
+/// How much coarser than a bucket's the time in a place is at most: debts must stay in 64 bits.
+const MOST_SPARE_BITS: u32 = 63 - TIME_BITS;
 /// A lost race is a token that another worker took of the same line, so there are few; who loses this many goes on
 /// unmeasured, once. (Sixteen were too few: the core that has the line in its cache wins many times in a row.)
 const TRIES: usize = 1_024;
@@ -61,7 +62,7 @@ impl Sources {
         for _ in 0..TRIES {
             let Some(choice) = choose(line, tag, rate, now) else { return true };
             let Some(debt) = rate.take(choice.owed()) else { return false };
-            let new = tag << TIME_BITS | now.0.wrapping_add(debt) & TIME;
+            let new = tag << TIME_BITS | now.0.wrapping_add(debt) >> spare_bits(rate) & TIME;
             if choice.place.compare_exchange(choice.seen, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 if !choice.is_own && choice.debt > 0 {
                     self.evicted.fetch_add(1, Ordering::Relaxed);
@@ -109,8 +110,17 @@ fn choose(line: &Line, tag: u64, rate: Rate, now: Instant) -> Option<Choice<'_>>
 }
 
 /// How long the bucket needs until it is full.
+///
+/// Times come round again, at the quickest rates after twelve days, and who comes just before that owes something again. At slow
+/// rates debts last for hours: there, times are coarser, and come round after years. When tables change a rate by much, what was
+/// owed at the old one is forgotten.
 fn debt(place: u64, rate: Rate, now: Instant) -> u64 {
-    rate.owed(place.wrapping_sub(now.0) & TIME)
+    let spare = spare_bits(rate);
+    rate.owed((place.wrapping_sub(now.0 >> spare) & TIME) << spare)
+}
+
+fn spare_bits(rate: Rate) -> u32 {
+    rate.spare_bits().min(MOST_SPARE_BITS)
 }
 
 fn tag(hash: u64) -> u64 {
@@ -179,11 +189,24 @@ mod tests {
         assert!(sources.evicted() > 90_000, "but most of the others were forgotten, which is counted");
     }
 
+    /// A debt of hours would be as good as due again each time that twelve days have gone by.
+    #[test]
+    fn a_slow_bucket_that_was_left_alone_stays_full() {
+        let (rate, hour) = (Rate::new(5, Duration::from_hours(1), 100), Duration::from_hours(1));
+        let sources = Sources::with_lines(1, RandomState::new());
+        assert_eq!(taken(&sources, client(1), rate, hour, 999), 100);
+        let owed = |at: Duration| debt(sources.lines[0].0[0].load(Ordering::Relaxed), rate, at.into());
+        assert!(owed(hour) > 0, "that is its place");
+        for later in 22..3 * 365 * 24 {
+            assert_eq!(owed(later * hour), 0, "after {later} hours");
+        }
+    }
+
     /// Places keep 44 bits of time: a bucket that was left alone for long is full, whenever it is looked at.
     #[test]
     fn old_times_wrap_without_harm() {
         let rate = Rate::new(1, SECOND, 10);
-        let start = Duration::from_secs((TIME + 1) / 16_000_000 - 5);
+        let start = Duration::from_secs(((TIME + 1) << spare_bits(rate)) / 16_000_000 - 5);
         for later in [12, 3_600, 86_400, 6 * 86_400, 13 * 86_400, 400 * 86_400] {
             let sources = Sources::with_lines(1, RandomState::new());
             assert_eq!(taken(&sources, client(1), rate, start, 99), 10);
