@@ -122,6 +122,7 @@ pub fn tables(generation: u64, services: Vec<VirtualService>) -> Tables {
         overlays: vec![overlay],
         services,
         left: Vec::new(),
+        left_sources: Vec::new(),
         six: Vec::new(),
     }
 }

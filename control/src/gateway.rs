@@ -12,6 +12,7 @@ mod operations;
 mod passive;
 mod resolve;
 mod rules;
+mod sources;
 mod start_error;
 mod status;
 mod swarm;
@@ -58,6 +59,7 @@ use crate::kernel::{Kernel, KernelView};
 use compile::Compiled;
 use learned::{Learned, learnable};
 use losses::Losses;
+use sources::Sources;
 use swarm::SwarmState;
 
 /// What a running gateway is made of.
@@ -94,14 +96,15 @@ pub struct First {
     rules: Rules,
     findings: Findings,
     targets: Vec<Target>,
+    sources: Sources,
 }
 
 impl First {
     /// Takes the tables apart: the snapshot is for the engine.
     pub fn split(compiled: Compiled) -> Result<(Snapshot, First), datapath::service::TablesError> {
-        let Compiled { tables, rules, findings, targets } = compiled;
+        let Compiled { tables, rules, findings, targets, sources } = compiled;
         let generation = tables.generation;
-        Ok((Snapshot::build(tables)?, First { generation, rules, findings, targets }))
+        Ok((Snapshot::build(tables)?, First { generation, rules, findings, targets, sources }))
     }
 
     /// What the XDP filter is to take at first.
@@ -132,6 +135,8 @@ pub struct Gateway {
     learned: Learned,
     generation: Generation,
     rules: Rules,
+    /// What plain backends see by that generation.
+    sources: Sources,
     /// The filter still takes what the generation before needed.
     rules_linger: bool,
     findings: Findings,
@@ -156,7 +161,7 @@ pub struct Gateway {
 impl Gateway {
     /// Takes over what [`run`](crate::run) has opened.
     pub fn new(parts: Parts) -> Gateway {
-        let First { generation, rules, findings, targets } = parts.first;
+        let First { generation, rules, findings, targets, sources } = parts.first;
         let mut gateway = Gateway {
             config: parts.config,
             config_path: parts.config_path,
@@ -170,6 +175,7 @@ impl Gateway {
             learned: Learned::default(),
             generation,
             rules,
+            sources,
             rules_linger: false,
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
@@ -216,13 +222,15 @@ impl Gateway {
             log.know(catalog);
         }
         let next = Generation(self.generation.0 + 1);
-        compile(&self.config, catalog, &self.view, self.learned.macs(), next)
+        let mut compiled = compile(&self.config, catalog, &self.view, self.learned.macs(), next);
+        compiled.keep_sources(&self.sources, catalog);
+        compiled
     }
 
     /// Hands new tables to the workers. The filter takes what is new before they know it, and lets go of what is
     /// old when the last of them has left it ([`Gateway::tick`]): meanwhile nothing falls to the kernel.
     fn publish(&mut self, compiled: Compiled) -> Result<(), PublishError> {
-        let Compiled { tables, rules, findings, targets } = compiled;
+        let Compiled { tables, rules, findings, targets, sources } = compiled;
         let generation = tables.generation;
         let snapshot = Snapshot::build(tables).map_err(PublishError::Tables)?;
         if let Some(filter) = &mut self.filter
@@ -237,7 +245,7 @@ impl Gateway {
         self.unpublished = None;
         self.check(targets);
         self.lead_to_tun(&rules);
-        (self.generation, self.rules) = (generation, rules);
+        (self.generation, self.rules, self.sources) = (generation, rules, sources);
         self.note(findings);
         Ok(())
     }

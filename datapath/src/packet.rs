@@ -24,7 +24,7 @@ pub struct Packet {
     /// Where it came from.
     pub origin: Origin,
     /// Other workers have looked for the flow already, or had this later fragment, so many.
-    pub searched: u8,
+    pub searched: u16,
     /// Another worker decided that the flow belongs here.
     pub steered: bool,
 }

@@ -34,7 +34,7 @@ pub enum Purpose {
     /// That worker owns the flow: classify and track it there.
     Track,
     /// Nobody knows the owner: so many workers have looked already, or had this later fragment.
-    Search(u8),
+    Search(u16),
     /// Finished; only that worker has a device on this interface.
     Transmit(crate::service::InterfaceIndex),
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datapath::protection::{Guard, GuardTotals, Protection, SynCookies};
-use datapath::service::{Tables, VirtualService};
+use datapath::service::{Hop, Path, Tables, VirtualService};
 use etherparse::TcpOptionElement;
 use lab::packets::{Seen, Segment, answer_of, ethernet, see, udp};
 use lab::{BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, OUR_MACS, TASKS, VIP};
@@ -304,6 +304,46 @@ fn a_silent_backend_is_asked_again_and_then_given_up() {
     assert!(reset.rst && reset.sequence_number == cookie.wrapping_add(1));
     assert_eq!(tables.services[0].backends[task].stats.totals().unanswered, 3);
     assert_eq!(totals(&tables).half_open, 0);
+    gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
+/// As a client's own SYN, sent again, would find another backend: this client sends none.
+#[test]
+fn another_backend_is_asked_when_the_silent_one_is_taken_out() {
+    let mut tables = web(SynCookies::Always);
+    let mut gateway = Gateway::new(tables.clone());
+    let (cookie, task, first) = come_back(&mut gateway, 40_000);
+    tables.services[0].backends[task].weight = 0;
+    gateway.publish(tables.clone());
+    gateway.pass(SECOND);
+    let syn = one(&gateway.collect(0, BACK));
+    assert_eq!((syn.dst(), syn.ports().1, syn.tcp().syn), (TASKS[1 - task], 8000, true));
+    assert_eq!((syn.tcp().sequence_number, syn.mss()), (ISN, first.mss()));
+    assert!(gateway.collect(0, FRONT).is_empty(), "the client hears nothing of it");
+    gateway.assert_gauges();
+    let open = one(&gateway.backward(&answer_of(1 - task, &syn, "SA", TASK_ISN, ISN + 1).sent_by_task(1 - task)));
+    assert_eq!((open.tcp().sequence_number, open.tcp().acknowledgment_number), (cookie.wrapping_add(1), ISN + 1));
+    assert_eq!((gateway.collect(0, BACK).len(), totals(&tables).half_open, gateway.drops()), (1, 0, vec![]));
+    gateway.pass(20 * SECOND);
+    assert_eq!(gateway.flows()[0].state, "ESTABLISHED");
+    gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
+#[test]
+fn a_client_hears_when_the_other_backend_cannot_be_asked() {
+    let mut tables = web(SynCookies::Always);
+    let mut gateway = Gateway::new(tables.clone());
+    let (cookie, task, _) = come_back(&mut gateway, 40_000);
+    tables.services[0].backends[task].weight = 0;
+    let Path::Overlay { hop, .. } = &mut tables.services[0].backends[1 - task].path else { panic!() };
+    *hop = Hop::Unresolved;
+    gateway.publish(tables.clone());
+    gateway.pass(SECOND);
+    let reset = one(&gateway.collect(0, FRONT)).tcp();
+    assert_eq!((reset.rst, reset.sequence_number), (true, cookie.wrapping_add(1)));
+    assert_eq!((gateway.flows().len(), totals(&tables).half_open), (0, 0));
     gateway.assert_gauges();
     gateway.assert_frames_conserved();
 }

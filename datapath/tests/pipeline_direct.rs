@@ -10,8 +10,10 @@ use conntrack::Idle;
 use datapath::service::{Path, Tables};
 use lab::packets::{Seen, Segment, Tunnel, ethernet, fragments, icmp_error, reassemble, see, udp};
 use lab::{
-    BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, SERVER_MAC, TASKS, VIP, VTEPS, our_overlay_mac,
+    BACK, CLIENT, CLIENT_MAC, FRONT, Gateway, NODE_MACS, OUR_MACS, PLAIN_SNAT, SERVER, SERVER_MAC, TASKS, VIP, VTEPS,
+    our_overlay_mac,
 };
+use sys::LinkType;
 use wire::{MacAddr, Protocol};
 
 const CLIENT_PORT: u16 = 40_000;
@@ -248,6 +250,30 @@ fn flows_keep_their_way_when_the_service_changes_it() {
     assert_eq!((old.src(), old.dst()), (CLIENT, VIP));
     let new = one(&gateway.forward(&Segment::syn(40_001).sent_by_client()));
     assert_eq!(new.dst(), TASKS[0]);
+}
+
+/// Of a time in which the service was not direct; the answer comes to another worker.
+#[test]
+fn a_plain_backend_still_answers_translated_flows() {
+    let plain = |direct| {
+        let mut tables = lab::tables(vec![lab::service(1, Protocol::Tcp, PORT, &[])]);
+        tables.services[0].backends = vec![lab::plain_backend(7)];
+        tables.services[0].direct = direct;
+        tables
+    };
+    let mut gateway = Gateway::with(plain(false), 2, [LinkType::Ethernet; 2], 1024);
+    let syn = one(&gateway.forward(&Segment::syn(CLIENT_PORT).sent_by_client()));
+    assert_eq!(syn.src(), PLAIN_SNAT);
+    let mut direct = plain(true);
+    direct.left_sources = vec![PLAIN_SNAT];
+    let Path::Plain { snat, .. } = &mut direct.services[0].backends[0].path else { panic!() };
+    snat.clear();
+    gateway.publish(direct);
+    let answer = Segment::new((SERVER, 80), (PLAIN_SNAT, syn.ports().0), "SA", 5000, 1001);
+    gateway.inject(1, BACK, &ethernet(SERVER_MAC, OUR_MACS[1], &answer.ip()));
+    gateway.settle();
+    let answer = one(&gateway.collect(0, FRONT));
+    assert_eq!((answer.src(), answer.dst(), gateway.drops()), (VIP, CLIENT, vec![]));
 }
 
 #[test]

@@ -238,3 +238,20 @@ fn fragments_do_not_go_round_in_circles() {
     assert_eq!(gateway.totals().handed_over, 4);
     gateway.assert_frames_conserved();
 }
+
+/// As many as a large machine has CPUs: each is asked once, and nothing goes round and round.
+#[test]
+fn two_hundred_and_fifty_six_workers_are_not_too_many() {
+    let idle = lab::service(2, Protocol::Udp, 53, &[0]);
+    let mut gateway = gateway_of(256, lab::tables(vec![lab::service(1, Protocol::Tcp, 8080, &[1]), idle]));
+    gateway.inject(7, FRONT, &client("A", 1001, 7002).sent_by_client());
+    gateway.settle();
+    assert_eq!((gateway.drops(), gateway.totals().handed_over), (vec![("no_flow_tcp", 1)], 255));
+    for piece in from_client(&fragments(&ask(&[9; 1500]), 1000)) {
+        gateway.inject(0, FRONT, &piece);
+    }
+    gateway.settle();
+    assert_eq!(gateway.drops(), [("no_flow_tcp", 1), ("no_backend", 1), ("fragment_orphan", 1)]);
+    assert_eq!(gateway.totals().handed_over, 255 + 2 * 256);
+    gateway.assert_frames_conserved();
+}

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use datapath::protection::{Guard, Prefix, Prefixes, Protection};
+use datapath::protection::{Guard, Prefix, Prefixes, Protection, SynCookies};
 use datapath::service::{BackendId, Clients, Persistence, SchedulerKind, Tables};
 use datapath::{ProbeKind, surrogate};
 use lab::packets::{Segment, Tunnel, answer_of, ethernet, fragments, icmp_error, see, udp};
@@ -537,6 +537,55 @@ fn both_ends_are_told_of_an_end() {
 }
 
 /// Direct server return from IPv6 to IPv6: the packet arrives as it was sent.
+/// A cookie, the PROXY header and the translation at both edges: each renumbers something else.
+#[test]
+fn a_cookie_and_a_proxy_header_between_ipv6_and_ipv6() {
+    let mut tables = with_backend(backend);
+    tables.services[0].proxy_protocol = true;
+    tables.services[0].protection =
+        Protection { syn_cookies: SynCookies::Always, guard: Arc::new(Guard::new(2)), ..Protection::default() };
+    let mut gateway = Gateway::new(tables);
+    let one = |frames: &[Vec<u8>]| {
+        assert_eq!(frames.len(), 1);
+        see6(&frames[0])
+    };
+    assert!(gateway.forward(&client_says("S", 1000, 0, b"")).is_empty(), "no backend is asked");
+    let baked = one(&gateway.collect(0, FRONT));
+    assert_eq!((baked.src, baked.dst, baked.mss(), baked.tcp().window_size), (VIP6, CLIENT6, Some(1440), 0));
+    let cookie = baked.tcp().sequence_number;
+    // The client is slow, and others come meanwhile.
+    gateway.pass(Duration::from_secs(10));
+    let syn = one(&gateway.forward(&client_says("A", 1001, cookie.wrapping_add(1), b"")));
+    assert_eq!((syn.src, syn.dst, syn.tcp().sequence_number, syn.mss()), (SNAT6, SERVER6, 1000, Some(1440)));
+    let snat = syn.ports().0;
+    let server =
+        |flags, seq, ack, payload: &[u8]| by_server(&tcp6((SERVER6, 80), (SNAT6, snat), flags, seq, ack, payload));
+    let open = one(&gateway.backward(&server("SA", 5000, 1001, b"")));
+    assert_eq!((open.dst, open.tcp().sequence_number, open.tcp().syn), (CLIENT6, cookie.wrapping_add(1), false));
+    let header = one(&gateway.collect(0, BACK));
+    assert_eq!((header.tcp().sequence_number, header.tcp().acknowledgment_number), (1001, 5001));
+    let proxy = &header.payload[20..];
+    assert_eq!((proxy.len(), &proxy[12..16]), (52, &[0x21, 0x21, 0, 36][..]));
+    assert_eq!((&proxy[16..32], &proxy[32..48]), (&CLIENT6.octets()[..], &VIP6.octets()[..]));
+    one(&gateway.backward(&server("A", 5001, 1053, b"")));
+    let data = one(&gateway.forward(&client_says("A", 1001, cookie.wrapping_add(1), b"GET")));
+    assert_eq!((data.tcp().sequence_number, data.tcp().acknowledgment_number), (1053, 5001));
+    let answer = one(&gateway.backward(&server("A", 5001, 1056, &[9; 1400])));
+    assert_eq!((answer.tcp().sequence_number, answer.tcp().acknowledgment_number), (cookie.wrapping_add(1), 1004));
+    // A router on the client's side has a narrower link: the backend's segment is quoted as the backend has sent it.
+    let narrow = error6(ROUTER6, VIP6, 2, 0, 1300, &answer.bytes);
+    let told = one(&gateway.forward(&by_client(&narrow)));
+    assert_eq!(
+        (told.src, told.dst, told.payload[0], &told.payload[4..8]),
+        (SNAT6, SERVER6, 2, &1300_u32.to_be_bytes()[..])
+    );
+    assert_eq!(told.payload[8 + 40 + 4..][..4], 5001_u32.to_be_bytes());
+    assert!(gateway.drops().is_empty(), "{:?}", gateway.drops());
+    assert_held(&mut gateway);
+    gateway.assert_gauges();
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_direct_backend_gets_the_clients_packet() {
     let mut tables = with_backend(backend);

@@ -188,6 +188,7 @@ pub fn tables(profile: &Profile, workers: usize) -> Tables {
         overlays: vec![overlay],
         services: services(profile).map(|(id, stream)| service(id, stream, workers, profile.half_open)).collect(),
         left: Vec::new(),
+        left_sources: Vec::new(),
         six: Vec::new(),
     }
 }

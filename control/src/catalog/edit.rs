@@ -134,8 +134,10 @@ impl Catalog {
             let entry = &self.services[self.find_ours(service)?];
             refuse(self.circle_fault(service, &entry.listens, entry.settings.direct, [&wanted]))?;
         }
+        let mut next = self.next_backend;
         let (entry, at) = self.find_backend(service, address)?;
-        entry.backends[at].config = wanted;
+        entry.backends[at].set_config(wanted, entry.settings.direct, &mut next);
+        self.next_backend = next;
         Ok(())
     }
 

@@ -51,19 +51,19 @@ impl Catalog {
             self.new_service(wanted)
         };
         let old = std::mem::take(&mut service.backends);
-        service.backends = self.merge_backends(&wanted.name, old, &wanted.backends, changes);
+        service.backends = self.merge_backends(wanted, old, changes);
         service
     }
 
     fn merge_backends(
         &mut self,
-        service: &str,
+        wanted: &ServiceConfig,
         mut old: Vec<BackendEntry>,
-        wanted: &[BackendConfig],
         changes: &mut Changes,
     ) -> Vec<BackendEntry> {
-        let mut backends = Vec::with_capacity(wanted.len());
-        for config in wanted {
+        let service = &wanted.name;
+        let mut backends = Vec::with_capacity(wanted.backends.len());
+        for config in &wanted.backends {
             let present = old.iter().position(|backend| backend.config.address == config.address);
             let mut backend = if let Some(at) = present {
                 old.remove(at)
@@ -73,7 +73,7 @@ impl Catalog {
             };
             if backend.config != *config {
                 changes.backends_changed.push(label(service, config));
-                backend.config = config.clone();
+                backend.set_config(config.clone(), wanted.settings.direct, &mut self.next_backend);
             }
             backends.push(backend);
         }
@@ -114,6 +114,17 @@ impl Catalog {
             health: Health::default(),
             progress: super::life::Progress::default(),
         }
+    }
+}
+
+impl BackendEntry {
+    /// What is said of it now. Flows that are translated have a source address that belongs to the kind of way to it: by another
+    /// kind no answer would find them, so they end.
+    pub(super) fn set_config(&mut self, config: BackendConfig, is_direct: bool, next: &mut u32) {
+        if !is_direct && config.vtep.is_some() != self.config.vtep.is_some() {
+            self.begin_anew(next);
+        }
+        self.config = config;
     }
 }
 

@@ -25,7 +25,23 @@ impl Catalog {
             six: self.surrogates.among(services.iter().flat_map(addresses).chain(left.iter().map(|left| left.address))),
             services,
             left,
+            left_sources: Vec::new(),
         }
+    }
+
+    /// Whether connections may have a source address of the tables before.
+    pub fn has_plain_connections(&self) -> bool {
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        let totals = backends.filter(|backend| backend.config.vtep.is_none()).map(|backend| backend.stats.totals());
+        totals.into_iter().any(|now| now.active + now.inactive > 0)
+    }
+
+    /// Tells the workers of sources that connections may still have.
+    pub fn leave_sources(&self, tables: &mut Tables, left: &[IpAddr]) {
+        tables.left_sources = left.iter().map(|source| self.surrogates.of(*source)).collect();
+        let known: BTreeSet<Ipv4Addr> = tables.six.iter().map(|(_, surrogate)| *surrogate).collect();
+        let new = tables.left_sources.iter().copied().filter(|source| !known.contains(source));
+        tables.six.extend(self.surrogates.among(new));
     }
 
     fn virtual_service(&self, service: &ServiceEntry, resolve: &dyn Resolve) -> VirtualService {

@@ -9,6 +9,7 @@ use datapath::service::{Backend, BackendId, Generation, Hop, Tables};
 use super::checks;
 use super::resolve::{Findings, OverlayMacs, Resolver};
 use super::rules::Rules;
+use super::sources::Sources;
 use crate::catalog::{BackendEntry, Catalog};
 use crate::check::Target;
 use crate::config::report::Complaint;
@@ -26,6 +27,21 @@ pub struct Compiled {
     pub findings: Findings,
     /// Who is to be checked.
     pub targets: Vec<Target>,
+    /// What plain backends see, and may have seen.
+    pub sources: Sources,
+}
+
+impl Compiled {
+    /// Leaves connections that have begun by tables before these the sources that they have.
+    pub fn keep_sources(&mut self, before: &Sources, catalog: &Catalog) {
+        let left = self.sources.left_by(before);
+        if left.is_empty() || !catalog.has_plain_connections() {
+            return;
+        }
+        self.rules.add_sources(&left);
+        catalog.leave_sources(&mut self.tables, &left);
+        self.sources.left = left;
+    }
 }
 
 /// The tables of this moment.
@@ -53,7 +69,8 @@ pub fn compile(
     for service in catalog.services() {
         rules.add_left(service);
     }
-    Compiled { tables, rules, findings, targets }
+    let sources = Sources::of(&tables, catalog.surrogates());
+    Compiled { tables, rules, findings, targets, sources }
 }
 
 /// The backends to which no way leads. `is_awaited`: the kernel was asked for that address, and has not answered yet.

@@ -70,6 +70,11 @@ impl Rules {
         }
     }
 
+    /// Addresses that connections to plain backends still have.
+    pub fn add_sources(&mut self, left: &[IpAddr]) {
+        self.snat.extend(left);
+    }
+
     /// A check may ask another port, or in another protocol, than clients do.
     pub fn add_target(&mut self, target: &Target) {
         if target.kind == ProbeKind::Plain {

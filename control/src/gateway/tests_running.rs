@@ -1,10 +1,11 @@
 //! A gateway that runs: real workers, devices in memory, the kernel of an empty network namespace.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datapath::service::{Generation, InterfaceIndex};
+use datapath::service::{Generation, InterfaceIndex, Phase};
 use datapath::{Engine, EngineConfig, Role, Slot, WorkerDevices};
 use sys::{FramePool, LinkType, MemoryDevice};
 use wire::MacAddr;
@@ -192,6 +193,43 @@ fn who_can_serve_is_healthy_whatever_its_backends_do() {
         running.gateway.kernel_changed(view(true));
         running.gateway.failed_workers.insert(1, "a defect".to_owned());
         assert_eq!(running.gateway.health().faults, ["worker 1 failed: a defect"]);
+    });
+}
+
+/// While there is no way to their backend, while the kernel names another source, and when their service becomes direct.
+#[test]
+fn connections_keep_the_source_that_they_have() {
+    let (name, task) =
+        ("gateway::tests_running::connections_keep_the_source_that_they_have", CONFIG.find("address = \"10.0.0.11"));
+    let config = format!("{}address = \"198.18.1.11:8080\"\n", &CONFIG[..task.unwrap()]);
+    let by = |last: u8| {
+        let mut view = view(true);
+        let Some(Path::Link { source, .. }) = view.paths.values_mut().next() else { panic!() };
+        *source = Some([198, 18, 1, last].into());
+        view
+    };
+    running_on(name, &config, |running| {
+        let has = |running: &Running, last: u8| {
+            running.gateway.rules.snat().any(|source| source == IpAddr::from([198, 18, 1, last]))
+        };
+        running.gateway.kernel_changed(by(2));
+        assert_eq!([1, 2].map(|last| has(running, last)), [false, true], "nobody has the first");
+        let stats = Arc::clone(&running.gateway.catalog().services()[0].backends[0].stats);
+        stats.worker(0).unwrap().opened(Phase::Active);
+        let mut no_way = view(true);
+        no_way.paths.values_mut().for_each(|path| *path = Path::NoRoute("no route".to_owned()));
+        running.gateway.kernel_changed(no_way);
+        assert!(has(running, 2), "no way");
+        running.gateway.kernel_changed(by(3));
+        assert_eq!([2, 3].map(|last| has(running, last)), [true, true], "another source");
+        let settings = SettingsChange { direct: Some(true), ..SettingsChange::default() };
+        let direct = Edit::SetService { name: "web".to_owned(), listens: None, settings, check: None };
+        running.gateway.edit(direct).unwrap();
+        assert_eq!([2, 3].map(|last| has(running, last)), [true, true], "direct");
+        stats.worker(0).unwrap().closed(Phase::Active);
+        assert!(running.gateway.publish_catalog("the last connection has ended"));
+        assert_eq!([2, 3].map(|last| has(running, last)), [false, false], "nobody has any");
+        running.live();
     });
 }
 

@@ -3,10 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{eligible, is_eligible, load, wlc};
-use crate::service::{Backend, BackendId, ServiceId, VirtualService};
+use crate::service::{Backend, BackendId, ServiceId, Snapshot, VirtualService};
 
 /// The backends of one VIP of one service.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Locality {
     pub(super) changed: Duration,
 }
 
-/// All of a worker's. There are as many as services with these schedulers have VIPs, which the config bounds.
+/// All of a worker's. There are as many as services with these schedulers have VIPs.
 #[derive(Debug, Default)]
 pub(crate) struct Localities(HashMap<(ServiceId, Ipv4Addr), Locality>);
 
@@ -26,6 +26,15 @@ impl Localities {
         let locality = self.0.entry((service.id, vip)).or_default();
         locality.backends.retain(|id| position(service, *id).is_some());
         locality
+    }
+
+    /// Forgets services that are gone: their ids are never given again.
+    pub(crate) fn tidy(&mut self, tables: &Snapshot) {
+        if self.0.is_empty() {
+            return;
+        }
+        let standing: HashSet<ServiceId> = tables.services().map(|service| service.id).collect();
+        self.0.retain(|(service, _), _| standing.contains(service));
     }
 }
 
@@ -44,4 +53,20 @@ pub(super) fn is_overloaded(service: &VirtualService, backend: &Backend) -> bool
 pub(super) fn choose(service: &VirtualService) -> Option<(usize, BackendId)> {
     let position = wlc::pick(service)?;
     Some((position, service.backends.get(position)?.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::testing::{service, tables};
+
+    #[test]
+    fn services_that_are_gone_are_forgotten() {
+        let (vip, mut localities) = (Ipv4Addr::new(198, 18, 0, 1), Localities::default());
+        let [stays, goes] = [1, 2].map(|id| VirtualService { id: ServiceId(id), ..service(&[1]) });
+        localities.of(&stays, vip).changed = Duration::from_secs(7);
+        localities.of(&goes, vip);
+        localities.tidy(&Snapshot::build(tables(vec![stays.clone()])).unwrap());
+        assert_eq!((localities.0.len(), localities.of(&stays, vip).changed), (1, Duration::from_secs(7)));
+    }
 }

@@ -212,6 +212,8 @@ pub struct Tables {
     pub services: Vec<VirtualService>,
     /// Where services have listened that still have flows: what is new there is refused.
     pub left: Vec<Listen>,
+    /// SNAT addresses that flows to plainly routed backends may still have, although no new flow gets them.
+    pub left_sources: Vec<Ipv4Addr>,
     /// Every IPv6 address of the tables (VIPs, plain backends, our addresses towards those), with the address of
     /// 240.0.0.0/8 that stands for it wherever else there is an `Ipv4Addr` here. A pair lasts as long as the process.
     pub six: Vec<(Ipv6Addr, Ipv4Addr)>,

@@ -92,6 +92,7 @@ pub(crate) fn tables(services: Vec<VirtualService>) -> Tables {
         overlays: vec![overlay],
         services,
         left: Vec::new(),
+        left_sources: Vec::new(),
         six: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ use sys::Frame;
 use wire::{FiveTuple, Headers, L4, Tcp, TcpFlags, TcpHandshake, TcpOffer, TcpReset};
 
 use super::icmp::as_reply;
-use super::known::{FlowFacts, TCP_IP_HEADERS};
+use super::known::{FlowFacts, TCP_IP_HEADERS, is_left};
 use super::reply::{compose, write_reset};
 use super::six;
 use crate::core::Core;
@@ -289,9 +289,41 @@ impl Core {
         if let Some(stats) = target.backend.stats.worker(self.index) {
             stats.unanswered();
         }
+        let original = &opening.client;
+        if is_left(&target)
+            && let Some(service) = tables.lookup(original.dst, original.dst_port, original.protocol)
+        {
+            return self.ask_another(tables, packet, id, opening, service, now);
+        }
         let hit = Hit { id, direction: Direction::Original };
         let verdict = self.pass(tables, &mut packet, &facts, hit, &target, now);
         self.conclude(&mut packet, verdict);
+    }
+
+    /// The backend takes no new flows by now: another one is asked, as for a client that sends its SYN again. If there is none after
+    /// all, the client hears it, which takes its connection for open.
+    fn ask_another(
+        &mut self,
+        tables: &Snapshot,
+        mut packet: Packet,
+        id: FlowId,
+        opening: &Opening,
+        service: ServiceRef<'_>,
+        now: Duration,
+    ) {
+        let (facts, reset) = (FlowFacts::of(self.conntrack.flow(id)), self.reset_to_client(id));
+        self.openings.end(id);
+        // Between the one flow and the other nobody else keeps an IPv6 client's surrogate.
+        let is_held = self.hold_client(opening.client.src);
+        self.close_flow(tables, id);
+        let verdict = self.serve(tables, &mut packet, opening.client, service, Some(*opening), now);
+        self.conclude(&mut packet, verdict);
+        if is_held {
+            self.release_client(opening.client.src);
+        }
+        if let (None, Some(reset)) = (self.conntrack.lookup(&opening.client), reset) {
+            self.send_reset(tables, &reset, &facts, Direction::Original);
+        }
     }
 
     /// Whether the flow's client takes its connection for open, whatever the backend will say.

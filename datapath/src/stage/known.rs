@@ -100,7 +100,7 @@ impl Core {
             {
                 stats.unanswered();
             }
-            if target.backend.weight == 0 && has_other(&target) {
+            if is_left(&target) {
                 self.close_flow(tables, hit.id);
                 return self.new_flow(tables, packet, key, now);
             }
@@ -316,9 +316,10 @@ pub(super) fn count(flow: &mut Flow, packet: &Packet, direction: Direction, stat
     }
 }
 
-/// Whether the service has another backend that takes new flows.
-fn has_other(target: &BackendRef<'_>) -> bool {
-    target.service.backends.iter().any(|other| other.id != target.backend.id && other.weight > 0)
+/// Whether the backend takes no new flows, and another one of its service does.
+pub(super) fn is_left(target: &BackendRef<'_>) -> bool {
+    target.backend.weight == 0
+        && target.service.backends.iter().any(|other| other.id != target.backend.id && other.weight > 0)
 }
 
 /// Addresses, ports and TTL in place.

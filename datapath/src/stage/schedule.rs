@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// Opens a flow for a packet that may: to whom, from which port. With an opening, the packet has brought a cookie back.
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         tables: &Snapshot,
         packet: &mut Packet,

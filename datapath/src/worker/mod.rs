@@ -188,6 +188,7 @@ impl Worker {
         }
         if refreshed {
             self.core.returns.tidy(&self.tables, now);
+            self.core.schedulers.localities.tidy(&self.tables);
             self.teacher.meet(&self.tables, met, now);
         }
     }

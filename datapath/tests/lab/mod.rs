@@ -151,6 +151,7 @@ pub fn tables(services: Vec<VirtualService>) -> Tables {
         overlays: vec![overlay],
         services,
         left: Vec::new(),
+        left_sources: Vec::new(),
         six: Vec::new(),
     }
 }

@@ -38,6 +38,34 @@ fn edits_do_what_they_say() {
     assert!(catalog.services().is_empty());
 }
 
+/// What was translated for the overlay has no way back from a backend that is routed plainly, nor the other way round.
+#[test]
+fn flows_end_when_the_kind_of_way_to_their_backend_changes() {
+    let vtep = |vtep: Option<&str>| match vtep {
+        Some(vtep) => format!("vtep = \"{vtep}\"\n"),
+        None => String::new(),
+    };
+    let service = |direct: bool, to: Option<&str>| {
+        let listen = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\n";
+        let backend = "[[service.backend]]\naddress = \"10.0.0.11:80\"\n";
+        config(&format!("{listen}direct = {direct}\n{backend}{}", vtep(to)))
+    };
+    for (direct, expected) in [(false, [1, 2, 2, 3, 4]), (true, [1; 5])] {
+        let mut catalog = Catalog::from_config(&service(direct, None), 1);
+        let mut seen = ids(&catalog, "web");
+        for to in [Some("198.18.1.11"), Some("198.18.1.12"), None] {
+            catalog.replace(&service(direct, to));
+            seen.extend(ids(&catalog, "web"));
+        }
+        let vtep = Some(Some("198.18.1.11".parse().unwrap()));
+        let change = BackendChange { vtep, ..BackendChange::default() };
+        let address = "10.0.0.11:80".parse().unwrap();
+        catalog.apply(&Edit::SetBackend { service: "web".to_owned(), address, change }).unwrap();
+        seen.extend(ids(&catalog, "web"));
+        assert_eq!(seen, expected, "direct: {direct}");
+    }
+}
+
 #[test]
 fn put_makes_or_replaces() {
     let mut catalog = Catalog::from_config(&config(&service("web", 1, &[1, 2])), 1);

@@ -62,7 +62,7 @@ impl Snapshot {
             retired: HashMap::new(),
             vips: tables.left.iter().map(|listen| listen.address).collect(),
             left: tables.left,
-            sources: HashSet::new(),
+            sources: tables.left_sources.into_iter().collect(),
             vteps: ByNumber::new(),
             plain: HashSet::new(),
             pupils: Vec::new(),
@@ -179,10 +179,9 @@ impl Snapshot {
                 self.pupils.push(Pupil { backend: backend.id, news: 0, since: Duration::ZERO });
                 self.tasks.entry((*vni, backend.address, *vtep)).or_insert(backend.id);
             }
-            // It answers around us.
-            Path::Plain { .. } if direct => {}
             Path::Plain { snat, .. } => {
-                self.sources.extend(snat.iter().copied());
+                // It answers around us, but for flows of a time in which its service was not direct.
+                self.sources.extend(snat.iter().filter(|_| !direct).copied());
                 self.plain.insert((backend.address, backend.port.map(NonZeroU16::get)));
             }
         }
