@@ -1,7 +1,7 @@
 //! Adjacencies: everything that is written in front of an IP packet so that it reaches its next hop, prepared by
 //! control and patched per packet.
 
-use vxlan::{Encap, Tunnel};
+use vxlan::{Encap, OVERHEAD, Tunnel};
 use wire::translate::GROWTH;
 use wire::{ETHERNET_LEN, MacAddr, ethertype, write_ethernet};
 
@@ -43,26 +43,23 @@ impl Adjacency {
     pub fn new(backend: &Backend, overlay: Option<&Overlay>, interfaces: &[Interface]) -> Self {
         let (path, six) = (&backend.path, is_surrogate(backend.address));
         let hop = PreparedHop::new(path.hop(), interfaces, if six { ethertype::IPV6 } else { ethertype::IPV4 });
-        let link_mtu = match path.hop() {
-            Hop::Ethernet { interface, .. } => {
-                interfaces.get(usize::from(interface.0)).map_or(1500, |i| usize::from(i.mtu))
-            }
-            Hop::Kernel | Hop::Unresolved => 1500,
-        };
-        match (path, overlay) {
-            (Path::Overlay { vtep, mac, .. }, Some(overlay)) => {
-                let tunnel = Tunnel {
-                    local: overlay.vtep,
-                    remote: *vtep,
-                    port: overlay.port,
-                    vni: overlay.vni,
-                    inner_src: overlay.mac,
-                    inner_dst: *mac,
-                };
-                Self { encap: Some(Encap::new(&tunnel)), hop, mtu: usize::from(overlay.mtu), six: false }
-            }
-            _ => Self { encap: None, hop, mtu: link_mtu.saturating_sub(if six { GROWTH } else { 0 }), six },
+        let link = if let Hop::Ethernet { interface, .. } = path.hop() { Some(interface) } else { None };
+        let link_mtu = link.and_then(|link| interfaces.get(usize::from(link.0))).map(|link| usize::from(link.mtu));
+        if let (Path::Overlay { vtep, mac, .. }, Some(overlay)) = (path, overlay) {
+            let tunnel = Tunnel {
+                local: overlay.vtep,
+                remote: *vtep,
+                port: overlay.port,
+                vni: overlay.vni,
+                inner_src: overlay.mac,
+                inner_dst: *mac,
+            };
+            // A tunnel's packet that does not fit the link is lost there, and a node would send its own in fragments.
+            let fits = link_mtu.map_or(usize::MAX, |mtu| mtu.saturating_sub(OVERHEAD));
+            return Self { encap: Some(Encap::new(&tunnel)), hop, mtu: usize::from(overlay.mtu).min(fits), six: false };
         }
+        let mtu = link_mtu.unwrap_or(1500).saturating_sub(if six { GROWTH } else { 0 });
+        Self { encap: None, hop, mtu, six }
     }
 }
 

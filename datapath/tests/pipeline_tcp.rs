@@ -56,6 +56,21 @@ fn a_syn_reaches_a_task_through_the_overlay() {
     gateway.assert_frames_conserved();
 }
 
+/// Nodes of a cloud may have links of less than 1,500 bytes, and the overlay still its usual MTU.
+#[test]
+fn a_tunnel_fits_its_link() {
+    let mut tables = web(&[1]);
+    tables.interfaces[1].mtu = 1400;
+    let mut gateway = Gateway::new(tables);
+    let (_, syn) = connect(&mut gateway, 40_000);
+    assert_eq!(syn.mss(), Some(1310), "1400 less a tunnel's 50");
+    let data = |len| Segment::new((CLIENT, 40_000), (VIP, 8080), "A", 1001, 5001).with(&vec![7; len]).sent_by_client();
+    let longest = gateway.forward(&data(1310));
+    assert_eq!((longest.len(), longest[0].len()), (1, 14 + 1400));
+    assert!(gateway.forward(&data(1311)).is_empty());
+    assert_eq!(gateway.drops(), [("too_big", 1)]);
+}
+
 #[test]
 fn connections_alternate() {
     let mut gateway = Gateway::new(web(&[1, 1]));

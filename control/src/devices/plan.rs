@@ -3,7 +3,8 @@
 use datapath::service::InterfaceIndex;
 use sys::{JoinedLimits, XdpMode};
 
-use crate::config::{Config, InterfaceConfig};
+use super::TUN_MTU;
+use crate::config::{Config, Driver, InterfaceConfig};
 use crate::gateway::StartError;
 use crate::kernel::KernelView;
 
@@ -73,10 +74,10 @@ const FRAME_SIZES: [usize; 2] = [2048, 4096];
 /// What any host takes (RFC 791).
 const LEAST_MTU: usize = 576;
 
-/// The smallest frame that holds a packet of any of these interfaces.
+/// The smallest frame that holds a packet of any of these interfaces. The MTU of a TUN device, which is set later, fits any.
 pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<usize, StartError> {
     let mut frame_size = FRAME_SIZES[0];
-    for interface in interfaces {
+    for interface in interfaces.iter().filter(|interface| interface.driver == Driver::AfXdp) {
         let Some(link) = view.link_named(&interface.name) else { continue };
         let needed = link.mtu as usize + FRONT_BYTES;
         let Some(fits) = FRAME_SIZES.into_iter().find(|size| *size >= needed) else {
@@ -93,8 +94,11 @@ pub fn frame_size(interfaces: &[InterfaceConfig], view: &KernelView) -> Result<u
 /// How long packets of each interface are that are not joined, and into what the others are cut until their flow is lent: what fits every
 /// interface and a tunnel through it, for the pieces may leave by any.
 pub fn joined_limits(config: &Config, view: &KernelView) -> Vec<JoinedLimits> {
-    let mtu =
-        |interface: &InterfaceConfig| view.link_named(&interface.name).map_or(LEAST_MTU, |link| link.mtu as usize);
+    let mtu = |interface: &InterfaceConfig| match interface.driver {
+        Driver::AfXdp => view.link_named(&interface.name).map_or(LEAST_MTU, |link| link.mtu as usize),
+        // It is not there yet, or has what its last user has set.
+        Driver::Tun => TUN_MTU as usize,
+    };
     let shortest = config.interfaces.iter().map(mtu).min().unwrap_or(LEAST_MTU);
     let inner = config.overlay.as_ref().map_or(usize::MAX, |overlay| overlay.mtu.into());
     let piece = inner.min(shortest.saturating_sub(vxlan::OVERHEAD)).max(LEAST_MTU);
@@ -106,7 +110,7 @@ pub fn joined_limits(config: &Config, view: &KernelView) -> Vec<JoinedLimits> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Driver, Mode};
+    use crate::config::Mode;
     use crate::kernel::Link;
 
     fn interface(name: &str, queues: Option<Vec<u32>>) -> InterfaceConfig {
@@ -170,6 +174,8 @@ mod tests {
         };
         assert_eq!(limits(text), [(1500, 1450, Some(4789)), (3000, 1450, Some(4789))]);
         assert_eq!(limits(&format!("{text}{overlay}")), [(1500, 1300, Some(4790)), (3000, 1300, Some(4790))]);
+        let tun = "[[interface]]\nname = \"sg0\"\ndriver = \"tun\"\n";
+        assert_eq!(limits(&format!("{text}{tun}")), limits(text), "it is made later");
     }
 
     #[test]
@@ -180,5 +186,7 @@ mod tests {
         assert_eq!(frame_size(&eth0, &view("eth0", 2048 - 256 - 13)).unwrap(), 4096);
         assert!(frame_size(&eth0, &view("eth0", 9000)).unwrap_err().message.contains("9000"));
         assert_eq!(frame_size(&eth0, &view("other", 9000)).unwrap(), 2048);
+        let tun = [InterfaceConfig { driver: Driver::Tun, ..interface("sg0", None) }];
+        assert_eq!(frame_size(&tun, &view("sg0", 9000)).unwrap(), 2048, "a persistent one: it gets another MTU");
     }
 }

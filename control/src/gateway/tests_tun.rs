@@ -66,6 +66,38 @@ fn a_route_that_is_refused_costs_the_others_nothing_and_is_said() {
     });
 }
 
+/// As `ip rule flush` does, or a program that thinks that all rules are its own.
+#[test]
+fn rules_that_somebody_removes_are_put_back() {
+    in_namespace("gateway::tests_tun::rules_that_somebody_removes_are_put_back", || {
+        // Like a TUN device with somebody behind it.
+        ip("link add sg0 type veth peer name sg1");
+        ip("link set sg1 up");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wants = TunWants { replies: [rule()].into(), ..TunWants::default() };
+            let kernel = Arc::new(Kernel::open().await.unwrap());
+            let mut routes = TunRoutes::set_up(kernel, "sg0", 1500).await.unwrap();
+            routes.set(&wants).await.unwrap();
+            let before = ip("rule show");
+            let (_line, follower) = routes.follow(wants);
+            for priority in [17, 20] {
+                ip(&format!("rule del pref {priority}"));
+            }
+            // Whatever happens to a link makes it look at what is its own.
+            ip("tuntap add dev other mode tun");
+            timeout(Duration::from_secs(20), async {
+                while ip("rule show") != before {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await
+            .unwrap();
+            follower.end().await;
+        });
+    });
+}
+
 /// A defect ends it; the gateway, which notices, ends it once more.
 #[test]
 fn a_follower_that_has_ended_can_be_ended() {

@@ -91,6 +91,7 @@ impl TunRoutes {
             // All that is wanted is put there, whether it is there or not; what is not wanted goes by what is known.
             self.present.retain(|address| !wanted.addresses.contains(address));
             self.prepared.clear();
+            self.kernel.doubt_reply_rules(self.link, &mut self.rules, &wanted.replies).await?;
             self.in_doubt = false;
         }
         let routes = self.kernel.set_routes(self.link, &mut self.present, &wanted.addresses).await;

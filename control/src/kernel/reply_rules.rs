@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
 use netlink_packet_route::IpProtocol;
+use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
 use rtnetlink::RouteMessageBuilder;
 
@@ -64,6 +65,7 @@ impl Kernel {
     /// goes down.
     pub async fn prepare_reply_rules(&self, link: u32, family: Family) -> Result<(), KernelError> {
         self.move_local_rule(family, 0, LOCAL_PRIORITY).await?;
+        self.restore_local_rule(family).await?;
         self.add_table(link, family).await
     }
 
@@ -75,7 +77,7 @@ impl Kernel {
         wanted: &BTreeSet<ReplyRule>,
     ) -> Result<(), KernelError> {
         for rule in wanted.difference(&present.clone()) {
-            self.add_rule(rule.message(link)).await?;
+            self.add_rule(by_kernel(rule.message(link))).await?;
             present.insert(*rule);
         }
         // Last to first: a rule for fragments without the one in front of it would take all that the backend sends.
@@ -83,6 +85,29 @@ impl Kernel {
         for rule in gone.iter().rev() {
             self.remove_rule(rule.message(link)).await?;
             present.remove(rule);
+        }
+        Ok(())
+    }
+
+    /// Forgets those of `present` that are to be added again, since somebody has taken some away.
+    pub async fn doubt_reply_rules(
+        &self,
+        link: u32,
+        present: &mut BTreeSet<ReplyRule>,
+        wanted: &BTreeSet<ReplyRule>,
+    ) -> Result<(), KernelError> {
+        for family in Family::ALL {
+            let leads_to_link =
+                |rule: &&ReplyRule| Family::of(rule.backend) == family && rule.part != ReplyPart::WithPorts;
+            let expected = present.iter().filter(leads_to_link).count();
+            if expected == 0 {
+                continue;
+            }
+            let found = self.rules(family).await?.iter().filter(|rule| table(rule) == table_of(link)).count();
+            if found < expected {
+                tracing::warn!("somebody has removed policy rules for TUN: they are put back");
+                present.retain(|rule| Family::of(rule.backend) != family || !wanted.contains(rule));
+            }
         }
         Ok(())
     }
@@ -110,26 +135,29 @@ impl Kernel {
     }
 
     /// Moves the rule of the table `local`, if it is there. It is added before it is removed: there is no moment
-    /// without it.
+    /// without it. Of a gateway that was killed in between there may be two.
     async fn move_local_rule(&self, family: Family, from: u32, to: u32) -> Result<(), KernelError> {
-        let local = |rule: &RuleMessage| {
-            let plain = rule.attributes.iter().all(|attribute| {
-                matches!(
-                    attribute,
-                    RuleAttribute::Table(_)
-                        | RuleAttribute::Priority(_)
-                        | RuleAttribute::Protocol(_)
-                        | RuleAttribute::SuppressPrefixLen(_)
-                        | RuleAttribute::Other(_)
-                )
-            });
-            plain && table(rule) == LOCAL_TABLE && priority(rule) == from
-        };
-        if !self.rules(family).await?.iter().any(local) {
+        let is_it = |rule: &&RuleMessage| is_of_all(rule) && table(rule) == LOCAL_TABLE && priority(rule) == from;
+        let found = self.rules(family).await?.iter().filter(is_it).count();
+        if found == 0 {
             return Ok(());
         }
-        self.add_rule(local_rule(family, to)).await?;
-        self.remove_rule(local_rule(family, from)).await
+        self.add_rule(by_kernel(local_rule(family, to))).await?;
+        for _ in 0..found {
+            self.remove_rule(local_rule(family, from)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever flushes all rules (`ip rule flush`) expects that of the table `local` to stay, as it does at 0. Without it this machine
+    /// would not know its own addresses.
+    async fn restore_local_rule(&self, family: Family) -> Result<(), KernelError> {
+        let leads_there = |rule: &RuleMessage| table(rule) == LOCAL_TABLE && priority(rule) != WITH_PORTS_PRIORITY;
+        if self.rules(family).await?.iter().any(leads_there) {
+            return Ok(());
+        }
+        tracing::warn!("somebody has removed the policy rule of the table `local`: it is put back");
+        self.add_rule(by_kernel(local_rule(family, LOCAL_PRIORITY))).await
     }
 
     async fn rules(&self, family: Family) -> Result<Vec<RuleMessage>, KernelError> {
@@ -192,6 +220,27 @@ fn priority(rule: &RuleMessage) -> u32 {
     priority.unwrap_or(0)
 }
 
+/// It names nothing that a packet would have to have.
+fn is_of_all(rule: &RuleMessage) -> bool {
+    rule.attributes.iter().all(|attribute| {
+        matches!(
+            attribute,
+            RuleAttribute::Table(_)
+                | RuleAttribute::Priority(_)
+                | RuleAttribute::Protocol(_)
+                | RuleAttribute::SuppressPrefixLen(_)
+                | RuleAttribute::Other(_)
+        )
+    })
+}
+
+/// As the kernel's own: programs that look after a machine's network (systemd-networkd) remove all others when they start.
+fn by_kernel(mut rule: RuleMessage) -> RuleMessage {
+    rule.attributes.push(RuleAttribute::Protocol(RouteProtocol::Kernel));
+    rule
+}
+
+/// Without who made it: to be removed, whoever that was.
 fn local_rule(family: Family, priority: u32) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = family.of_netlink();

@@ -281,6 +281,34 @@ fn ipv6_routes_and_rules_to_a_tun_device_come_and_go() {
     });
 }
 
+/// Programs that look after a machine's network, systemd-networkd among them, remove the rules that are not the kernel's. Without that of
+/// the table `local` the machine does not know its own addresses.
+#[test]
+fn rules_are_as_the_kernel_s_own_and_nobody_loses_the_table_local() {
+    in_namespace("kernel::tests::rules_are_as_the_kernel_s_own_and_nobody_loses_the_table_local", || {
+        ip("tuntap add dev sg0 mode tun");
+        block_on(async {
+            let kernel = Kernel::open().await.unwrap();
+            let link = kernel.set_up("sg0", 1500).await.unwrap();
+            let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
+            let rule = ReplyRule { backend: NODE, snat: SELF, protocol: 6, part };
+            let before = ip("-d rule show");
+            // A gateway that was killed while it moved the rule has left it twice.
+            ip("rule add pref 0 table local");
+            kernel.prepare_reply_rules(link, Family::V4).await.unwrap();
+            kernel.set_reply_rules(link, &mut BTreeSet::new(), &[rule].into()).await.unwrap();
+            let shown = ip("-d rule show");
+            assert!(shown.lines().all(|line| line.ends_with("proto kernel") && !line.starts_with("0:")), "{shown}");
+            assert!(shown.contains("20:\tfrom all lookup local"), "{shown}");
+            ip("rule del pref 20");
+            kernel.prepare_reply_rules(link, Family::V4).await.unwrap();
+            assert_eq!(ip("-d rule show"), shown);
+            kernel.clear_reply_rules(link, &[link].into(), Family::V4).await.unwrap();
+            assert_eq!(ip("-d rule show"), before);
+        });
+    });
+}
+
 async fn lead_answers(kernel: &Kernel, link: u32) {
     let part = ReplyPart::Answers { port: 80, ports: (1024, 32767) };
     let rule = ReplyRule { backend: six(NODE_SIX), snat: six(SELF_SIX), protocol: 6, part };

@@ -138,6 +138,39 @@ fn joined_segments_are_cut_where_they_leave() {
     });
 }
 
+fn sent_bytes(interface: &str) -> u64 {
+    let shown = ip(&format!("-s -o link show dev {interface}"));
+    shown.split("TX:").nth(1).unwrap().split_whitespace().find_map(|word| word.parse().ok()).unwrap()
+}
+
+/// The way in's tag is none of the way out. A bridge takes it off and keeps it beside the packet, as a card does, and `out` would put it
+/// back in.
+#[test]
+fn what_came_with_a_vlan_tag_leaves_without() {
+    on_links(1500, |lab| {
+        veth("tags", "port", 1);
+        ip("link add bridge type bridge");
+        for port in ["port", "far"] {
+            ip(&format!("link set {port} master bridge"));
+        }
+        ip("link set bridge up");
+        tool("ethtool", "-K out txvlan off");
+        let tags = Wire::on("tags");
+        for way in all_ways() {
+            let id = lab.lend(way.loan());
+            let packet = way.packet();
+            let mut frame = way.frame(&packet);
+            frame.splice(12..12, [0x81, 0, 0, 10]);
+            let before = sent_bytes("out");
+            tags.send(&frame);
+            let seen = eventually("a frame that came tagged", || lab.links.as_ref()?.away.receive());
+            assert_eq!(seen, way.expected(&packet, &seen), "{way:?}");
+            assert_eq!(sent_bytes("out") - before, seen.len() as u64, "{way:?}: longer by a tag");
+            lab.take_back(id);
+        }
+    });
+}
+
 /// Only the second program knows. The sender says it again, then to the worker.
 #[test]
 fn what_does_not_fit_after_all_is_lost_and_ends_the_loan() {

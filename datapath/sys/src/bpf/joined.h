@@ -16,16 +16,20 @@ enum { PSEUDO_HEADER = 1 << 4, ZERO_IS_NONE = 1 << 5 };
 // struct __sk_buff, as far as it is used here.
 struct packet {
 	u32 length;
-	u32 unused[18];
+	u32 unused[4];
+	u32 is_tagged; // there was a VLAN tag, which is kept beside the packet
+	u32 unused_as_well[13];
 	u32 data;
 	u32 data_end;
 	u32 unused_too[23];
 	u32 segment; // bytes of data in each segment that it stands for; 0: it is one
 };
+_Static_assert(__builtin_offsetof(struct packet, is_tagged) == 20, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct packet, data) == 76, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct packet, segment) == 176, "as in linux/bpf.h");
 
 static long (*const replace_checksum)(struct packet *packet, u32 offset, u64 old, u64 new, u64 flags) = (void *)11;
+static long (*const drop_tag)(struct packet *packet) = (void *)19;
 static long (*const redirect)(u32 interface, u64 flags) = (void *)23;
 static long (*const change_head)(struct packet *packet, u32 more, u64 flags) = (void *)43;
 static long (*const load_from)(struct packet *packet, u32 offset, void *to, u32 length, u32 start) = (void *)68;
@@ -42,6 +46,12 @@ INLINE int begin_with_header(struct packet *packet, u64 mark)
 	if (INSIDE(front, sizeof(*front), (void *)(long)packet->data_end) && *front == mark)
 		return 1;
 	return !change_head(packet, ETHERNET_LENGTH, 0);
+}
+
+// To XDP it looked untagged, as all packets do whose tag a card has taken off: it must not leave with that of the way in.
+INLINE int leave_untagged(struct packet *packet)
+{
+	return !packet->is_tagged || !drop_tag(packet);
 }
 
 // The headers of a packet on its way, if it is the one that the note is about.
@@ -165,7 +175,8 @@ int send_noted(struct packet *packet)
 	if (!shortcut)
 		return TC_DROP;
 	interface = map_lookup(&output_numbers, &shortcut->ways[direction].output);
-	if (interface && *interface && begin_with_header(packet, note.mark) && send_joined(packet, shortcut, direction))
+	if (interface && *interface && leave_untagged(packet) && begin_with_header(packet, note.mark) &&
+	    send_joined(packet, shortcut, direction))
 		return redirect(*interface, 0);
 	end_loan(shortcut);
 	return TC_DROP;
