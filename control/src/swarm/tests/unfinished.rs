@@ -109,3 +109,12 @@ async fn a_network_is_not_lost_while_its_manager_starts() {
     asking.answers.set_once_asked("/swarm", "/networks", &all);
     assert_eq!(asking.outcome(6).await.unwrap(), Outcome::Same);
 }
+
+/// Without a history nobody is seen to leave who has failed.
+#[tokio::test]
+async fn who_took_the_place_of_the_last_task_is_served_at_once() {
+    let mut asking = Asking::start().await;
+    let all: Vec<Value> = read(&one_more());
+    asking.answers.set("/tasks", &text(&all[2..]));
+    assert_eq!(weights(&asking.round(1).await.unwrap()), [1]);
+}
