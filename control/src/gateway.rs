@@ -37,7 +37,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use datapath::service::{Generation, Snapshot};
 use datapath::{Engine, Event};
@@ -126,7 +126,6 @@ pub struct Gateway {
     config: Config,
     config_path: PathBuf,
     cpus: Vec<usize>,
-    loaded_at: SystemTime,
     catalog: Catalog,
     engine: Engine,
     filter: Option<Filter>,
@@ -166,7 +165,6 @@ impl Gateway {
             config: parts.config,
             config_path: parts.config_path,
             cpus: parts.cpus,
-            loaded_at: sys::clock::wall(),
             catalog: parts.catalog,
             engine: parts.engine,
             filter: parts.filter,

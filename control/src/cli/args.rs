@@ -334,9 +334,9 @@ pub enum FlowVerb {
         /// What the backend saw, e.g. 10.0.0.3:41312
         #[arg(value_name = "ADDRESS:PORT")]
         address: SocketAddr,
-        /// At which moment, in UTC: 2026-11-21T14:05:00Z, or 14:05 for today; left out: ever
+        /// When, in UTC: 2026-11-21T14:05:09Z, or 14:05 for today, at any moment of that second or minute; left out: ever
         #[arg(long, value_name = "TIME", value_parser = checked(flow_log::who::moment))]
-        at: Option<String>,
+        at: Option<flow_log::who::Span>,
         /// The log, or an older one, packed by gzip or not; what was rotated away from it is read, too; left out: the gateway's
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,

@@ -37,7 +37,7 @@ pub fn ask(question: &Question, socket: &Path, output: &mut Output<'_>, errors: 
             output.print(&client.get::<FlowCount>("/v1/flows/count")?, |count| show::flow_count(*count))?;
         }
         Question::Flow(FlowVerb::Who { address, at, file }) => {
-            return who::who(*address, at.as_deref(), file.as_deref(), &client, output);
+            return who::who(*address, at.as_ref(), file.as_deref(), &client, output);
         }
         Question::Counters { watch: false } => {
             output.print(&client.get::<CountersView>("/v1/counters")?, |counters| show::counters(counters, None))?;

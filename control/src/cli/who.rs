@@ -7,7 +7,7 @@ use super::Failed;
 use super::client::Client;
 use super::output::Output;
 use super::table::Table;
-use crate::flow_log::who::{Answer, Found, search};
+use crate::flow_log::who::{Answer, Found, Span, search};
 use crate::operations::Status;
 
 /// Looks for the flows, and prints them. 1 when there is none.
@@ -16,7 +16,7 @@ use crate::operations::Status;
 /// The gateway cannot be asked for its log, or a file of the log cannot be read: what the others say is printed.
 pub fn who(
     address: SocketAddr,
-    at: Option<&str>,
+    at: Option<&Span>,
     file: Option<&Path>,
     client: &Client<'_>,
     output: &mut Output<'_>,

@@ -90,6 +90,9 @@ fn toml_value(value: &DeValue<'_>) -> Value {
     }
 }
 
+/// Two to the 63rd. The parser makes fractions of whole numbers that have no room in 64 bits.
+const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+
 /// A request's body.
 pub fn from_json(json: serde_json::Value) -> Node {
     let value = match json {
@@ -97,7 +100,7 @@ pub fn from_json(json: serde_json::Value) -> Node {
         serde_json::Value::Bool(on) => Value::Boolean(on),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(number) => Value::Integer(number),
-            None if number.is_f64() => Value::Other("a fraction"),
+            None if number.as_f64().is_some_and(|float| float.abs() < BEYOND) => Value::Other("a fraction"),
             None => Value::Other("a number that is too large"),
         },
         serde_json::Value::String(text) => Value::Text(text),
@@ -108,4 +111,18 @@ pub fn from_json(json: serde_json::Value) -> Node {
         }
     };
     Node { span: 0..0, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_called_what_is_wrong_with_it() {
+        let kind = |text| from_json(serde_json::from_str(text).unwrap()).value.kind();
+        assert_eq!(["3", "-3", "1.5", "3.0"].map(kind), ["an integer", "an integer", "a fraction", "a fraction"]);
+        for large in ["9223372036854775808", "99999999999999999999", "-99999999999999999999", "1e300"] {
+            assert_eq!(kind(large), "a number that is too large", "{large}");
+        }
+    }
 }

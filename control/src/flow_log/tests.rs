@@ -251,13 +251,17 @@ fn written(client: u16, time: &str, opened: Option<&str>) -> String {
 
 const ASKED: &str = "10.0.0.3:41312";
 
+fn that_day(at: &str) -> who::Span {
+    who::moment(&format!("2026-11-21T{at}Z")).unwrap()
+}
+
 /// The clients' ports.
 fn who(text: &str, at: Option<&str>) -> Vec<u16> {
     let directory = Directory::new();
     let path = directory.path.join("flows.jsonl");
     std::fs::write(&path, text).unwrap();
-    let at = at.map(|at| format!("2026-11-21T{at}Z"));
-    let answer = who::search(&path, ASKED.parse().unwrap(), at.as_deref());
+    let at = at.map(that_day);
+    let answer = who::search(&path, ASKED.parse().unwrap(), at.as_ref());
     assert_eq!(answer.unread, [""; 0]);
     answer.found.iter().map(|flow| flow.client.port()).collect()
 }
@@ -275,8 +279,8 @@ fn who_in(files: &[(&str, Vec<u8>)], at: Option<&str>) -> (Vec<(u16, Option<Stri
     for (name, bytes) in files {
         std::fs::write(directory.path.join(name), bytes).unwrap();
     }
-    let at = at.map(|at| format!("2026-11-21T{at}Z"));
-    let answer = who::search(&directory.path.join("flows.jsonl"), ASKED.parse().unwrap(), at.as_deref());
+    let at = at.map(that_day);
+    let answer = who::search(&directory.path.join("flows.jsonl"), ASKED.parse().unwrap(), at.as_ref());
     let place = format!("{}/", directory.path.display());
     let found =
         answer.found.into_iter().map(|flow| (flow.client.port(), flow.closed.map(|end| end[11..16].to_owned())));
@@ -370,6 +374,24 @@ fn who_it_was() {
     assert_eq!(who(&text, Some("14:05:00.000")), [2], "its end is not in the log");
     assert_eq!(who(&text, Some("13:59:00.000")), [0; 0]);
     assert_eq!(who(&text, Some("14:03:30.000")), [0; 0]);
+}
+
+/// As the logs of most tasks have it, which is no moment of a short flow.
+#[test]
+fn a_second_or_minute_is_all_of_it() {
+    let short = |client, opened: &str, closed| written(client, opened, None) + &written(client, closed, Some(opened));
+    let text = short(1, "14:05:29.990", "14:05:30.010")
+        + &short(2, "14:05:30.250", "14:05:30.400")
+        + &short(3, "14:05:30.900", "14:05:31.000")
+        + &short(4, "14:06:00.000", "14:06:00.020");
+    assert_eq!(who(&text, Some("14:05:30")), [1, 2, 3]);
+    assert_eq!(who(&text, Some("14:05:31")), [3]);
+    assert_eq!(who(&text, Some("14:05:30.3")), [2]);
+    assert_eq!(who(&text, Some("14:05")), [1, 2, 3]);
+    assert_eq!(who(&text, Some("14:07")), [0; 0]);
+    let moved = [("flows.jsonl", short(4, "14:05:50.000", "14:05:51.000")), ("flows.jsonl.1", text)];
+    let files = moved.map(|(name, text)| (name, text.into_bytes()));
+    assert_eq!(who_in(&files, Some("14:05")).0.len(), 4, "that minute ends in a later file");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! RFC 3339 in UTC with milliseconds: text that sorts by time.
 
+use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY_SECONDS: u64 = 86_400;
@@ -26,17 +27,21 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// From the first moment to the last.
+pub type Span = RangeInclusive<String>;
+
 /// What an operator may write: a whole time, or one of today's, to the minute, the second or the millisecond; as the log
-/// has it. `now` says which day it is.
-pub fn parse(text: &str, now: SystemTime) -> Option<String> {
+/// has it. What is left out may be anything: who writes the second down, as most logs do, means all of it. `now` says which
+/// day it is.
+pub fn parse(text: &str, now: SystemTime) -> Option<Span> {
     let text = text.strip_suffix('Z').unwrap_or(text).replace(' ', "T");
     let text = if text.contains('T') { text } else { format!("{}T{text}", &show(now)[..10]) };
-    let pattern = "0000-00-00T00:00:00.000";
+    let (pattern, last) = ("0000-00-00T00:00:00.000", "9999-12-31T23:59:59.999");
     let whole = format!("{text}{}", pattern.get(text.len()..)?);
     let fits = |(have, want): (char, char)| if want == '0' { have.is_ascii_digit() } else { have == want };
     let at_a_border = [16, 19].contains(&text.len()) || (21..=23).contains(&text.len());
     let is_moment = whole.is_ascii() && at_a_border && whole.chars().zip(pattern.chars()).all(fits) && exists(&whole);
-    is_moment.then(|| format!("{whole}Z"))
+    is_moment.then(|| format!("{whole}Z")..=format!("{text}{}Z", &last[text.len()..]))
 }
 
 /// Whether calendar and clock have this moment, which is written out in full: one that never comes would find nobody, or
@@ -104,17 +109,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_nought_and_the_day_is_today() {
+    fn what_is_left_out_is_anything_and_the_day_is_today() {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_269_909);
         let cases = [
-            ("2026-11-20T14:05:09.250Z", "2026-11-20T14:05:09.250Z"),
-            ("2026-11-20 14:05", "2026-11-20T14:05:00.000Z"),
-            ("14:05", "2026-11-21T14:05:00.000Z"),
-            ("14:05:09", "2026-11-21T14:05:09.000Z"),
-            ("14:05:09.5Z", "2026-11-21T14:05:09.500Z"),
+            ("2026-11-20T14:05:09.250Z", "2026-11-20T14:05:09.250Z", "2026-11-20T14:05:09.250Z"),
+            ("2026-11-20 14:05", "2026-11-20T14:05:00.000Z", "2026-11-20T14:05:59.999Z"),
+            ("14:05", "2026-11-21T14:05:00.000Z", "2026-11-21T14:05:59.999Z"),
+            ("14:05:09", "2026-11-21T14:05:09.000Z", "2026-11-21T14:05:09.999Z"),
+            ("14:05:09.5Z", "2026-11-21T14:05:09.500Z", "2026-11-21T14:05:09.599Z"),
         ];
-        for (text, whole) in cases {
-            assert_eq!(parse(text, now).as_deref(), Some(whole), "{text}");
+        for (text, first, last) in cases {
+            assert_eq!(parse(text, now), Some(first.to_owned()..=last.to_owned()), "{text}");
         }
         for wrong in
             ["", "now", "14", "14:5", "14:05:", "2026-11-20", "2026-11-20T14:05+01:00", "14:05:09.2500", "14-05"]

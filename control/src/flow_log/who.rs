@@ -12,6 +12,8 @@ use super::line::{Line, border_time, line_time};
 use super::time;
 use crate::config::report::Complaint;
 
+pub use super::time::Span;
+
 /// A flow that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -31,8 +33,8 @@ pub struct Found {
     pub service: String,
 }
 
-/// A moment, as the log has it.
-pub fn moment(text: &str) -> Result<String, Complaint> {
+/// A moment, as far as it is said.
+pub fn moment(text: &str) -> Result<Span, Complaint> {
     time::parse(text, sys::clock::wall()).ok_or_else(|| {
         let hint = "in UTC: \"2026-11-21T14:05:00Z\", or \"14:05\" for today";
         Complaint::hinted(format!("`{text}` is not a moment"), hint)
@@ -57,7 +59,7 @@ enum Event {
 }
 
 /// All flows that backends saw as `snat`, or those of one moment, from the log and what was rotated away from it.
-pub fn search(log: &Path, snat: SocketAddr, at: Option<&str>) -> Answer {
+pub fn search(log: &Path, snat: SocketAddr, at: Option<&Span>) -> Answer {
     let mut unread = Vec::new();
     let files = by_age(log, &mut unread);
     let mut found: Vec<Found> = Vec::new();
@@ -68,7 +70,7 @@ pub fn search(log: &Path, snat: SocketAddr, at: Option<&str>) -> Answer {
         }
     }
     found.retain(|flow| {
-        at.is_none_or(|at| flow.opened.as_str() <= at && flow.closed.as_deref().is_none_or(|end| at <= end))
+        at.is_none_or(|at| flow.opened <= *at.end() && flow.closed.as_ref().is_none_or(|end| at.start() <= end))
     });
     Answer { found, unread }
 }
@@ -109,23 +111,23 @@ fn begin(path: &Path) -> io::Result<Option<String>> {
 fn events(
     files: &[(String, PathBuf)],
     snat: SocketAddr,
-    at: Option<&str>,
+    at: Option<&Span>,
     unread: &mut Vec<String>,
 ) -> impl Iterator<Item = Event> + use<> {
-    let later = at.map_or(files.len(), |at| files.partition_point(|(begin, _)| begin.as_str() <= at));
-    let has_border = |events: &[Event], ends: fn(&str, &str) -> bool| {
+    let later = at.map_or(files.len(), |at| files.partition_point(|(begin, _)| begin <= at.end()));
+    let has_border = |events: &[Event], ends: fn(&String, &Span) -> bool| {
         let is_end = |event: &Event| matches!((event, at), (Event::Border(time), Some(at)) if ends(time, at));
         events.iter().any(is_end)
     };
     let mut parts = VecDeque::new();
     for (_, path) in files[..later].iter().rev() {
         parts.push_front(read(path, snat, unread));
-        if has_border(&parts[0], |border, at| border < at) {
+        if has_border(&parts[0], |border, at| border < at.start()) {
             break;
         }
     }
     for (_, path) in &files[later..] {
-        if parts.back().is_some_and(|events| has_border(events, |border, at| border > at)) {
+        if parts.back().is_some_and(|events| has_border(events, |border, at| border > at.end())) {
             break;
         }
         parts.push_back(read(path, snat, unread));

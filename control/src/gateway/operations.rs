@@ -55,7 +55,6 @@ impl Operations for Gateway {
         let changes = catalog.replace(&wanted);
         self.adopt_with_swarm(catalog).map_err(|error| not_reloaded(&error, &wanted.services))?;
         self.config = wanted;
-        self.loaded_at = sys::clock::wall();
         for key in &needs_restart {
             tracing::warn!("{key} differs in {}: restart needed", self.config_path.display());
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::labels::{PREFIX, printable_sentence};
+use super::labels::{PREFIX, printable, printable_sentence};
 use crate::config::check;
 use crate::config::node::{Entry, Node, Value};
 use crate::config::passive::{self, Passive};
@@ -51,7 +51,19 @@ pub fn passive(labels: &BTreeMap<String, String>) -> (Option<Passive>, Vec<Strin
     let root = At { field: passive::KEY.to_owned(), span: 0..0 };
     let read = passive::read_value(&Node { span: 0..0, value }, root, &mut report);
     let complaints = complaints(&report);
-    (read.filter(|_| complaints.is_empty()), complaints)
+    let read = read.filter(|_| complaints.is_empty());
+    let needless = entries_beside_no(switch, &found);
+    (read, complaints.into_iter().chain(needless).collect())
+}
+
+/// A sentence for each key of the table that means nothing since nobody is watched.
+fn entries_beside_no(switch: Option<&str>, found: &[(&str, &str)]) -> Vec<String> {
+    let keys = found.iter().filter(|(key, _)| switch == Some("false") && !key.is_empty());
+    let sentence = |(key, _): &(&str, &str)| {
+        let (table, key) = (passive::KEY, printable(key));
+        format!("label {PREFIX}{table}.{key}: means nothing beside {PREFIX}{table}=false")
+    };
+    keys.map(sentence).collect()
 }
 
 /// The check that the labels ask for. If something is wrong with it, it counts as a whole for nothing.
@@ -111,6 +123,14 @@ mod tests {
         let wanted = serde_json::json!({"type": "http", "port": 9000, "interval": "5s", "timeout": "1s", "rise": 2,
             "fall": 2, "path": "/healthz", "status": "200"});
         assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn what_means_nothing_beside_a_switch_is_said() {
+        let labels = [("sluicegate.passive", "false"), ("sluicegate.passive.failuers", "5")];
+        let labels = labels.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let wrong = "label sluicegate.passive.failuers: means nothing beside sluicegate.passive=false";
+        assert_eq!(passive(&labels), (Some(Passive::OFF), vec![wrong.to_owned()]));
     }
 
     #[test]

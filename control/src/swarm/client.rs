@@ -26,6 +26,8 @@ use crate::config::Endpoint;
 
 /// A manager without a leader holds its answers back for half a minute: by then others were asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For an answer that comes bit by bit, from its beginning: a list of many tasks over a narrow link.
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 /// For a connection that breaks to say why.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A hundred thousand tasks are 200 MB; more is nonsense.
@@ -42,6 +44,9 @@ pub enum ApiError {
     /// No answer in time.
     #[error("{0}: no answer within {PATIENCE:?}")]
     Slow(String),
+    /// It has begun in time, and goes on and on.
+    #[error("{0}: no end of the answer within {LONGEST_ANSWER:?}")]
+    Endless(String),
     /// An answer, but a refusal.
     #[error("{0}: {1}: {2}")]
     Refused(String, StatusCode, String),
@@ -144,9 +149,12 @@ impl Connection {
 
     /// The answer's body, whole.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, ApiError> {
-        match tokio::time::timeout(PATIENCE, self.fetch(path)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ApiError::Slow(self.what(path))),
+        let response = self.begin(path).await?;
+        match tokio::time::timeout(LONGEST_ANSWER, whole(response)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(Stopped::Silent)) => Err(ApiError::Slow(self.what(path))),
+            Ok(Err(Stopped::Broken(why))) => Err(ApiError::Nonsense(self.what(path), why)),
+            Err(_) => Err(ApiError::Endless(self.what(path))),
         }
     }
 
@@ -168,14 +176,19 @@ impl Connection {
 
     /// An answer that never ends, piece by piece.
     pub async fn stream(mut self, path: &str) -> Result<Stream, ApiError> {
-        let answer = tokio::time::timeout(PATIENCE, self.ask(path)).await;
-        let response = answer.unwrap_or_else(|_| Err(ApiError::Slow(self.what(path))))?;
+        let response = self.begin(path).await?;
         Ok(Stream { body: response.into_body(), _connection: self })
     }
 
     fn what(&self, path: &str) -> String {
         let path = path.split('?').next().unwrap_or(path);
         format!("{} GET {path}", self.name)
+    }
+
+    /// The beginning of the answer.
+    async fn begin(&mut self, path: &str) -> Result<Response<Incoming>, ApiError> {
+        let answer = tokio::time::timeout(PATIENCE, self.ask(path)).await;
+        answer.unwrap_or_else(|_| Err(ApiError::Slow(self.what(path))))
     }
 
     async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, ApiError> {
@@ -209,16 +222,24 @@ impl Connection {
         }
         ApiError::broken(&self.name, &error)
     }
-
-    async fn fetch(&mut self, path: &str) -> Result<Bytes, ApiError> {
-        let response = self.ask(path).await?;
-        whole(response).await.map_err(|why| ApiError::Nonsense(self.what(path), why))
-    }
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Bytes, String> {
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+/// Why there is no whole body.
+enum Stopped {
+    /// Nothing came any more.
+    Silent,
+    /// It broke off, or is too long.
+    Broken(String),
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Bytes, Stopped> {
+    let mut body = Limited::new(response.into_body(), LARGEST_ANSWER);
+    let mut bytes = Vec::new();
+    while let Some(piece) = tokio::time::timeout(PATIENCE, body.frame()).await.map_err(|_| Stopped::Silent)? {
+        let piece = piece.map_err(|error| Stopped::Broken(error.to_string()))?;
+        bytes.extend_from_slice(&piece.into_data().unwrap_or_default());
+    }
+    Ok(bytes.into())
 }
 
 /// Docker says what is wrong in `{"message": …}`.
@@ -243,5 +264,40 @@ impl Stream {
     /// Waits for the next piece. False: there will be none.
     pub async fn next(&mut self) -> bool {
         matches!(self.body.frame().await, Some(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A manager that answers so many pieces of ten bytes, one after such a pause.
+    async fn trickle(mut stream: DuplexStream, pieces: usize, pause: Duration) {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 10 * pieces);
+        let _ = stream.write_all(head.as_bytes()).await;
+        for _ in 0..pieces {
+            tokio::time::sleep(pause).await;
+            let _ = stream.write_all(&[b' '; 10]).await;
+        }
+    }
+
+    async fn answer(pieces: usize, pause: Duration) -> Result<usize, String> {
+        let (ours, theirs) = duplex(4096);
+        tokio::spawn(trickle(theirs, pieces, pause));
+        let mut connection = over(ours, "manager").await.unwrap();
+        connection.get("/tasks?filters=x").await.map(|body| body.len()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_may_take_its_time_but_not_be_silent_nor_go_on_for_ever() {
+        let half = Duration::from_millis(500);
+        let (long, silent, endless) = tokio::join!(answer(6, half), answer(2, 6 * half), answer(40, half));
+        assert_eq!(long, Ok(60));
+        assert_eq!(silent, Err("manager GET /tasks: no answer within 2s".to_owned()));
+        assert_eq!(endless, Err("manager GET /tasks: no end of the answer within 10s".to_owned()));
     }
 }

@@ -40,11 +40,12 @@ impl Fabric {
         is_local: &(dyn Fn(Ipv4Addr) -> bool + Sync),
         now: Duration,
     ) -> Result<Fabric, ApiError> {
+        // First, for a manager that is just starting refuses this, and shows as networks only those of its own engine.
+        let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
         let (networks, missing) = manager.read_list::<Network>("/networks", "network").await?;
         let chosen = overlay::choose(&networks, config.network.as_deref());
         let chosen = chosen.map_err(|why| ApiError::Nonsense(manager.name().to_owned(), why))?;
         let main = verbose(manager, &chosen.id).await?;
-        let port = manager.read::<Swarm>("/swarm").await?.data_path_port;
         let (member, own) = match config.member {
             Some(false) => (false, None),
             asked => {

@@ -25,6 +25,7 @@ const KEYS: &[&str] = &[
     "max_connections",
     "on_down",
     "one_packet",
+    "passive",
     "persistence",
     "persistence_clients",
     "persistence_group",

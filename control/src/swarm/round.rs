@@ -21,7 +21,7 @@ pub const SERVICES: &str = "/services?status=true";
 const NODES: &str = "/nodes";
 /// Ids asked for in one request: its line must not become too long.
 pub const IDS_AT_ONCE: usize = 100;
-/// An answer without any of the running tasks is not believed for so long: tasks leave slowly.
+/// An answer without any of the running tasks, or others in their places, is not believed for so long: tasks leave slowly.
 const DOUBT: Duration = Duration::from_secs(10);
 
 /// Where the gateway stands in the swarm, for `status`.
@@ -162,7 +162,10 @@ impl Rounds {
     }
 
     fn doubt(&mut self, answers: &Answers, now: Duration) -> Option<&'static str> {
-        let vanished = !self.serving.is_empty() && !answers.tasks.iter().any(|task| self.serving.contains(&task.id));
+        // Of a swarm that keeps no history, a task that has failed is gone as soon as another has its place.
+        let of_known = |task: &Task| self.memory.services.contains_key(&task.service_id);
+        let stands = |task: &Task| self.serving.contains(&task.id) || of_known(task);
+        let vanished = !self.serving.is_empty() && !answers.tasks.iter().any(stands);
         let orphans = answers.services.is_empty()
             && !self.memory.services.is_empty()
             && answers.tasks.iter().any(|task| task.desired_state == "running");

@@ -72,6 +72,9 @@ fn write(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut String) {
     let (shortest, longest) = (Duration::from_millis(50), Duration::from_hours(24));
     let interval = check.interval.map(|interval| interval.clamp(shortest, longest));
     if let Some(interval) = interval {
+        if check.interval != Some(interval) {
+            notes.add(line, format!("its checks come every {}: from 50ms to 1d", show_duration(interval)));
+        }
         let _ = writeln!(out, "interval = \"{}\"", show_duration(interval));
     }
     if let Some(timeout) = check.timeout {
@@ -82,8 +85,12 @@ fn write(check: &Check, line: usize, notes: &mut Notes<'_>, out: &mut String) {
         let _ = writeln!(out, "timeout = \"{}\"", show_duration(timeout.clamp(shortest, most)));
     }
     for (key, number) in [("rise", check.rise), ("fall", check.fall)] {
-        if let Some(number) = number {
-            let _ = writeln!(out, "{key} = {}", number.clamp(1, 1000));
+        if let Some(asked) = number {
+            let number = asked.clamp(1, 1000);
+            if number != asked {
+                notes.add(line, format!("`{key}` is {number}: from 1 to 1000"));
+            }
+            let _ = writeln!(out, "{key} = {number}");
         }
     }
     if check.kind.starts_with("http") {

@@ -26,9 +26,16 @@ use crate::swarm::wishes::Wishes;
 
 pub const INGRESS: &str = "/networks/rp3zpkp4rkhej8jrp37h9jr6n";
 
-/// What a made-up manager answers, by path, and how often it was asked.
+/// What was asked for; another path, and what it answers from then on.
+type Later = (&'static str, &'static str, String);
+
+/// What a made-up manager answers, by path, how often it was asked, and what changes when it is.
 #[derive(Clone, Default)]
-pub struct Answers(Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>, Arc<Mutex<BTreeMap<String, usize>>>);
+pub struct Answers(
+    Arc<Mutex<BTreeMap<&'static str, (StatusCode, String)>>>,
+    Arc<Mutex<BTreeMap<String, usize>>>,
+    Arc<Mutex<Vec<Later>>>,
+);
 
 impl Answers {
     pub fn recorded() -> Answers {
@@ -45,6 +52,11 @@ impl Answers {
 
     pub fn set(&self, path: &'static str, body: &str) {
         self.0.lock().unwrap().insert(path, (StatusCode::OK, body.to_owned()));
+    }
+
+    /// As [`Answers::set`], as soon as it was `asked` for something else.
+    pub fn set_once_asked(&self, asked: &'static str, path: &'static str, body: &str) {
+        self.2.lock().unwrap().push((asked, path, body.to_owned()));
     }
 
     pub fn set_status(&self, path: &'static str, status: StatusCode) {
@@ -100,6 +112,9 @@ impl Answers {
         }
         *self.1.lock().unwrap().entry(path.to_owned()).or_default() += 1;
         let (status, body) = self.get(path);
+        for (_, other, body) in self.2.lock().unwrap().extract_if(.., |(asked, ..)| *asked == path) {
+            self.set(other, &body);
+        }
         let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
         *response.status_mut() = status;
         response

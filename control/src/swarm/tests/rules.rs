@@ -440,6 +440,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
         ("sluicegate.syn_cookies", "sometimes"),
         ("sluicegate.rate_burst", "5"),
         ("sluicegate.wieght", "1"),
+        ("sluicegate.pasive", "false"),
     ];
     for (key, value) in wrong {
         scene.label(key, value);
@@ -449,6 +450,7 @@ fn wrong_labels_are_named_and_hurt_nobody() {
     assert_eq!(wishes.problems.len(), wrong.len());
     assert!(wishes.problems.iter().all(|problem| problem.starts_with("service my-web: label sluicegate.")));
     assert!(wishes.problems.iter().any(|problem| problem.contains("did you mean `weight`?")));
+    assert!(wishes.problems.iter().any(|problem| problem.contains("did you mean `passive`?")));
     // They are printed and logged.
     assert!(!wishes.problems.iter().any(|problem| problem.contains(char::is_control)), "{:?}", wishes.problems);
 }

@@ -5,8 +5,8 @@ use hyper::StatusCode;
 use super::api::{Answers, INGRESS, config};
 use super::*;
 use crate::api::tempdir::Directory;
-use crate::config::Endpoint;
-use crate::swarm::client::{Connection, Engine};
+use crate::config::{Endpoint, MoreOverlay, SwarmConfig};
+use crate::swarm::client::{ApiError, Connection, Engine};
 use crate::swarm::round::{Outcome, Rounds};
 
 /// A manager, and who asks it.
@@ -15,32 +15,41 @@ struct Asking {
     manager: Connection,
     rounds: Rounds,
     directory: Directory,
+    more: Vec<MoreOverlay>,
 }
 
 impl Asking {
     /// After the first round.
     async fn start() -> Asking {
+        Asking::of(Answers::recorded(), Vec::new()).await
+    }
+
+    /// The same, with further networks.
+    async fn of(answers: Answers, more: Vec<MoreOverlay>) -> Asking {
         let directory = Directory::new();
         let path = directory.path.join("docker.sock");
-        let answers = Answers::recorded();
         answers.set("/tasks", &text(&running()));
         answers.clone().serve(&path);
         let manager = Engine::new(Endpoint::Unix(path), None).connect().await.unwrap();
-        let mut asking = Asking { answers, manager, rounds: Rounds::default(), directory };
+        let mut asking = Asking { answers, manager, rounds: Rounds::default(), directory, more };
         assert_eq!(asking.round(0).await.unwrap().overlays[0].1.vni.get(), 4096);
         asking
     }
 
     /// The news of a round at this second; `None`: it broke off.
     async fn round(&mut self, second: u64) -> Option<Wishes> {
-        let config = config(Vec::new(), None, &self.directory);
-        let engine = Engine::new(config.engine.clone(), None);
-        let now = Duration::from_secs(second);
-        match self.rounds.ask(&mut self.manager, &engine, &config, &|_| false, now).await {
+        match self.outcome(second).await {
             Ok(Outcome::News(wishes)) => Some(*wishes),
             Ok(other) => panic!("{other:?}"),
             Err(_) => None,
         }
+    }
+
+    async fn outcome(&mut self, second: u64) -> Result<Outcome, ApiError> {
+        let config = SwarmConfig { more: self.more.clone(), ..config(Vec::new(), None, &self.directory) };
+        let engine = Engine::new(config.engine.clone(), None);
+        let now = Duration::from_secs(second);
+        self.rounds.ask(&mut self.manager, &engine, &config, &|_| false, now).await
     }
 }
 
@@ -83,4 +92,29 @@ async fn another_overlay_is_followed_though_the_services_could_not_be_asked_at_f
     assert_eq!(asking.round(6).await, None);
     asking.answers.set_status("/services", StatusCode::OK);
     assert_eq!(asking.round(7).await.unwrap().overlays[0].1.vni.get(), 4097);
+}
+
+/// An engine that starts shows the networks that it has itself while its manager is not there yet.
+#[tokio::test]
+async fn a_network_is_not_lost_while_its_manager_starts() {
+    let back = r#"{"Name": "back", "Id": "back-id", "Scope": "swarm", "Driver": "overlay", "IPAM": {"Config":
+                   [{"Subnet": "10.7.0.0/24"}]}, "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4099"}}"#;
+    let all = sample!("networks").replacen('[', &format!("[{back},"), 1);
+    let answers = Answers::recorded();
+    answers.set("/networks", &all);
+    answers.set("/networks/back-id", back);
+    let overlay = OverlaySeed { address: Some((Ipv4Addr::new(10, 7, 0, 250), 24)), ..OverlaySeed::default() };
+    let mut asking = Asking::of(answers, vec![MoreOverlay { network: "back".to_owned(), overlay }]).await;
+    asking.answers.set("/networks", sample!("networks"));
+    asking.answers.set_once_asked("/swarm", "/networks", &all);
+    assert_eq!(asking.outcome(6).await.unwrap(), Outcome::Same);
+}
+
+/// Without a history nobody is seen to leave who has failed.
+#[tokio::test]
+async fn who_took_the_place_of_the_last_task_is_served_at_once() {
+    let mut asking = Asking::start().await;
+    let all: Vec<Value> = read(&one_more());
+    asking.answers.set("/tasks", &text(&all[2..]));
+    assert_eq!(weights(&asking.round(1).await.unwrap()), [1]);
 }

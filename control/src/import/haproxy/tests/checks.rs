@@ -51,3 +51,13 @@ fn a_text_is_expected_with_whatever_status() {
     let both = checked("http-check expect status 200\nhttp-check expect string OK", "");
     assert_says(&both, &["body = \"OK\"", "status = \"200\""]);
 }
+
+#[test]
+fn what_a_check_cannot_have_is_said() {
+    let imported = checked("", "inter 10ms fall 2000");
+    assert_says(&imported, &["interval = \"50ms\"", "fall = 1000"]);
+    let said = format!("{:?}", imported.notes);
+    assert!(said.contains("every 50ms: from 50ms to 1d") && said.contains("`fall` is 1000: from 1 to 1000"), "{said}");
+    let said = format!("{:?}", checked("", "inter 2s fall 3").notes);
+    assert!(!said.contains("from 50ms") && !said.contains("from 1 to 1000"), "{said}");
+}
