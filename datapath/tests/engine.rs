@@ -138,7 +138,7 @@ fn a_list_of_flows_is_not_cut_short_in_silence() {
     assert!(until(&|flows| flows == Ok(6)));
     let held = gate.lock().unwrap();
     // It may just be on its way to answer.
-    assert!(until(&|flows| flows == Err(Unanswered { worker: 1, found: 3 })));
+    assert!(until(&|flows| flows == Err(Unanswered::ByWorker { worker: 1, found: 3 })));
     assert_eq!(list(3), Ok(3), "worker 1 has nothing to add");
     drop(held);
     assert!(until(&|flows| flows == Ok(6)));
@@ -184,6 +184,6 @@ fn a_worker_that_fails_is_reported_once() {
     assert_eq!(heard.unwrap(), [failed]);
     assert_eq!(engine.events(), []);
     let flows = lab::flows_of(&engine, None, 1);
-    assert_eq!(flows, Err(Unanswered { worker: 0, found: 0 }), "nobody waits for it for ever");
+    assert_eq!(flows, Err(Unanswered::ByWorker { worker: 0, found: 0 }), "nobody waits for it for ever");
     engine.stop();
 }
