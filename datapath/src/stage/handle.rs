@@ -69,8 +69,11 @@ impl Core {
             Origin::Overlay => true,
             Origin::Link(_) => tables.is_source(key.dst) && tables.is_plain_backend(key.src, key.src_port),
         };
+        if !is_reply {
+            return None;
+        }
         let owner = self.port_owner(tables, key.dst, key.dst_port);
-        if !is_reply || asks_for_service(tables, packet, key, owner) {
+        if asks_for_service(tables, packet, key, owner) {
             return None;
         }
         match owner {
