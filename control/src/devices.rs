@@ -3,6 +3,7 @@
 mod busy;
 mod filter;
 mod plan;
+mod remedy;
 mod served;
 mod shortcuts;
 
@@ -107,10 +108,6 @@ fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
     }
     Ok(())
 }
-
-/// True whatever it fails for: causes that are known bring their remedy along.
-const XDP_HINT: &str =
-    "the rights and settings that AF_XDP needs are in docs/operating.md; driver = \"tun\" does without";
 
 fn memory_hint(bytes: usize) -> String {
     format!("each worker locks {} MB: run as root, or see `ulimit -l` (LimitMEMLOCK of its unit)", bytes >> 20)
@@ -218,7 +215,7 @@ impl Sockets<'_> {
         match socket.bind(pool) {
             Ok(device) => {
                 let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());
-                set.map_err(|error| StartError::new(place(interface), error, XDP_HINT))?;
+                set.map_err(|error| StartError::new(place(interface), error, remedy::ANY))?;
                 self.bound[index] = true;
                 Ok(Box::new(device))
             }
@@ -227,7 +224,10 @@ impl Sockets<'_> {
                 self.refused.push((index, error));
                 Ok(Box::new(busy))
             }
-            Err(error) => Err(StartError::new(place(interface), error, XDP_HINT)),
+            Err(error) => {
+                let remedy = remedy::of_socket(&error.cause);
+                Err(StartError::new(place(interface), error, remedy))
+            }
         }
     }
 
