@@ -119,6 +119,10 @@ impl Filter {
         Ok(attached.socket_mode(asked))
     }
 
+    pub(super) fn served_mut(&mut self) -> &mut Served {
+        &mut self.served
+    }
+
     /// What is served, as it was at the start.
     pub fn served(&self) -> &Served {
         &self.served
