@@ -3,6 +3,7 @@
 mod busy;
 mod filter;
 mod plan;
+mod remedy;
 mod served;
 mod shortcuts;
 
@@ -47,8 +48,10 @@ pub fn open(config: &Config, view: &KernelView, plain_ports: RangeInclusive<u16>
         if queues.is_empty() { None } else { Some(Sockets::prepare(config, view, &queues, plain_ports)?) };
     let mut workers = Vec::new();
     let hands = plan::deal(&queues, config.gateway.cpus.len());
-    if let Some(warning) = plan::idle_workers(&hands).filter(|_| !has_tun(config)) {
-        tracing::warn!("gateway.cpus: {warning}");
+    if let Some(warning) = plan::idle_workers(&hands).filter(|_| !has_tun(config))
+        && let Some(sockets) = &mut sockets
+    {
+        sockets.filter.served_mut().set_idle_workers(format!("gateway.cpus: {warning}"));
     }
     for hand in hands {
         check_sending(config, &hand)?;
@@ -107,10 +110,6 @@ fn check_sending(config: &Config, hand: &[Queue]) -> Result<(), StartError> {
     }
     Ok(())
 }
-
-/// True whatever it fails for: causes that are known bring their remedy along.
-const XDP_HINT: &str =
-    "the rights and settings that AF_XDP needs are in docs/operating.md; driver = \"tun\" does without";
 
 fn memory_hint(bytes: usize) -> String {
     format!("each worker locks {} MB: run as root, or see `ulimit -l` (LimitMEMLOCK of its unit)", bytes >> 20)
@@ -218,7 +217,7 @@ impl Sockets<'_> {
         match socket.bind(pool) {
             Ok(device) => {
                 let set = self.filter.program().set_socket(&interface.name, queue.queue, device.socket());
-                set.map_err(|error| StartError::new(place(interface), error, XDP_HINT))?;
+                set.map_err(|error| StartError::new(place(interface), error, remedy::ANY))?;
                 self.bound[index] = true;
                 Ok(Box::new(device))
             }
@@ -227,7 +226,10 @@ impl Sockets<'_> {
                 self.refused.push((index, error));
                 Ok(Box::new(busy))
             }
-            Err(error) => Err(StartError::new(place(interface), error, XDP_HINT)),
+            Err(error) => {
+                let remedy = remedy::of_socket(&error.cause);
+                Err(StartError::new(place(interface), error, remedy))
+            }
         }
     }
 
@@ -285,6 +287,7 @@ fn open_overlay(overlay: &OverlayConfig, workers: &mut [WorkerDevices]) -> Resul
 mod tests {
     use super::*;
     use crate::config;
+    use crate::kernel::Kernel;
     use crate::kernel::namespace::{in_namespace, ip, output};
 
     #[test]
@@ -292,6 +295,25 @@ mod tests {
         let long = sys::MAX_FRAME_BYTES;
         assert!(hold_joined([long, long].into_iter()));
         assert!(!hold_joined([long, 2048].into_iter()), "a worker that serves a queue of a card");
+    }
+
+    #[test]
+    fn workers_without_a_queue_are_told_of_for_good() {
+        in_namespace("devices::tests::workers_without_a_queue_are_told_of_for_good", || {
+            ip("link add eth0 numrxqueues 1 numtxqueues 1 type veth peer name far0");
+            ip("link set eth0 up");
+            let text = |cpus: &str| format!("[gateway]\ncpus = {cpus}\n[[interface]]\nname = \"eth0\"\n");
+            let idle = |cpus| {
+                let config = config::parse("gw.toml", text(cpus).as_bytes(), &[0, 1]).unwrap().config;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let view = runtime.block_on(async { Kernel::open().await.unwrap().view().borrow().clone() });
+                let filter = open(&config, &view, 1024..=32767).unwrap().filter.unwrap();
+                filter.served().idle_workers().map(str::to_owned)
+            };
+            assert_eq!(idle("[0]"), None);
+            let said = idle("[0, 1]").unwrap();
+            assert!(said.starts_with("gateway.cpus: only 1 of 2 workers have a queue"), "{said}");
+        });
     }
 
     #[test]

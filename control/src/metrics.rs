@@ -106,7 +106,8 @@ impl Page {
         for name in names.unwrap_or_default() {
             let value = |(worker, set): (usize, &CounterSet)| (worker_label(worker), set.counters[&name]);
             let values = Values(counters.iter().enumerate().map(value).collect());
-            self.counters(&name, &name.replace('_', " "), values);
+            let help = format!("`{name}` of `sluicegate counters`, which docs/operating.md explains");
+            self.counters(&name, &help, values);
         }
         self.drops(counters);
     }

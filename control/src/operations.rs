@@ -188,6 +188,25 @@ pub struct ReloadReport {
     pub warnings: Vec<String>,
 }
 
+impl ReloadReport {
+    /// What has changed, a line each; one that says so if nothing has.
+    pub fn lines(&self) -> Vec<String> {
+        let changes = &self.changes;
+        let groups = [
+            ("service added:", &changes.services_added),
+            ("service removed:", &changes.services_removed),
+            ("service changed:", &changes.services_changed),
+            ("backend added:", &changes.backends_added),
+            ("backend removed:", &changes.backends_removed),
+            ("backend changed:", &changes.backends_changed),
+            ("needs a restart:", &self.needs_restart),
+        ];
+        let lines = groups.iter().flat_map(|(title, names)| names.iter().map(move |name| format!("{title} {name}")));
+        let lines: Vec<String> = lines.collect();
+        if lines.is_empty() { vec!["nothing has changed".to_owned()] } else { lines }
+    }
+}
+
 /// The answer to `status`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {

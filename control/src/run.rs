@@ -205,7 +205,7 @@ fn announce(outcome: Result<ReloadReport, ReloadError>) {
             for warning in &report.warnings {
                 tracing::warn!("{warning}");
             }
-            tracing::info!(changes = ?report.changes, "reloaded");
+            tracing::info!("reloaded: {}", report.lines().join("; "));
         }
         Err(error) => {
             tracing::error!("{error}");
@@ -285,9 +285,12 @@ mod tests {
         let ears = Mutex::new(std::fs::File::create(&said).unwrap());
         let ears = tracing_subscriber::fmt().with_writer(ears).finish();
         let warning = "gw.toml:3:8: warning: service `web` has no backends".to_owned();
-        let report = ReloadReport { warnings: vec![warning.clone()], ..ReloadReport::default() };
+        let mut report = ReloadReport { warnings: vec![warning.clone()], ..ReloadReport::default() };
+        report.changes.services_added.push("web".to_owned());
         tracing::subscriber::with_default(ears, || announce(Ok(report)));
         let said = std::fs::read_to_string(&said).unwrap();
         assert!(said.contains(&warning) && said.contains("reloaded"), "{said}");
+        // As `sluicegate reload` prints it.
+        assert!(said.contains("service added: web") && !said.contains("Changes"), "{said}");
     }
 }

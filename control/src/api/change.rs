@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::read::{find, parse_address};
-use super::route::{Reply, Request, query};
+use super::route::{Reply, Request, no_body, query};
 use super::view;
 use crate::catalog::no_backend;
-use crate::config::node::{Node, from_json};
+use crate::config::node::Node;
 use crate::config::report::{At, Report};
 use crate::config::service::{self, Form};
 use crate::config::{BackendAddress, ServiceConfig};
@@ -56,7 +56,7 @@ pub fn set_service(gateway: &mut dyn Operations, name: &str, request: &Request) 
 
 /// `DELETE /v1/services/NAME`
 pub fn remove_service(gateway: &mut dyn Operations, name: &str, request: &Request) -> Outcome {
-    no_body(request)?;
+    bare(request)?;
     gateway.edit(Edit::RemoveService { name: name.to_owned() })?;
     Reply::ok(&json!({ "removed": name }))
 }
@@ -96,7 +96,7 @@ pub fn set_backend(gateway: &mut dyn Operations, name: &str, address: &str, requ
 
 /// `POST /v1/services/NAME/backends/ADDRESS/drain`
 pub fn drain_backend(gateway: &mut dyn Operations, name: &str, address: &str, request: &Request) -> Outcome {
-    no_body(request)?;
+    bare(request)?;
     let address = parse_address(address)?;
     gateway.edit(Edit::DrainBackend { service: name.to_owned(), address })?;
     show_backend(gateway, name, address, StatusCode::OK)
@@ -104,7 +104,7 @@ pub fn drain_backend(gateway: &mut dyn Operations, name: &str, address: &str, re
 
 /// `DELETE /v1/services/NAME/backends/ADDRESS`
 pub fn remove_backend(gateway: &mut dyn Operations, name: &str, address: &str, request: &Request) -> Outcome {
-    no_body(request)?;
+    bare(request)?;
     let address = parse_address(address)?;
     gateway.edit(Edit::RemoveBackend { service: name.to_owned(), address })?;
     Reply::ok(&json!({ "removed": address.to_string(), "service": name }))
@@ -112,7 +112,7 @@ pub fn remove_backend(gateway: &mut dyn Operations, name: &str, address: &str, r
 
 /// `POST /v1/reload`
 pub fn reload(gateway: &mut dyn Operations, request: &Request) -> Outcome {
-    no_body(request)?;
+    bare(request)?;
     let report = gateway.reload().inspect_err(|error| {
         // The answer says to look into the log; a reload by signal is told of there, too.
         if matches!(error, ReloadError::Failed(_)) {
@@ -146,22 +146,18 @@ fn accepted<T>(value: Option<T>, report: Report) -> Result<T, Failure> {
 
 fn json_body(request: &Request) -> Result<Node, Failure> {
     query(request, [])?;
+    let wrong = |message: String, hint: &str| Err(Failure::new(StatusCode::BAD_REQUEST, message, hint));
     match serde_json::from_slice(&request.body) {
-        Ok(json) => Ok(from_json(json)),
-        Err(_) if request.body.is_empty() => {
-            Err(Failure::new(StatusCode::BAD_REQUEST, "the body is empty", "send a JSON object"))
-        }
-        Err(error) => {
-            Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}"), "send a JSON object"))
-        }
+        Ok(node) => Ok(node),
+        Err(_) if request.body.is_empty() => wrong("the body is empty".into(), "send a JSON object"),
+        // JSON it is, but a key stands there twice.
+        Err(error) if error.is_data() => wrong(format!("the body has a {error}"), "remove one of them"),
+        Err(error) => wrong(format!("the body is not JSON: {error}"), "send a JSON object"),
     }
 }
 
-/// An empty object is as good as nothing.
-fn no_body(request: &Request) -> Result<(), Failure> {
+/// Neither parameters nor a body.
+fn bare(request: &Request) -> Result<(), Failure> {
     query(request, [])?;
-    if matches!(request.body.trim_ascii(), b"" | b"{}") {
-        return Ok(());
-    }
-    Err(Failure::new(StatusCode::BAD_REQUEST, "this request takes no body", "leave the body out"))
+    no_body(request)
 }

@@ -4,7 +4,7 @@ use datapath::FlowFilter;
 use hyper::StatusCode;
 
 use super::failure::{Failure, no_json};
-use super::route::{Body, Reply, Request, query};
+use super::route::{Body, Reply, Request, no_body, query};
 use super::view;
 use crate::catalog::{ServiceEntry, no_backend};
 use crate::config::BackendAddress;
@@ -18,15 +18,22 @@ const DEFAULT_FLOWS: usize = 1_000;
 /// The answer is in memory as a whole.
 const MOST_FLOWS: usize = 1_000_000;
 
+/// As [`query`]; who only looks sends nothing else.
+fn asked<const N: usize>(request: &Request, known: [&str; N]) -> Result<[Option<String>; N], Failure> {
+    let values = query(request, known)?;
+    no_body(request)?;
+    Ok(values)
+}
+
 /// `GET /v1/status`
 pub fn status(gateway: &dyn Operations, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     Reply::ok(&gateway.status())
 }
 
 /// `GET /v1/health`
 pub fn health(gateway: &mut dyn Operations, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     let health = gateway.health();
     let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Reply::with(status, &health)
@@ -34,32 +41,32 @@ pub fn health(gateway: &mut dyn Operations, request: &Request) -> Outcome {
 
 /// `GET /v1/counters`
 pub fn counters(gateway: &dyn Operations, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     Reply::ok(&gateway.counters())
 }
 
 /// `GET /v1/services`
 pub fn services(gateway: &dyn Operations, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     let services = gateway.catalog().services().iter();
     Reply::ok(&services.map(|service| view::service(gateway, service)).collect::<Vec<_>>())
 }
 
 /// `GET /v1/services/NAME`
 pub fn service(gateway: &dyn Operations, name: &str, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     Reply::ok(&view::service(gateway, find(gateway, name)?))
 }
 
 /// `GET /v1/services/NAME/backends`
 pub fn backends(gateway: &dyn Operations, name: &str, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     Reply::ok(&view::backends(gateway, find(gateway, name)?))
 }
 
 /// `GET /v1/services/NAME/backends/ADDRESS`
 pub fn backend(gateway: &dyn Operations, name: &str, address: &str, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     let service = find(gateway, name)?;
     let address = parse_address(address)?;
     let entry = service.backend(address).ok_or_else(|| no_backend(service, address))?;
@@ -68,7 +75,7 @@ pub fn backend(gateway: &dyn Operations, name: &str, address: &str, request: &Re
 
 /// `GET /v1/backends?service=`
 pub fn all_backends(gateway: &dyn Operations, request: &Request) -> Outcome {
-    let [service] = query(request, ["service"])?;
+    let [service] = asked(request, ["service"])?;
     if let Some(name) = service {
         return Reply::ok(&view::backends(gateway, find(gateway, &name)?));
     }
@@ -78,7 +85,7 @@ pub fn all_backends(gateway: &dyn Operations, request: &Request) -> Outcome {
 
 /// `GET /v1/flows?service=&limit=`
 pub fn flows(gateway: &dyn Operations, request: &Request) -> Outcome {
-    let [service, limit] = query(request, ["service", "limit"])?;
+    let [service, limit] = asked(request, ["service", "limit"])?;
     let service = service.map(|name| find(gateway, &name).map(|service| service.id)).transpose()?;
     let limit = limit.map_or(Ok(DEFAULT_FLOWS), |text| parse_limit(&text))?;
     Ok(Reply { status: StatusCode::OK, body: Body::Flows(gateway.flows(FlowFilter { service, limit })) })
@@ -106,7 +113,7 @@ pub fn write_flows(question: FlowQuestion) -> Result<Vec<u8>, Failure> {
 
 /// `GET /v1/flows/count`
 pub fn flow_count(gateway: &dyn Operations, request: &Request) -> Outcome {
-    query(request, [])?;
+    asked(request, [])?;
     Reply::ok(&gateway.flow_count())
 }
 

@@ -184,6 +184,14 @@ fn decode(text: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| failed())
 }
 
+/// An empty object is as good as nothing.
+pub fn no_body(request: &Request) -> Result<(), Failure> {
+    if matches!(request.body.trim_ascii(), b"" | b"{}") {
+        return Ok(());
+    }
+    Err(Failure::new(StatusCode::BAD_REQUEST, "this request takes no body", "leave the body out"))
+}
+
 /// The query's values in the order of `known`; any other name is an error.
 pub fn query<const N: usize>(request: &Request, known: [&str; N]) -> Result<[Option<String>; N], Failure> {
     let mut values = [const { None }; N];

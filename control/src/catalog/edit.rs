@@ -155,11 +155,11 @@ impl Catalog {
             let others = self.services.iter().filter(|service| service.name != name);
             let theirs =
                 others.flat_map(|service| service.listens.iter().map(|listen| (service.name.as_str(), listen)));
-            let ours = listens[..at].iter().map(|listen| (name, listen));
-            if let Some((owner, other)) = theirs.chain(ours).find(|(_, other)| rules::overlap(listen, other)) {
+            if let Some((owner, other)) = theirs.into_iter().find(|(_, other)| rules::overlap(listen, other)) {
                 let complaint = rules::taken_by(listen, other, owner);
                 return Err(EditError { kind: EditErrorKind::Conflict, ..invalid(complaint) });
             }
+            refuse(rules::said_twice(listen, &listens[..at]))?;
             refuse(rules::listen_fault(listen, self.rules_overlay()))?;
         }
         Ok(())

@@ -332,7 +332,7 @@ pub enum FlowVerb {
     /// Whose flow it was that a backend saw from this address: looks into the flow log
     Who {
         /// What the backend saw, e.g. 10.0.0.3:41312
-        #[arg(value_name = "ADDRESS:PORT")]
+        #[arg(value_name = "ADDRESS:PORT", value_parser = checked(address_and_port))]
         address: SocketAddr,
         /// When, in UTC: 2026-11-21T14:05:09Z, or 14:05 for today, at any moment of that second or minute; left out: ever
         #[arg(long, value_name = "TIME", value_parser = checked(flow_log::who::moment))]
@@ -351,6 +351,11 @@ pub fn checked<T>(parse: impl Fn(&str) -> Result<T, Complaint> + Clone) -> impl 
             None => complaint.message,
         })
     }
+}
+
+fn address_and_port(text: &str) -> Result<SocketAddr, Complaint> {
+    let complaint = || Complaint::hinted(format!("`{text}` is no address with a port"), "e.g. 10.0.0.3:41312");
+    text.parse().map_err(|_| complaint())
 }
 
 fn listen(text: &str) -> Result<String, Complaint> {

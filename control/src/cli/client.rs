@@ -1,6 +1,7 @@
 //! One HTTP request over the gateway's socket.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,6 +106,9 @@ impl<'a> Client<'a> {
             ErrorKind::NotFound => {
                 ("No such file", "start it with `sluicegate run --config FILE`, or name its socket with --socket PATH")
             }
+            ErrorKind::ConnectionRefused if !self.is_socket() => {
+                ("it is no socket", "name the gateway's with --socket PATH: `gateway.api` of its config")
+            }
             ErrorKind::ConnectionRefused => (
                 "nobody answers",
                 "the gateway has died or is just starting; start it with `sluicegate run --config FILE`",
@@ -117,6 +121,11 @@ impl<'a> Client<'a> {
             }
         };
         Failed::AtRunTime(format!("error: is sluicegate running? (connect {socket}: {reason})\n  help: {help}\n"))
+    }
+
+    /// The kernel refuses a connection to whatever else is there as it does where nobody listens.
+    fn is_socket(&self) -> bool {
+        std::fs::metadata(self.socket).is_ok_and(|found| found.file_type().is_socket())
     }
 
     fn silent(&self) -> Failed {

@@ -389,21 +389,9 @@ fn devices(devices: &[DeviceStatus]) -> String {
 
 /// What a reload did, one change a line.
 pub fn reload(report: &ReloadReport) -> String {
-    let changes = &report.changes;
-    let groups = [
-        ("service added:", &changes.services_added),
-        ("service removed:", &changes.services_removed),
-        ("service changed:", &changes.services_changed),
-        ("backend added:", &changes.backends_added),
-        ("backend removed:", &changes.backends_removed),
-        ("backend changed:", &changes.backends_changed),
-        ("needs a restart:", &report.needs_restart),
-    ];
-    let lines = groups.iter().flat_map(|(title, names)| names.iter().map(move |name| format!("{title} {name}\n")));
-    let lines: String = lines.collect();
-    let warnings: String = report.warnings.iter().flat_map(|warning| [warning, "\n"]).collect();
-    let changes = if lines.is_empty() { "nothing has changed\n" } else { &lines };
-    format!("reloaded\n{changes}{warnings}")
+    let (changes, warnings) = (report.lines().join("\n"), report.warnings.iter());
+    let warnings: String = warnings.flat_map(|warning| [warning, "\n"]).collect();
+    format!("reloaded\n{changes}\n{warnings}")
 }
 
 /// A problem that the gateway reports: with its place in the config file, or else with its key.

@@ -7,10 +7,15 @@ use super::report::Complaint;
 
 /// An address of one host, IPv4 or IPv6. IPv6 may stand in brackets.
 pub fn host(text: &str) -> Result<IpAddr, Complaint> {
+    host_of(text, "IP")
+}
+
+/// `family` is what is wanted: "IP" or "IPv4".
+fn host_of(text: &str, family: &str) -> Result<IpAddr, Complaint> {
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = match inner {
-        Some(inner) => inner.parse().map(IpAddr::V6).map_err(|_| not_an_address(inner))?,
-        None => text.parse().map_err(|_| not_an_address(text))?,
+        Some(inner) => inner.parse().map(IpAddr::V6).map_err(|_| not_an_address(inner, "IPv6"))?,
+        None => text.parse().map_err(|_| not_an_address(text, family))?,
     };
     check(address)?;
     Ok(address)
@@ -18,7 +23,7 @@ pub fn host(text: &str) -> Result<IpAddr, Complaint> {
 
 /// An IPv4 address of one host: what belongs to tunnels and overlays.
 pub fn ipv4_host(text: &str) -> Result<Ipv4Addr, Complaint> {
-    match host(text) {
+    match host_of(text, "IPv4") {
         Ok(IpAddr::V4(address)) => Ok(address),
         Ok(IpAddr::V6(address)) => Err(Complaint::hinted(
             format!("`{address}` is not an IPv4 address"),
@@ -70,16 +75,23 @@ fn oddity_of_six(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-fn not_an_address(text: &str) -> Complaint {
+fn not_an_address(text: &str, family: &str) -> Complaint {
+    let is_numbers = text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let hint = match text {
         _ if text.contains('/') => "give the address without a prefix",
         _ if text.contains('%') => "give the address without a zone: link-local addresses can't be used",
         _ if text.starts_with('[') => "an IPv6 address in brackets, e.g. [2001:db8::1]",
         _ if text.matches(':').count() > 1 => "up to eight groups of hexadecimal digits, e.g. 2001:db8::1",
         _ if text.contains(':') => "give the address without a port",
+        _ if family == "IPv6" => "brackets are for IPv6, e.g. [2001:db8::1]",
+        _ if family == "IP" && !is_numbers => "e.g. 198.18.1.1 or 2001:db8::1",
         _ => "four numbers from 0 to 255 with dots between, e.g. 198.18.1.1",
     };
-    let family = if text.matches(':').count() > 1 || text.starts_with('[') { "IPv6" } else { "IPv4" };
+    let family = match text {
+        _ if text.matches(':').count() > 1 || text.starts_with('[') => "IPv6",
+        _ if family == "IP" && is_numbers => "IPv4",
+        _ => family,
+    };
     Complaint::hinted(format!("`{text}` is not an {family} address"), hint)
 }
 
@@ -187,6 +199,8 @@ mod tests {
     #[test]
     fn tunnels_are_ipv4() {
         assert_eq!(ipv4_host("198.18.1.1"), Ok(Ipv4Addr::new(198, 18, 1, 1)));
+        assert_eq!(ipv4_host("foo").unwrap_err().message, "`foo` is not an IPv4 address");
+        assert_eq!(host("foo").unwrap_err().message, "`foo` is not an IP address");
         let complaint = ipv4_host("2001:db8::1").unwrap_err();
         assert_eq!(complaint.message, "`2001:db8::1` is not an IPv4 address");
         assert!(complaint.hint.unwrap().contains("tunnels"));

@@ -1,8 +1,11 @@
 //! A tree of values with places: what TOML files and JSON bodies have in common, so that both are read and checked by
 //! the same code.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -77,8 +80,9 @@ fn toml_table(table: &DeTable<'_>) -> Value {
 fn toml_value(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
-            .map_or(Value::Other("a number that is too large"), Value::Integer),
+        DeValue::Integer(integer) => {
+            i64::from_str_radix(integer.as_str(), integer.radix()).map_or(TOO_LARGE, Value::Integer)
+        }
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(on) => Value::Boolean(*on),
         DeValue::Datetime(_) => Value::Other("a date"),
@@ -90,27 +94,72 @@ fn toml_value(value: &DeValue<'_>) -> Value {
     }
 }
 
+const TOO_LARGE: Value = Value::Other("a number that is too large");
 /// Two to the 63rd. The parser makes fractions of whole numbers that have no room in 64 bits.
 const BEYOND: f64 = 9_223_372_036_854_775_808.0;
 
 /// A request's body.
-pub fn from_json(json: serde_json::Value) -> Node {
-    let value = match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(on) => Value::Boolean(on),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(number) => Value::Integer(number),
-            None if number.as_f64().is_some_and(|float| float.abs() < BEYOND) => Value::Other("a fraction"),
-            None => Value::Other("a number that is too large"),
-        },
-        serde_json::Value::String(text) => Value::Text(text),
-        serde_json::Value::Array(list) => Value::List(list.into_iter().map(from_json).collect()),
-        serde_json::Value::Object(map) => {
-            let entry = |(key, value)| Entry { key, key_span: 0..0, node: from_json(value) };
-            Value::Table(map.into_iter().map(entry).collect())
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Node, D::Error> {
+        let value = json.deserialize_any(Json)?;
+        Ok(Node { span: 0..0, value })
+    }
+}
+
+/// Makes a tree of JSON. Its own libraries take the last of several keys that are the same, and the file none.
+struct Json;
+
+impl<'de> Visitor<'de> for Json {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, on: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(on))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Integer(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(TOO_LARGE, Value::Integer))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(if number.abs() < BEYOND { Value::Other("a fraction") } else { TOO_LARGE })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(node) = items.next_element()? {
+            list.push(node);
         }
-    };
-    Node { span: 0..0, value }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
+        // Sorted, so that a large body costs no more than its length.
+        let mut table = BTreeMap::new();
+        while let Some(key) = pairs.next_key::<String>()? {
+            if table.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
+            }
+            table.insert(key, pairs.next_value()?);
+        }
+        let entry = |(key, node)| Entry { key, key_span: 0..0, node };
+        Ok(Value::Table(table.into_iter().map(entry).collect()))
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_number_is_called_what_is_wrong_with_it() {
-        let kind = |text| from_json(serde_json::from_str(text).unwrap()).value.kind();
+        let kind = |text| serde_json::from_str::<Node>(text).unwrap().value.kind();
         assert_eq!(["3", "-3", "1.5", "3.0"].map(kind), ["an integer", "an integer", "a fraction", "a fraction"]);
         for large in ["9223372036854775808", "99999999999999999999", "-99999999999999999999", "1e300"] {
             assert_eq!(kind(large), "a number that is too large", "{large}");

@@ -164,6 +164,17 @@ pub fn proxy_fault(settings: &Settings) -> Option<Complaint> {
     (settings.proxy_protocol && settings.direct).then(|| Complaint::hinted(message, hint))
 }
 
+/// The complaint about a listen that stands in the list already.
+pub fn said_twice(listen: &Listen, before: &[Listen]) -> Option<Complaint> {
+    let other = before.iter().find(|other| overlap(listen, other))?;
+    let message = if other == listen {
+        format!("`{}` is in this list twice", show_listen(listen))
+    } else {
+        format!("`{}` is in this list already: {}", show_listen(listen), show_listen(other))
+    };
+    Some(Complaint::hinted(message, "each VIP, port and protocol stands in it once"))
+}
+
 /// The complaint about a listen that another service has.
 pub fn taken_by(listen: &Listen, other: &Listen, owner: &str) -> Complaint {
     let message = format!("`{}` is taken: service `{owner}` listens on {}", show_listen(listen), show_listen(other));

@@ -14,6 +14,8 @@ pub struct Section<'a> {
     entries: &'a [Entry],
     known: Vec<&'static str>,
     ignored: Vec<&'static str>,
+    /// Keys of another table, and what to do with them.
+    elsewhere: (Vec<&'static str>, &'static str),
 }
 
 /// A value that was found.
@@ -23,7 +25,13 @@ impl<'a> Section<'a> {
     /// The table that stands here; anything else is an error.
     pub fn open(node: &'a Node, at: At, report: &mut Report) -> Option<Section<'a>> {
         if let Value::Table(entries) = &node.value {
-            return Some(Section { at, entries, known: Vec::new(), ignored: Vec::new() });
+            return Some(Section {
+                at,
+                entries,
+                known: Vec::new(),
+                ignored: Vec::new(),
+                elsewhere: Default::default(),
+            });
         }
         report.error(&at, wrong_type(&at, "a table", &node.value));
         None
@@ -142,6 +150,16 @@ impl<'a> Section<'a> {
         self.ignored.extend(keys);
     }
 
+    /// Whoever writes one of these keys here is told where it belongs.
+    pub fn elsewhere(&mut self, keys: &[&'static str], remedy: &'static str) {
+        self.elsewhere = (keys.to_vec(), remedy);
+    }
+
+    /// The keys that were asked for.
+    pub fn known(&self) -> &[&'static str] {
+        &self.known
+    }
+
     /// Complains about all keys that nobody asked for.
     pub fn close(mut self, report: &mut Report) {
         self.known.sort_unstable();
@@ -149,7 +167,11 @@ impl<'a> Section<'a> {
         let is_unknown = |entry: &&Entry| ![&self.known, &self.ignored].iter().any(|keys| keys.contains(&&*entry.key));
         for entry in self.entries.iter().filter(is_unknown) {
             let at = self.at.key(&entry.key, entry.key_span.clone());
-            let hint = suggest(&entry.key, &self.known);
+            let (foreign, remedy) = &self.elsewhere;
+            let hint = match foreign.iter().find(|key| **key == entry.key) {
+                Some(key) => format!("`{key}` is a key of {remedy}"),
+                None => suggest(&entry.key, &self.known),
+            };
             report.error(&at, Complaint::hinted(format!("unknown key `{}`", entry.key), hint));
         }
     }

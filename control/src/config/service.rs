@@ -15,6 +15,8 @@ use super::{
 };
 
 const DEFAULT_WEIGHT: u16 = 1;
+/// In TOML a key belongs to the table that was opened last.
+const BEFORE_BACKENDS: &str = "[[service]]: put it before the service's first [[service.backend]]";
 
 /// A service as far as it could be read.
 #[derive(Debug)]
@@ -93,7 +95,8 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
     let check = section.node("check").and_then(|(node, at)| check::read(node, at, report));
     let key = if form == Form::File { "backend" } else { "backends" };
     let items = if form == Form::Change { Vec::new() } else { section.list(key, report) };
-    let backends = items.into_iter().filter_map(|(node, at)| read_backend(node, at, form, report)).collect();
+    let keys = section.known().to_vec();
+    let backends = items.into_iter().filter_map(|(node, at)| read_backend_of(&keys, node, at, form, report)).collect();
     if form == Form::Whole {
         section.ignore(&shown::OF_SERVICE);
     }
@@ -105,7 +108,19 @@ pub fn read(node: &Node, at: At, form: Form, report: &mut Report) -> Option<Serv
 
 /// Reads a backend. A change leaves its address out.
 pub fn read_backend(node: &Node, at: At, form: Form, report: &mut Report) -> Option<BackendDraft> {
+    read_backend_of(&[], node, at, form, report)
+}
+
+/// As [`read_backend`], of a service that has these keys.
+fn read_backend_of(
+    service: &[&'static str],
+    node: &Node,
+    at: At,
+    form: Form,
+    report: &mut Report,
+) -> Option<BackendDraft> {
     let mut section = Section::open(node, at, report)?;
+    section.elsewhere(service, if form == Form::File { BEFORE_BACKENDS } else { "the service itself" });
     let mut address = None;
     if form != Form::Change {
         section.require("address", "\"10.0.0.11:8000\"", report);

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use datapath::Lending;
 use sys::{AttachMode, FilterError, XdpFilter, XdpMode};
 
-use super::XDP_HINT;
 use super::plan::place;
+use super::remedy;
 use super::served::Served;
 use super::shortcuts::Shortcut;
 use crate::config::{Config, InterfaceConfig, Mode};
@@ -40,7 +40,7 @@ pub struct Filter {
 
 impl Filter {
     pub(super) fn load(plain_ports: RangeInclusive<u16>) -> Result<Filter, StartError> {
-        let program = XdpFilter::load().map_err(|error| StartError::new("[[interface]]", error, XDP_HINT))?;
+        let program = XdpFilter::load().map_err(|error| failed("[[interface]]".to_owned(), error))?;
         Ok(Filter {
             program,
             plain_ports,
@@ -106,7 +106,7 @@ impl Filter {
         queues: u32,
     ) -> Result<XdpMode, StartError> {
         let asked = mode_on(interface, link)?;
-        let failed = |error| StartError::new(place(interface), error, XDP_HINT);
+        let failed = |error| failed(place(interface), error);
         let attached = self.program.attach(&interface.name, asked).map_err(failed)?;
         set_address(&mut self.program, link).map_err(failed)?;
         self.served.add(interface, link.index, queues);
@@ -117,6 +117,10 @@ impl Filter {
             self.generic.push(interface.name.clone());
         }
         Ok(attached.socket_mode(asked))
+    }
+
+    pub(super) fn served_mut(&mut self) -> &mut Served {
+        &mut self.served
     }
 
     /// What is served, as it was at the start.
@@ -143,6 +147,11 @@ impl Filter {
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.program.counters()
     }
+}
+
+fn failed(place: String, error: FilterError) -> StartError {
+    let remedy = remedy::of_filter(&error);
+    StartError::new(place, error, remedy)
 }
 
 /// A bond may tell neighbours the addresses of its members, so it takes frames to any.

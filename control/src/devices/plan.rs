@@ -32,8 +32,9 @@ pub fn deal(queues: &[Queue], workers: usize) -> Vec<Vec<Queue>> {
 pub fn idle_workers(hands: &[Vec<Queue>]) -> Option<String> {
     let (all, busy) = (hands.len(), hands.iter().filter(|hand| !hand.is_empty()).count());
     (busy < all).then(|| {
+        let plural = if busy == 1 { "" } else { "s" };
         format!(
-            "only {busy} of {all} workers have a queue, so that only {busy}/{all} of `flows` and of the SNAT ports can be used; list {busy} CPUs, \
+            "only {busy} of {all} workers have a queue, so that only {busy}/{all} of `flows` and of the SNAT ports can be used; list {busy} CPU{plural}, \
              or give the interfaces {all} queues (`ethtool -L`)"
         )
     })
@@ -136,6 +137,7 @@ mod tests {
         assert!(
             idle_workers(&deal(&both, 8)).unwrap().starts_with("only 3 of 8 workers have a queue, so that only 3/8 ")
         );
+        assert!(idle_workers(&deal(&both[..1], 2)).unwrap().contains("list 1 CPU, or"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ const LOOKS: Duration = Duration::from_secs(1);
 pub struct Served {
     interfaces: Vec<Interface>,
     next_look: Duration,
+    /// What to say of workers that have no queue.
+    idle_workers: Option<String>,
 }
 
 struct Interface {
@@ -54,6 +56,17 @@ impl Served {
             }
             interface.trouble = trouble;
         }
+    }
+
+    /// Notes what there is to say of workers that have no queue.
+    pub(super) fn set_idle_workers(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        self.idle_workers = Some(warning);
+    }
+
+    /// The workers that have no queue, in a sentence: while the gateway runs they get none.
+    pub fn idle_workers(&self) -> Option<&str> {
+        self.idle_workers.as_deref()
     }
 
     /// What is wrong with an interface, as of the last look.

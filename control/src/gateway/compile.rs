@@ -1,7 +1,7 @@
 //! From catalog and kernel to tables, and what goes with them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use datapath::service::{Backend, BackendId, Generation, Hop, Tables};
@@ -61,6 +61,10 @@ pub fn compile(
     for (address, link) in taken_by_kernel(config, catalog, view) {
         findings.problems.insert(format!("VIP {address} is an address of {link}: the kernel takes its packets"));
     }
+    for vtep in foreign_vteps(&tables, view) {
+        let why = "is no address of this machine: nodes will not find it by ARP";
+        findings.problems.insert(format!("overlay.vtep {vtep} {why}"));
+    }
     let targets = checks::targets(catalog, &tables);
     let mut rules = Rules::of(&tables, catalog.surrogates());
     for target in &targets {
@@ -71,6 +75,13 @@ pub fn compile(
     }
     let sources = Sources::of(&tables, catalog.surrogates());
     Compiled { tables, rules, findings, targets, sources }
+}
+
+/// The gateway's own VTEPs that this machine does not have, or not any more.
+fn foreign_vteps(tables: &Tables, view: &KernelView) -> BTreeSet<Ipv4Addr> {
+    let vteps = tables.overlays.iter().map(|overlay| overlay.vtep);
+    // A machine without links is one of which the kernel has not spoken yet.
+    vteps.filter(|vtep| !view.links.is_empty() && view.owner_of(*vtep).is_none()).collect()
 }
 
 /// The backends to which no way leads. `is_awaited`: the kernel was asked for that address, and has not answered yet.

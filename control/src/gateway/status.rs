@@ -87,9 +87,15 @@ impl Gateway {
             Driver::Tun => "TUN device",
         };
         match self.view.link_named(name) {
-            None => Some(format!(
-                "{what} {name} is gone, or another one since the start: restart the gateway when it is there"
-            )),
+            None => Some(match interface.driver {
+                Driver::AfXdp => {
+                    format!(
+                        "{what} {name} is gone, or another one since the start: restart the gateway when it is there"
+                    )
+                }
+                // Nobody makes it but the gateway.
+                Driver::Tun => format!("{what} {name} is gone, or another one since the start: restart the gateway"),
+            }),
             Some(link) if !link.up => Some(format!("{what} {name} is down")),
             Some(_) => None,
         }
@@ -104,8 +110,10 @@ impl Gateway {
     fn notes(&self, states: &[(usize, DeviceState)]) -> Vec<String> {
         let mut notes = self.worker_failures();
         notes.extend(self.link_troubles());
-        let queues = |interface: &InterfaceConfig| self.filter.as_ref()?.served().trouble(&interface.name);
-        notes.extend(self.config.interfaces.iter().filter_map(queues));
+        if let Some(served) = self.filter.as_ref().map(Filter::served) {
+            notes.extend(served.idle_workers().map(str::to_owned));
+            notes.extend(self.config.interfaces.iter().filter_map(|interface| served.trouble(&interface.name)));
+        }
         for (_, state) in states {
             notes.extend(device_note(state));
         }

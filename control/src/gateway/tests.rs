@@ -105,6 +105,18 @@ fn what_is_unreachable_is_said_in_one_sentence() {
     );
 }
 
+/// A slip in the config, or an address that was taken away.
+#[test]
+fn a_vtep_that_is_not_this_machine_s_is_said_while_it_is_so() {
+    let config = config(XDP, "");
+    let to_node = on_link(2, Some(NODE_MAC));
+    let mut view = view(&[(NODE, to_node.clone()), (PLAIN, to_node)]);
+    assert_eq!(problems(&compiled(&config, &view)), [""; 0]);
+    view.addresses.clear();
+    let said = "overlay.vtep 198.18.1.1 is no address of this machine: nodes will not find it by ARP";
+    assert_eq!(problems(&compiled(&config, &view)), [said]);
+}
+
 /// The first ids of those that cannot be reached.
 fn lost(compiled: &Compiled) -> Vec<u32> {
     compiled.findings.lost.iter().map(|id| id.0).collect()

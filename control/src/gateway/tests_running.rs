@@ -16,7 +16,7 @@ use crate::api::view;
 use crate::catalog::Catalog;
 use crate::config::{self, SettingsChange};
 use crate::kernel::namespace::in_namespace;
-use crate::kernel::{Kernel, KernelView, Link, Path};
+use crate::kernel::{Kernel, KernelView, Link, LocalAddress, Path};
 use crate::metrics;
 use crate::operations::{Edit, EditErrorKind, Health, Operations, ReloadError};
 
@@ -50,7 +50,8 @@ pub fn view(up: bool) -> KernelView {
     let node = "198.18.1.11".parse().unwrap();
     let mac = Some(MacAddr([2, 0, 0, 0, 0, 0x11]));
     let path = Path::Link { link: 2, next_hop: node, mac, source: Some("198.18.1.1".parse().unwrap()) };
-    KernelView { links: [(2, link)].into(), paths: [(node, path)].into(), ..KernelView::default() }
+    let vtep = LocalAddress { address: "198.18.1.1".parse().unwrap(), prefix_len: 24, link: 2 };
+    KernelView { links: [(2, link)].into(), addresses: [vtep].into(), paths: [(node, path)].into() }
 }
 
 /// A gateway, the file that it reads anew, the far ends of its devices.

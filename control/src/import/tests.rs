@@ -171,6 +171,34 @@ fn services_that_cannot_stand_together_do_not_spoil_the_rest() {
     assert!([3, 5, 7].iter().all(|line| lines.contains(line)), "{:?}", imported.notes);
 }
 
+/// As in IPVS: port 0 is what comes to no port that a service names, whichever stands first.
+#[test]
+fn port_0_is_what_the_specific_services_leave() {
+    let catch_all = "-A -t 192.0.2.1:0 -s rr -p 600\n-a -t 192.0.2.1:0 -r 10.0.0.1:0 -m\n";
+    let specific = "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m\n\
+                    -A -t 192.0.2.1:65535 -s rr\n-a -t 192.0.2.1:65535 -r 10.0.0.2:80 -m\n\
+                    -A -u 192.0.2.1:53 -s rr\n-a -u 192.0.2.1:53 -r 10.0.0.2:53 -m\n\
+                    -A -t 192.0.2.2:22 -s rr\n-a -t 192.0.2.2:22 -r 10.0.0.2:22 -m\n";
+    let remaining = "listen = [\"192.0.2.1:1-79/tcp\", \"192.0.2.1:81-65534/tcp\"]";
+    for text in [format!("{catch_all}{specific}"), format!("{specific}{catch_all}")] {
+        let imported = import(&text, Format::Ipvsadm, &[]);
+        passes_check(&imported);
+        for line in [remaining, "listen = \"192.0.2.1:80/tcp\"", "address = \"10.0.0.1\""] {
+            assert!(says(&imported, line), "{line}\n{}\n{:?}", imported.config, imported.notes);
+        }
+        assert!(imported.notes.iter().all(|note| note.line == 0), "{:?}", imported.notes);
+    }
+    let block = |port: &str, real: &str| {
+        format!("virtual_server 192.0.2.1 {port} {{\n real_server {real} {port} {{\n }}\n}}\n")
+    };
+    let text = [block("0", "10.0.0.1"), block("80", "10.0.0.2"), block("0", "10.0.0.3")].concat();
+    let imported = import(&text, Format::Keepalived, &[]);
+    passes_check(&imported);
+    assert!(says(&imported, "listen = [\"192.0.2.1:1-79/tcp\", \"192.0.2.1:81-65535/tcp\"]"), "{}", imported.config);
+    assert_eq!(imported.services, 2);
+    assert!(noted(&imported, 9, "`192.0.2.1:1-65535/tcp` is taken by what stands above"), "{:?}", imported.notes);
+}
+
 #[test]
 fn what_is_nobodys_is_not_understood() {
     for text in ["", "server { listen 80; }", "[gateway]\ncpus = [0]\n", "\u{0}\u{ff}"] {

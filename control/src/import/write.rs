@@ -3,17 +3,19 @@
 mod backends;
 mod check;
 mod names;
+mod remaining;
 mod settings;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::draft::{Service, Site};
+use super::draft::{Service, Site, bracketed};
 use super::notes::Notes;
 use crate::config::rules::overlap;
 use crate::config::value::{listen, show_listen};
 use crate::config::{Listen, Severity, parse};
 use names::Names;
+use remaining::{is_all, remaining};
 
 /// Addresses of nobody (RFC 5737, RFC 3849) where the file says "any".
 const PLACEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -23,6 +25,7 @@ const PLACEHOLDER_OF_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0,
 pub fn config(site: &Site, notes: &mut Notes<'_>) -> (String, usize) {
     let head = head(site, notes);
     let mut shaper = Shaper { vips: site.vips.clone(), ..Shaper::default() };
+    shaper.named = shaper.named(site);
     let tables: Vec<Table> = site.services.iter().filter_map(|service| shaper.shape(service, notes)).collect();
     let kept = passing(&head, &tables, notes);
     if kept.is_empty() {
@@ -110,9 +113,16 @@ struct Shaper {
     names: Names,
     groups: Names,
     listens: Vec<Listen>,
+    /// Wherever some service of the file listens: what asks for all ports gets the others.
+    named: Vec<Listen>,
 }
 
 impl Shaper {
+    fn named(&self, site: &Site) -> Vec<Listen> {
+        let texts = site.services.iter().flat_map(|service| &service.listens);
+        texts.filter_map(|(_, text)| listen(&self.place(text).0).ok()).collect()
+    }
+
     fn shape(&mut self, service: &Service, notes: &mut Notes<'_>) -> Option<Table> {
         let listens = self.listens(service, notes);
         if listens.is_empty() {
@@ -142,30 +152,39 @@ impl Shaper {
     fn listens(&self, service: &Service, notes: &mut Notes<'_>) -> Vec<Listen> {
         let mut kept: Vec<Listen> = Vec::new();
         for (line, text) in &service.listens {
-            let place = match (text.strip_prefix('*'), text.strip_prefix("[*]")) {
-                (Some(rest), _) => format!("{}{rest}", self.any(PLACEHOLDER.into(), *line, notes)),
-                (_, Some(rest)) => format!("[{}]{rest}", self.any(PLACEHOLDER_OF_SIX.into(), *line, notes)),
-                _ => text.clone(),
-            };
-            match listen(&place) {
-                Err(complaint) => notes.add(*line, complaint.message),
-                Ok(listen) if self.listens.iter().chain(&kept).any(|other| overlap(other, &listen)) => {
-                    notes.add(*line, format!("`{}` is taken by what stands above", show_listen(&listen)));
+            let (place, placeholder) = self.place(text);
+            if let Some(placeholder) = placeholder {
+                let why = format!("a service has a VIP of its own: {placeholder} stands for it, give yours with --vip");
+                notes.add(*line, why);
+            }
+            let wanted = match listen(&place) {
+                Err(complaint) => {
+                    notes.add(*line, complaint.message);
+                    continue;
                 }
-                Ok(listen) => kept.push(listen),
+                Ok(listen) => listen,
+            };
+            let pieces = if is_all(&wanted) { remaining(&wanted, &self.named) } else { vec![wanted.clone()] };
+            let taken = |piece: &Listen| self.listens.iter().chain(&kept).any(|other| overlap(other, piece));
+            if pieces.is_empty() || pieces.iter().any(taken) {
+                notes.add(*line, format!("`{}` is taken by what stands above", show_listen(&wanted)));
+            } else {
+                kept.extend(pieces);
             }
         }
         kept
     }
 
-    /// The VIP of the placeholder's family, if one was given.
-    fn any(&self, placeholder: IpAddr, line: usize, notes: &mut Notes<'_>) -> IpAddr {
+    /// Where "any" is the VIP of its family: if none was given, a placeholder, which is to be noted.
+    fn place(&self, text: &str) -> (String, Option<IpAddr>) {
+        let (placeholder, rest): (IpAddr, &str) = match (text.strip_prefix('*'), text.strip_prefix("[*]")) {
+            (Some(rest), _) => (PLACEHOLDER.into(), rest),
+            (_, Some(rest)) => (PLACEHOLDER_OF_SIX.into(), rest),
+            _ => return (text.to_owned(), None),
+        };
         let given = self.vips.iter().find(|vip| vip.is_ipv6() == placeholder.is_ipv6());
-        given.copied().unwrap_or_else(|| {
-            let why = format!("a service has a VIP of its own: {placeholder} stands for it, give yours with --vip");
-            notes.add(line, why);
-            placeholder
-        })
+        let address = bracketed(&given.unwrap_or(&placeholder).to_string());
+        (format!("{address}{rest}"), given.is_none().then_some(placeholder))
     }
 }
 

@@ -164,7 +164,7 @@ fn start_flow_log(config: &Config, engine: &Engine, catalog: &Catalog) -> Result
     Ok(Some(log))
 }
 
-/// What would not work, or not as meant, because of addresses that this machine has or has not.
+/// What would not work because of addresses that this machine has.
 fn check_addresses(config: &Config, catalog: &Catalog, view: &KernelView) -> Result<(), StartError> {
     if let Some((address, link)) = taken_by_kernel(config, catalog, view).into_iter().next() {
         return Err(StartError::new(
@@ -172,12 +172,6 @@ fn check_addresses(config: &Config, catalog: &Catalog, view: &KernelView) -> Res
             format!("{address} is an address of {link}: over TUN the kernel would take its packets"),
             format!("ip address del {address} dev {link}; route it to this machine instead"),
         ));
-    }
-    if let Some(overlay) = &config.overlay
-        && view.owner_of(overlay.vtep).is_none()
-    {
-        let vtep = overlay.vtep;
-        tracing::warn!("overlay.vtep {vtep} is no address of this machine: nodes will not find it by ARP");
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ pub enum FilterError {
     },
     /// Another XDP program is on the interface.
     #[error(
-        "{interface}: another XDP program is attached already; stop the program that it belongs to, or take it off with `ip link set \
-         dev {interface} xdp off` (`bpftool net` shows it)"
+        "{interface}: another XDP program is attached already, most likely that of another sluicegate which still runs: stop it. If there is none, \
+         `bpftool net` shows the program, and `ip link set dev {interface} xdp off` takes off one that no process holds"
     )]
     AlreadyAttached {
         /// Where it is.

@@ -25,6 +25,8 @@ fn refusals() {
             "backend remove my-web 10.0.0.99",
             "flow list --service nobody",
             "flow list --limit 0",
+            "flow who foo",
+            "flow who 10.0.0.250",
             "flows cuont",
             "servce list",
         ]
@@ -61,4 +63,9 @@ fn a_gateway_that_is_not_there() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let (code, _, err) = run(&path, "status");
     assert_eq!((code, err.contains("nobody answers")), (1, true), "{err}");
+    std::fs::write(directory.path.join("file"), "").unwrap();
+    for path in [directory.path.join("file"), directory.path.clone()] {
+        let (code, _, err) = run(&path, "status");
+        assert_eq!((code, err.contains("it is no socket"), err.contains("died")), (1, true, false), "{err}");
+    }
 }

@@ -411,6 +411,7 @@ fn backends() {
         backend("a MAC without a vtep", "address = \"192.0.2.1:80\"\nmac = \"02:42:0a:00:00:0b\""),
         backend("port 0", "address = \"10.0.0.11:0\"\nvtep = \"198.18.1.11\""),
         backend("a misspelt key", &format!("{good}\nwieght = 2")),
+        backend("keys of the service", &format!("{good}\nscheduler = \"wrr\"\nsyn_cookies = \"always\"\nname = \"b\"")),
         (
             "a VIP on the tunnel's port",
             format!("{BASE}{OVERLAY}[[service]]\nname = \"web\"\nlisten = \"198.18.1.1:4000-5000/udp\"\n"),

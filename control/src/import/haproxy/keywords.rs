@@ -3,6 +3,8 @@
 use super::words::Line;
 
 const HTTP: &str = "it looks into HTTP, which an L4 gateway does not";
+const ONE_CONNECTION: &str =
+    "client and server have one TCP connection, which ends for both at once: nothing stands between";
 const LOGS: &str = "an L4 gateway logs no requests";
 
 /// Options that take the place of `httpchk`.
@@ -21,7 +23,9 @@ pub const OTHER_CHECKS: &[&str] = &[
 /// `None`: nothing is lost without it.
 pub fn why_not(line: &Line) -> Option<&'static str> {
     match line.word(0) {
-        "option" | "no" => option(if line.word(0) == "no" { line.word(2) } else { line.word(1) }),
+        // What is switched off is not there either.
+        "no" => None,
+        "option" => option(line.word(1)),
         "acl" | "use_backend" | "use-server" => {
             Some("rules choose by what clients send: a service leads to its one set of backends")
         }
@@ -80,10 +84,16 @@ fn option(name: &str) -> Option<&'static str> {
         | "log-separate-errors"
         | "log-health-checks"
         | "httpslog" => Some(LOGS),
-        // A down backend gets no new connections anyway.
-        "redispatch" | "tcpka" | "clitcpka" | "srvtcpka" | "splice-auto" | "splice-request" | "splice-response"
-        | "tcp-check" | "tcp-smart-accept" | "tcp-smart-connect" | "nolinger" | "abortonclose" | "socket-stats"
-        | "contstats" => None,
+        // Without rules it is whether a connection is accepted.
+        "tcp-check" | "tcp-smart-accept" | "tcp-smart-connect" | "socket-stats" | "contstats" => None,
+        "tcpka" | "clitcpka" | "srvtcpka" => Some(
+            "keepalives are sent by clients and servers themselves, and pass through: a flow of which neither is heard stays for \
+             `tcp_established` (`timeout` of the service)",
+        ),
+        "redispatch" => Some(
+            "not carried over: a client whose connection is not taken connects again itself, and `passive` lets backends rest that take none",
+        ),
+        "splice-auto" | "splice-request" | "splice-response" | "nolinger" | "abortonclose" => Some(ONE_CONNECTION),
         _ if OTHER_CHECKS.contains(&name) => {
             Some("there is no such check: whether a connection is accepted is checked instead")
         }

@@ -38,6 +38,28 @@ fn assert_silent(imported: &Imported, line: &str) {
     assert!(!says(imported, &[line]), "{}\n{:?}", imported.config, imported.notes);
 }
 
+/// Whoever relied on them must hear what is here in their place.
+#[test]
+fn options_of_connections_are_told_what_is_here_instead() {
+    let options =
+        ["tcpka", "clitcpka", "srvtcpka", "redispatch", "abortonclose", "splice-auto", "nolinger", "tcp-check"];
+    let lines = options.map(|option| format!("option {option}\n")).concat();
+    let imported = listen(&format!("{lines}server a 10.0.0.1:80 check"));
+    for (line, option) in (3..).zip(&options[..3]) {
+        assert!(notes(&imported, line).contains("`tcp_established`"), "{option}: {:?}", imported.notes);
+    }
+    assert!(notes(&imported, 6).contains("`passive`"), "{:?}", imported.notes);
+    for (line, option) in (7..).zip(&options[4..7]) {
+        assert!(notes(&imported, line).contains("one TCP connection"), "{option}: {:?}", imported.notes);
+    }
+    assert_eq!(notes(&imported, 10), "", "a tcp-check without rules is the check that is carried over");
+    assert!(
+        notes(&listen("option tcp-check\ntcp-check expect string x\nserver a 10.0.0.1:80 check"), 4)
+            .contains("no such check")
+    );
+    assert_eq!(notes(&listen("no option tcpka\nserver a 10.0.0.1:80"), 3), "");
+}
+
 #[test]
 fn default_servers_add_up() {
     let text = "defaults\ndefault-server inter 3s fall 2 maxconn 9\nlisten x\nbind 192.0.2.1:80\n\

@@ -377,6 +377,8 @@ fn says_why_the_filter_cannot_be_attached() {
             let error = XdpFilter::load().unwrap().attach("near", mode).unwrap_err();
             assert!(matches!(error, FilterError::AlreadyAttached { .. }), "{error}");
             assert!(error.to_string().contains("ip link set dev near xdp off"), "{error}");
+            // The likely one first: what is attached by a link, as ours is, can't be taken off so.
+            assert!(error.to_string().contains("another sluicegate which still runs: stop it"), "{error}");
         }
         drop(filter);
         // A process that another test starts at this moment may hold the link a little longer.
