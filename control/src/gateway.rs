@@ -354,8 +354,8 @@ impl Gateway {
             return;
         }
         let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
-        let resting = self.watch.judge(&self.catalog, totals, &self.findings.lost, sys::clock::now());
-        let news = self.catalog.suspend(&resting);
+        let rests = self.watch.judge(&self.catalog, totals, &self.findings.lost, sys::clock::now());
+        let news = self.catalog.suspend(&rests);
         for sentence in &news {
             tracing::warn!("{sentence}");
         }
