@@ -7,6 +7,7 @@ mod checks;
 mod compile;
 mod health;
 mod learned;
+mod lingering;
 mod losses;
 mod operations;
 mod passive;
@@ -58,6 +59,7 @@ use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
 use compile::Compiled;
 use learned::{Learned, learnable};
+use lingering::Lingering;
 use losses::Losses;
 use sources::Sources;
 use swarm::SwarmState;
@@ -136,8 +138,8 @@ pub struct Gateway {
     rules: Rules,
     /// What plain backends see by that generation.
     sources: Sources,
-    /// The filter still takes what the generation before needed.
-    rules_linger: bool,
+    /// What generations before needed, while the filter still takes it.
+    lingering: Lingering,
     findings: Findings,
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
@@ -174,7 +176,7 @@ impl Gateway {
             generation,
             rules,
             sources,
-            rules_linger: false,
+            lingering: Lingering::default(),
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
@@ -234,9 +236,7 @@ impl Gateway {
         if let Some(filter) = &mut self.filter
             && rules != self.rules
         {
-            // Also after a failure: the next tick puts right what was done by half.
-            self.rules_linger = true;
-            filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
+            filter.publish(&self.lingering.join(&self.rules, &rules)).map_err(PublishError::Filter)?;
         }
         self.look_after_workers();
         self.engine.publish(snapshot);
@@ -318,7 +318,7 @@ impl Gateway {
             filter.admit_late_sockets();
             filter.watch();
         }
-        if self.rules_linger && self.is_live() {
+        if self.lingering.is_due() && self.is_live() {
             self.release_rules();
         }
     }
@@ -400,8 +400,12 @@ impl Gateway {
     fn release_rules(&mut self) {
         let Some(filter) = &mut self.filter else { return };
         match filter.publish(&self.rules) {
-            Ok(()) => self.rules_linger = false,
-            Err(error) => tracing::warn!("the XDP filter keeps rules that are not needed: {error}"),
+            Ok(()) => self.lingering.end(),
+            Err(error) => {
+                if self.lingering.keep(error.to_string()) {
+                    tracing::warn!("the XDP filter keeps rules that are not needed: {error}");
+                }
+            }
         }
     }
 
