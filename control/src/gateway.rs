@@ -154,8 +154,8 @@ pub struct Gateway {
     /// Once there was something to check.
     checks: Option<Checks>,
     checks_failed: bool,
-    /// What has become of catalog or kernel by itself could not be put into force, and was tried last then.
-    unpublished: Option<(Duration, String)>,
+    /// What has become of catalog or kernel by itself could not be put into force.
+    unpublished: Option<Owed>,
     flow_log: Option<FlowLog>,
 }
 
@@ -383,17 +383,18 @@ impl Gateway {
     }
 
     fn owe(&mut self, why: &str, error: &PublishError) {
-        let owed = format!("{why}, but the new table failed: {error}");
-        if self.unpublished.as_ref().is_none_or(|(_, before)| *before != owed) {
+        let owed = Owed { why: why.to_owned(), error: error.to_string(), tried: sys::clock::now() };
+        if self.unpublished.as_ref().is_none_or(|before| before.to_string() != owed.to_string()) {
             tracing::error!("{owed}");
         }
-        self.unpublished = Some((sys::clock::now(), owed));
+        self.unpublished = Some(owed);
     }
 
     /// Tries again what failed: nothing else would tell the workers until there is other news.
     fn publish_late(&mut self) {
-        if self.unpublished.as_ref().is_some_and(|(failed, _)| is_due(*failed)) {
-            self.publish_catalog("what has changed is tried again");
+        if let Some(owed) = self.unpublished.as_ref().filter(|owed| is_due(owed.tried)) {
+            let why = owed.why.clone();
+            self.publish_catalog(&why);
         }
     }
 
@@ -438,6 +439,22 @@ impl Gateway {
         self.engine.stop();
         // Last: it writes what the workers have said.
         drop(self.flow_log);
+    }
+}
+
+/// News that could not be put into force.
+#[derive(Debug)]
+struct Owed {
+    /// What is new.
+    why: String,
+    error: String,
+    /// The last time.
+    tried: Duration,
+}
+
+impl std::fmt::Display for Owed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}, but the new table failed: {}", self.why, self.error)
     }
 }
 
