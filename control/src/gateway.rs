@@ -7,6 +7,7 @@ mod checks;
 mod compile;
 mod health;
 mod learned;
+mod lingering;
 mod losses;
 mod operations;
 mod passive;
@@ -58,6 +59,7 @@ use crate::flow_log::FlowLog;
 use crate::kernel::{Kernel, KernelView};
 use compile::Compiled;
 use learned::{Learned, learnable};
+use lingering::Lingering;
 use losses::Losses;
 use sources::Sources;
 use swarm::SwarmState;
@@ -136,8 +138,8 @@ pub struct Gateway {
     rules: Rules,
     /// What plain backends see by that generation.
     sources: Sources,
-    /// The filter still takes what the generation before needed.
-    rules_linger: bool,
+    /// What generations before needed, while the filter still takes it.
+    lingering: Lingering,
     findings: Findings,
     failed_workers: BTreeMap<usize, String>,
     /// As of the last tick.
@@ -152,8 +154,8 @@ pub struct Gateway {
     /// Once there was something to check.
     checks: Option<Checks>,
     checks_failed: bool,
-    /// What has become of catalog or kernel by itself could not be put into force, and was tried last then.
-    unpublished: Option<(Duration, String)>,
+    /// What has become of catalog or kernel by itself could not be put into force.
+    unpublished: Option<Owed>,
     flow_log: Option<FlowLog>,
 }
 
@@ -174,7 +176,7 @@ impl Gateway {
             generation,
             rules,
             sources,
-            rules_linger: false,
+            lingering: Lingering::default(),
             findings: Findings::default(),
             failed_workers: BTreeMap::new(),
             devices: Vec::new(),
@@ -234,9 +236,7 @@ impl Gateway {
         if let Some(filter) = &mut self.filter
             && rules != self.rules
         {
-            // Also after a failure: the next tick puts right what was done by half.
-            self.rules_linger = true;
-            filter.publish(&self.rules.union(&rules)).map_err(PublishError::Filter)?;
+            filter.publish(&self.lingering.join(&self.rules, &rules)).map_err(PublishError::Filter)?;
         }
         self.look_after_workers();
         self.engine.publish(snapshot);
@@ -318,7 +318,7 @@ impl Gateway {
             filter.admit_late_sockets();
             filter.watch();
         }
-        if self.rules_linger && self.is_live() {
+        if self.lingering.is_due() && self.is_live() {
             self.release_rules();
         }
     }
@@ -354,8 +354,8 @@ impl Gateway {
             return;
         }
         let totals = |backend: &crate::catalog::BackendEntry| backend.stats.totals();
-        let resting = self.watch.judge(&self.catalog, totals, &self.findings.lost, sys::clock::now());
-        let news = self.catalog.suspend(&resting);
+        let rests = self.watch.judge(&self.catalog, totals, &self.findings.lost, sys::clock::now());
+        let news = self.catalog.suspend(&rests);
         for sentence in &news {
             tracing::warn!("{sentence}");
         }
@@ -383,25 +383,30 @@ impl Gateway {
     }
 
     fn owe(&mut self, why: &str, error: &PublishError) {
-        let owed = format!("{why}, but the new table failed: {error}");
-        if self.unpublished.as_ref().is_none_or(|(_, before)| *before != owed) {
+        let owed = Owed { why: why.to_owned(), error: error.to_string(), tried: sys::clock::now() };
+        if self.unpublished.as_ref().is_none_or(|before| before.to_string() != owed.to_string()) {
             tracing::error!("{owed}");
         }
-        self.unpublished = Some((sys::clock::now(), owed));
+        self.unpublished = Some(owed);
     }
 
     /// Tries again what failed: nothing else would tell the workers until there is other news.
     fn publish_late(&mut self) {
-        if self.unpublished.as_ref().is_some_and(|(failed, _)| is_due(*failed)) {
-            self.publish_catalog("what has changed is tried again");
+        if let Some(owed) = self.unpublished.as_ref().filter(|owed| is_due(owed.tried)) {
+            let why = owed.why.clone();
+            self.publish_catalog(&why);
         }
     }
 
     fn release_rules(&mut self) {
         let Some(filter) = &mut self.filter else { return };
         match filter.publish(&self.rules) {
-            Ok(()) => self.rules_linger = false,
-            Err(error) => tracing::warn!("the XDP filter keeps rules that are not needed: {error}"),
+            Ok(()) => self.lingering.end(),
+            Err(error) => {
+                if self.lingering.keep(error.to_string()) {
+                    tracing::warn!("the XDP filter keeps rules that are not needed: {error}");
+                }
+            }
         }
     }
 
@@ -434,6 +439,22 @@ impl Gateway {
         self.engine.stop();
         // Last: it writes what the workers have said.
         drop(self.flow_log);
+    }
+}
+
+/// News that could not be put into force.
+#[derive(Debug)]
+struct Owed {
+    /// What is new.
+    why: String,
+    error: String,
+    /// The last time.
+    tried: Duration,
+}
+
+impl std::fmt::Display for Owed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}, but the new table failed: {}", self.why, self.error)
     }
 }
 

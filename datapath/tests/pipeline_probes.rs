@@ -83,6 +83,23 @@ fn a_drained_backend_is_probed_and_one_that_is_gone_is_not() {
     gateway.assert_frames_conserved();
 }
 
+/// A check that is under way when its backend goes ends its connection: it would stay open there.
+#[test]
+fn a_probe_still_says_farewell_to_a_backend_that_was_removed() {
+    let mut gateway = Gateway::new(web());
+    let mut without = web();
+    without.services[0].backends.remove(0);
+    gateway.publish(without);
+    let rst = Segment::new((OUR_OVERLAY, PORT), (TASKS[0], 8000), "R", 8, 0).ip();
+    assert!(gateway.line.send(BackendId(100), rst.clone()));
+    gateway.settle();
+    let out = gateway.collect(0, BACK);
+    assert_eq!((out.len(), gateway.drops()), (1, vec![]));
+    let seen = see(&out[0]);
+    assert_eq!((vteps(&seen), seen.bytes), (Some((OUR_VTEP, VTEPS[0])), rst));
+    gateway.assert_frames_conserved();
+}
+
 #[test]
 fn a_plain_backend_is_probed_without_a_tunnel() {
     let mut gateway = Gateway::new(web());

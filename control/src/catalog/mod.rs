@@ -16,7 +16,7 @@ mod tables;
 mod tests;
 
 pub use edit::no_backend;
-pub use ejection::Ejection;
+pub use ejection::{Ejection, Rests};
 pub use surrogates::Surrogates;
 #[cfg(test)]
 pub(crate) use tests::config as config_for_tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datapath::service::{BackendId, BackendTotals};
 
-use crate::catalog::{BackendEntry, Catalog, Ejection, ServiceEntry};
+use crate::catalog::{BackendEntry, Catalog, Ejection, Rests, ServiceEntry};
 use crate::config::passive::Passive;
 use crate::config::value::show_duration;
 
@@ -31,36 +31,37 @@ struct Record {
     resting_until: Option<Duration>,
     /// The length of the last rest; zero after an answer, or when that was long ago.
     rest: Duration,
+    /// Before that it does not begin to rest: too few would have been left.
+    spared_until: Option<Duration>,
 }
 
 impl Watch {
-    /// Looks at the counters and gives the backends that shall rest now, by their first ids, each with the reason. Who is
-    /// `lost` cannot be reached.
+    /// Looks at the counters and says who shall rest now. Who is `lost` cannot be reached.
     pub fn judge(
         &mut self,
         catalog: &Catalog,
         totals: impl Fn(&BackendEntry) -> BackendTotals,
         lost: &BTreeSet<BackendId>,
         now: Duration,
-    ) -> BTreeMap<BackendId, Ejection> {
+    ) -> Rests {
         let mut seen = BTreeMap::new();
-        let mut resting = BTreeMap::new();
+        let mut rests = Rests::default();
         for service in catalog.services() {
             let passive = service.passive();
             if !passive.on {
                 continue;
             }
+            let mut records = BTreeMap::new();
             for backend in &service.backends {
                 let mut record = self.backends.get(&backend.first_id).copied().unwrap_or_default();
-                if record.look(&passive, &totals(backend), now) {
-                    resting.insert(backend.first_id, record.ejection());
-                }
-                seen.insert(backend.first_id, record);
+                record.look(&passive, &totals(backend), now);
+                records.insert(backend.first_id, record);
             }
-            spare_the_last(service, passive.floor, lost, &mut resting);
+            settle(service, lost, &mut records, &mut rests, now);
+            seen.append(&mut records);
         }
         self.backends = seen;
-        resting
+        rests
     }
 
     /// Whether nobody needs to be watched, and nobody rests.
@@ -69,30 +70,47 @@ impl Watch {
     }
 }
 
-/// When too many fail, it is hardly the backends: better to try any than to serve nobody.
-fn spare_the_last(
+/// Has those rest that fail. When too many do, it is hardly the backends: better to try any than to serve nobody.
+fn settle(
     service: &ServiceEntry,
-    floor: u16,
     lost: &BTreeSet<BackendId>,
-    resting: &mut BTreeMap<BackendId, Ejection>,
+    records: &mut BTreeMap<BackendId, Record>,
+    rests: &mut Rests,
+    now: Duration,
 ) {
-    let is_able = |backend: &&BackendEntry| {
-        let takes_flows = backend.config.weight > 0 && backend.health.is_up() && !backend.config.sorry;
-        takes_flows && !lost.contains(&backend.first_id) && !resting.contains_key(&backend.first_id)
-    };
-    let left = service.backends.iter().filter(is_able).count();
-    let ids: BTreeSet<BackendId> = service.backends.iter().map(|backend| backend.first_id).collect();
-    if left < usize::from(floor) {
-        resting.retain(|id, _| !ids.contains(id));
+    let passive = service.passive();
+    let fails = |record: &Record| record.is_to_rest(&passive, now);
+    let failing: BTreeSet<BackendId> = records.iter().filter(|(_, record)| fails(record)).map(|(id, _)| *id).collect();
+    if failing.is_empty() {
+        return;
+    }
+    if left(service, lost, &failing) < usize::from(passive.floor) {
+        for record in records.values_mut() {
+            record.spare(&passive, now);
+        }
+        rests.spared.extend(failing);
+        return;
+    }
+    for (id, record) in records.iter_mut().filter(|(id, _)| failing.contains(id)) {
+        record.begin_rest(&passive, now);
+        rests.resting.insert(*id, record.ejection());
     }
 }
 
+/// How many take new flows when these rest.
+fn left(service: &ServiceEntry, lost: &BTreeSet<BackendId>, failing: &BTreeSet<BackendId>) -> usize {
+    let is_able = |backend: &&BackendEntry| {
+        let takes_flows = backend.config.weight > 0 && backend.health.is_up() && !backend.config.sorry;
+        takes_flows && !lost.contains(&backend.first_id) && !failing.contains(&backend.first_id)
+    };
+    service.backends.iter().filter(is_able).count()
+}
+
 impl Record {
-    /// Takes over the counters; true: it shall rest.
-    fn look(&mut self, passive: &Passive, totals: &BackendTotals, now: Duration) -> bool {
+    /// Takes over the counters.
+    fn look(&mut self, passive: &Passive, totals: &BackendTotals, now: Duration) {
         let refused = totals.refused.saturating_sub(self.refused);
         let failures = refused + totals.unanswered.saturating_sub(self.unanswered);
-        let enough = u64::from(passive.failures);
         if totals.answered > self.answered {
             (self.failures, self.refusals) = (0, 0);
             (self.rest, self.resting_until) = (Duration::ZERO, None);
@@ -103,16 +121,38 @@ impl Record {
         }
         (self.answered, self.refused, self.unanswered) = (totals.answered, totals.refused, totals.unanswered);
         if self.resting_until.is_some_and(|until| now >= until) {
-            // The next failure is enough, and joins those before the rest.
-            let refusals = if self.mostly_refused() { enough - 1 } else { 0 };
-            (self.resting_until, self.failures, self.refusals) = (None, enough - 1, refusals);
-            self.last_failure = now;
+            self.end_rest(passive, now);
         }
-        if self.failures >= enough && self.resting_until.is_none() {
+    }
+
+    /// Whether it rests, or should begin to.
+    fn is_to_rest(&self, passive: &Passive, now: Duration) -> bool {
+        let is_spared = self.spared_until.is_some_and(|until| now < until);
+        self.resting_until.is_some() || (self.failures >= u64::from(passive.failures) && !is_spared)
+    }
+
+    fn begin_rest(&mut self, passive: &Passive, now: Duration) {
+        if self.resting_until.is_none() {
             self.rest = (2 * self.rest).clamp(passive.ejection, passive.longest());
             self.resting_until = Some(now + self.rest);
         }
-        self.resting_until.is_some()
+    }
+
+    /// The next failure is enough, and joins those before the rest.
+    fn end_rest(&mut self, passive: &Passive, now: Duration) {
+        let most = u64::from(passive.failures) - 1;
+        let refusals = if self.mostly_refused() { most } else { 0 };
+        (self.resting_until, self.failures, self.refusals) = (None, most, refusals);
+        self.last_failure = now;
+    }
+
+    /// It does not rest for a while, whatever happens, as all of its service: else one that fails now and then would have
+    /// the others in and out with each look.
+    fn spare(&mut self, passive: &Passive, now: Duration) {
+        if self.is_to_rest(passive, now) {
+            self.end_rest(passive, now);
+        }
+        self.spared_until = Some(now + passive.ejection);
     }
 
     /// Failures that are too far back count no more. After a rest that takes longer: were it `window`, a backend that seldom
@@ -149,7 +189,17 @@ mod tests {
     }
 
     fn look(record: &mut Record, totals: &BackendTotals, now: Duration) -> bool {
-        record.look(&Passive::default(), totals, now)
+        look_as(&Passive::default(), record, totals, now)
+    }
+
+    /// Of one that nothing spares.
+    fn look_as(passive: &Passive, record: &mut Record, totals: &BackendTotals, now: Duration) -> bool {
+        record.look(passive, totals, now);
+        let rests = record.is_to_rest(passive, now);
+        if rests {
+            record.begin_rest(passive, now);
+        }
+        rests
     }
 
     #[test]
@@ -178,7 +228,7 @@ mod tests {
         let (mut failed, mut since) = (u64::from(passive.failures), None);
         for tick in 0..2_000_u64 {
             let now = Duration::from_millis(100 * tick);
-            match (record.look(passive, &totals(0, failed, 0), now), since) {
+            match (look_as(passive, &mut record, &totals(0, failed, 0), now), since) {
                 (true, None) => since = Some(now),
                 (false, Some(start)) => {
                     rests.push(now.saturating_sub(start).as_secs());
@@ -211,9 +261,9 @@ mod tests {
             let passive = Passive { failures: enough, ..Passive::default() };
             let first = u64::from(enough);
             let mut record = Record::default();
-            assert!(record.look(&passive, &totals(0, 0, first), at(1)));
-            assert!(!record.look(&passive, &totals(0, 0, first), at(6)));
-            assert!(record.look(&passive, &totals(0, 0, first + 1), at(7)));
+            assert!(look_as(&passive, &mut record, &totals(0, 0, first), at(1)));
+            assert!(!look_as(&passive, &mut record, &totals(0, 0, first), at(6)));
+            assert!(look_as(&passive, &mut record, &totals(0, 0, first + 1), at(7)));
             assert_eq!(record.ejection().reason, format!("{enough} connections in a row were refused"));
         }
         let mut record = rested();
@@ -254,7 +304,7 @@ mod tests {
         let fails = |backend: &BackendEntry| totals(0, 0, if failing.contains(&place(&backend.id)) { 9 } else { 0 });
         let mut watch = Watch::default();
         let lost = lost.iter().map(|at| ids[*at]).collect();
-        watch.judge(&catalog, fails, &lost, at(1)).keys().map(place).collect()
+        watch.judge(&catalog, fails, &lost, at(1)).resting.keys().map(place).collect()
     }
 
     #[test]
@@ -273,12 +323,67 @@ mod tests {
         let drained = catalog.services()[0].backends[1].id;
         let fails = |backend: &BackendEntry| totals(0, 0, if backend.first_id == drained { 9 } else { 0 });
         let mut watch = Watch::default();
-        let resting = watch.judge(&catalog, fails, &BTreeSet::new(), at(1));
-        assert_eq!(catalog.suspend(&resting).len(), 1);
+        let rests = watch.judge(&catalog, fails, &BTreeSet::new(), at(1));
+        assert_eq!(catalog.suspend(&rests).len(), 1);
         catalog.grow_older(at(1));
         assert!(catalog.grow_older(at(3)) && catalog.services()[0].backends[1].id != drained);
-        let resting = watch.judge(&catalog, fails, &BTreeSet::new(), at(4));
-        assert_eq!((catalog.suspend(&resting), resting.len()), (Vec::new(), 1), "not for ever, but not yet");
+        let rests = watch.judge(&catalog, fails, &BTreeSet::new(), at(4));
+        assert_eq!((catalog.suspend(&rests), rests.resting.len()), (Vec::new(), 1), "not for ever, but not yet");
+    }
+
+    /// What is said in so many looks, ten a second, at a dead backend beside one that refuses three connections in a look
+    /// and takes others in the next three. And how often the dead one was made to rest.
+    fn beside_a_flaky_one(looks: u64, dead: impl Fn(u64) -> u64) -> (Vec<String>, u64) {
+        let text = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\npassive = true\n\
+                    [[service.backend]]\naddress = \"192.0.2.1:80\"\n[[service.backend]]\naddress = \"192.0.2.2:80\"\n";
+        let mut catalog = Catalog::from_config(&crate::catalog::config_for_tests(text), 1);
+        let mut watch = Watch::default();
+        let mut news = Vec::new();
+        let (mut answered, mut refused) = (0, 0);
+        for look in 0..looks {
+            let backends = &catalog.services()[0].backends;
+            let first = backends[0].id;
+            match look % 4 {
+                1 => refused += 3,
+                _ => answered += 1,
+            }
+            let count = |backend: &BackendEntry| {
+                if backend.id == first { totals(0, 0, dead(look)) } else { totals(answered, 0, refused) }
+            };
+            let rests = watch.judge(&catalog, count, &BTreeSet::new(), Duration::from_millis(100 * look));
+            news.extend(catalog.suspend(&rests));
+        }
+        (news, catalog.services()[0].backends[0].ejections)
+    }
+
+    #[test]
+    fn who_is_let_in_because_too_few_are_left_stays_in() {
+        let (news, ejections) = beside_a_flaky_one(50, |_| 9);
+        let rests = "backend web/192.0.2.1:80 rests for 5s: 9 connections in a row were refused";
+        let back = "backend web/192.0.2.1:80 gets new connections again before its rest is over: too few would be left";
+        assert_eq!(news, [rests, back]);
+        assert_eq!(ejections, 1);
+    }
+
+    #[test]
+    fn who_goes_on_failing_rests_again_when_it_has_been_in_for_a_while() {
+        let (news, ejections) = beside_a_flaky_one(100, |look| 9 + look);
+        assert_eq!(news.len(), 4, "{news:#?}");
+        assert!(news[2].starts_with("backend web/192.0.2.1:80 rests for 10s: "), "{news:#?}");
+        assert_eq!(ejections, 2);
+    }
+
+    #[test]
+    fn where_all_fail_nobody_comes_and_goes() {
+        let text = "[[service]]\nname = \"web\"\nlisten = \"198.18.0.1:80\"\npassive = true\n\
+                    [[service.backend]]\naddress = \"192.0.2.1:80\"\n[[service.backend]]\naddress = \"192.0.2.2:80\"\n";
+        let mut catalog = Catalog::from_config(&crate::catalog::config_for_tests(text), 1);
+        let mut watch = Watch::default();
+        for look in 0..1_000 {
+            let count = |_: &BackendEntry| totals(0, 0, 9 + look);
+            let rests = watch.judge(&catalog, count, &BTreeSet::new(), Duration::from_millis(100 * look));
+            assert_eq!(catalog.suspend(&rests), [""; 0], "look {look}");
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Gateway {
         notes.extend(self.flow_log.as_ref().and_then(FlowLog::trouble));
         notes.extend(self.findings.problems.iter().cloned());
         notes.extend(self.tun_line.as_ref().and_then(|line| line.trouble.borrow().clone()));
-        notes.extend(self.unpublished.iter().map(|(_, why)| why.clone()));
+        notes.extend(self.unpublished.iter().map(ToString::to_string));
         notes.extend(self.catalog.services().iter().flat_map(resting));
         notes.extend(self.swarm.iter().flat_map(SwarmState::problems).map(|problem| format!("swarm: {problem}")));
         notes

@@ -475,6 +475,11 @@ fn tables_that_failed_are_tried_again() {
         wrong.services[0].listens.push(listen);
         running.gateway.catalog.replace(&wrong);
         assert!(!running.gateway.publish_catalog("a listen stands there twice"));
+        let note = running.gateway.unpublished.as_ref().unwrap().to_string();
+        assert!(note.starts_with("a listen stands there twice, but"), "{note}");
+        let first = running.gateway.unpublished.as_ref().unwrap().tried;
+        running.wait(|running| running.gateway.unpublished.as_ref().unwrap().tried > first);
+        assert!(running.gateway.status().notes.contains(&note), "as it was, when it is tried again");
         running.gateway.catalog.replace(&right);
         running.wait(|running| running.gateway.generation.0 > before);
         assert!(running.gateway.unpublished.is_none());

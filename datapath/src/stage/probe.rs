@@ -34,7 +34,8 @@ impl Core {
     }
 
     fn send_probe(&mut self, tables: &Snapshot, outgoing: &Outgoing) {
-        let Some(target) = tables.backend(outgoing.backend) else {
+        // A check that is under way when its backend goes still says farewell.
+        let Some(target) = tables.backend_or_retired(outgoing.backend) else {
             self.counters.dropped(DropReason::BackendGone);
             return;
         };
